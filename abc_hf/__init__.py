@@ -1,0 +1,1 @@
+"""ABC-FuseNet: where a photo is blurred, what matters in it, and whether the blur is wanted."""

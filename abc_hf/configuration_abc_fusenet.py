@@ -1,0 +1,138 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of ABC-FuseNet (Zhang et al., "Learning to Understand Image Blur", CVPR 2018)."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+DESIRABILITY = ("no-blur", "good-blur", "ok-blur", "bad-blur")
+"""The four classes of section 3.2, in the order of the logits."""
+
+MAPS = ("blur", "attention", "content", "blur_attended", "blur_unattended")
+"""What the classifier may be given: B, A, C, B x A and B x (1 - A)."""
+
+
+@strict
+class ABCFuseNetConfig(PreTrainedConfig):
+    """The architecture. `ABCFuseNetConfig()` is the paper's network, `VARIANTS` names small overrides.
+
+    Trunks (`blur_trunk`, `attention_trunk`, `content_trunk`): "inception_v2", "resnet" or "mobilenet_v2". With
+    `attention_trunk=None` the attention branch reads the content trunk's features, and the two share one trunk.
+
+    Args:
+        blur_output_stride: pixels of the photo per cell of the blur trunk's last features. The paper removes "the
+            downsampling operator" before Inception_4a and dilates the convolutions from there on. Read literally that
+            is one operator of five: stride 32 becomes 16, the default. 8 is the other reading (that of PSPNet, which
+            the paper follows for the pyramid): the downsampling before 5a is replaced as well, at 1.5 times the cost.
+        attention_output_stride: the same for a trunk of the attention branch's own; unused when it shares C's.
+        content_output_stride: of C. 32 is res5c of ResNet-50; "resnet" has no other.
+        width_multiplier: scales the channels of the Inception-V2 and MobileNetV2 trunks.
+        resnet_depths, resnet_hidden_sizes, resnet_embedding_size, resnet_layer_type: as in `ResNetConfig`.
+        skip_strides: strides of the trunk features that join the decoder at stride 2. The paper takes those after the
+            first convolution, (2,); 4 and 8 may be added.
+        pyramid_bins: pooled grids of the pyramid (section 4.2), each reduced to 1/len(pyramid_bins) of the channels.
+        decoder_channels: channels of the pyramid after its bottleneck, before it meets the low-level features.
+        refinement_layers, refinement_growth: densely connected 3x3 layers at stride 2, and the channels each adds.
+        attention_channels: hidden channels of the attention branch's fully convolutional head.
+        fusion_inputs: what is stacked for the classifier, of `MAPS`. The paper's baselines are ("content",),
+            ("blur",), ("blur", "content"), ("blur", "attention") and ("blur", "attention", "content").
+        fusion_channels: channels of the classifier's two convolutions.
+        fusion_dropout: of the classifier's two dropout layers (0.5 in the paper).
+        blur_loss_reduction: "sum" adds the squared error over all pixels of a photo, which is equation (1); "mean"
+            averages over the labelled pixels, so that equation (2) does not depend on the size of the crop.
+        desirability_loss_weight: lambda of equation (2).
+        temperature: calibration; the classifier's scores are divided by it to give `logits`.
+    """
+
+    model_type = "abc_fusenet"
+
+    num_channels: int = 3
+    blur_trunk: Literal["inception_v2", "mobilenet_v2"] = "inception_v2"
+    blur_output_stride: Literal[8, 16] = 16
+    attention_trunk: Literal["inception_v2", "mobilenet_v2"] | None = "inception_v2"
+    attention_output_stride: Literal[8, 16] = 16
+    content_trunk: Literal["resnet", "mobilenet_v2"] = "resnet"
+    content_output_stride: Literal[8, 16, 32] = 32
+    width_multiplier: float = 1.0
+    resnet_depths: list[int] | tuple[int, ...] = (3, 4, 6, 3)
+    resnet_hidden_sizes: list[int] | tuple[int, ...] = (256, 512, 1024, 2048)
+    resnet_embedding_size: int = 64
+    resnet_layer_type: Literal["basic", "bottleneck"] = "bottleneck"
+    skip_strides: list[int] | tuple[int, ...] = (2,)
+    pyramid_bins: list[int] | tuple[int, ...] = (1, 2, 3, 6)
+    decoder_channels: int = 256
+    refinement_layers: int = 4
+    refinement_growth: int = 32
+    attention_channels: int = 256
+    fusion_inputs: list[str] | tuple[str, ...] = ("blur_attended", "blur_unattended", "content")
+    fusion_channels: int = 512
+    fusion_dropout: float = 0.5
+    initializer_range: float = 0.02
+    blur_loss_reduction: Literal["sum", "mean"] = "sum"
+    desirability_loss_weight: float = 0.1
+    temperature: float = 1.0
+
+    def __post_init__(self, **kwargs):
+        if not {"id2label", "label2id", "num_labels"} & kwargs.keys() and self.id2label is None:
+            self.id2label = dict(enumerate(DESIRABILITY))
+            self.label2id = {label: index for index, label in enumerate(DESIRABILITY)}
+        super().__post_init__(**kwargs)
+
+    @property
+    def stride(self) -> int:
+        """Photos must have sides that are a multiple of this many pixels."""
+        return 32
+
+    def validate_architecture(self):
+        """Cross-field checks; `@strict` runs them on construction and before saving (types on every assignment)."""
+        unknown = [name for name in self.fusion_inputs if name not in MAPS]
+        if unknown or not self.fusion_inputs:
+            raise ValueError(f"fusion_inputs must name some of {', '.join(MAPS)}; got {list(self.fusion_inputs)}.")
+        if self.content_trunk == "resnet" and self.content_output_stride != 32:
+            raise ValueError('content_trunk="resnet" has content_output_stride=32; choose "mobilenet_v2" for 8 or 16.')
+        if self.content_trunk == "resnet" and self.attention_trunk is None:
+            raise ValueError("attention_trunk=None shares the content trunk, which must then be mobilenet_v2.")
+        if len(self.resnet_depths) != 4 or len(self.resnet_hidden_sizes) != 4:
+            raise ValueError("resnet_depths and resnet_hidden_sizes need four entries, one per stage.")
+        if not self.pyramid_bins or min(self.pyramid_bins) < 1:
+            raise ValueError(f"pyramid_bins must be positive grid sizes such as (1, 2, 3, 6); got {self.pyramid_bins}.")
+        if not self.skip_strides or not set(self.skip_strides) <= {2, 4, 8}:
+            raise ValueError(f"skip_strides must be one or more of 2, 4 and 8; got {list(self.skip_strides)}.")
+        for name in ("width_multiplier", "temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0; got {getattr(self, name)}.")
+        if not 0 <= self.fusion_dropout < 1:
+            raise ValueError(f"fusion_dropout must be in [0, 1); got {self.fusion_dropout}.")
+
+
+VARIANTS: dict[str, dict] = {
+    "paper": {},
+    "mobile": {
+        "blur_trunk": "mobilenet_v2",
+        "attention_trunk": None,
+        "content_trunk": "mobilenet_v2",
+        "content_output_stride": 16,
+        "skip_strides": (2, 4, 8),
+        "decoder_channels": 32,
+        "refinement_layers": 2,
+        "refinement_growth": 16,
+        "attention_channels": 96,
+        "fusion_channels": 128,
+        "blur_loss_reduction": "mean",
+    },
+    "tiny": {
+        "width_multiplier": 0.125,
+        "resnet_depths": (1, 1, 1, 1),
+        "resnet_hidden_sizes": (8, 16, 24, 32),
+        "resnet_embedding_size": 8,
+        "resnet_layer_type": "basic",
+        "decoder_channels": 16,
+        "refinement_layers": 2,
+        "refinement_growth": 8,
+        "attention_channels": 16,
+        "fusion_channels": 16,
+        "blur_loss_reduction": "mean",
+    },
+}
+"""Named variants, each the overrides of `ABCFuseNetConfig()` that make it."""

@@ -1,0 +1,61 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The training objective of ABC-FuseNet: pure functions, equations (1) and (2) of the paper.
+
+Each term comes as a sum and the count to divide it by, so that batches and processes can be added up before dividing.
+"""
+
+import torch
+import torch.nn.functional as F
+
+NUM_LEVELS = 4
+"""No, low, medium and high blur: 0, 1/3, 2/3 and 1 in the blur map (section 4.3)."""
+AMOUNT_UNKNOWN = 254
+"""A pixel that is blurred, by how much nobody said (binary masks and weak labels)."""
+UNKNOWN = 255
+"""A pixel without a label."""
+NO_LABEL = -100
+"""A row without a desirability class."""
+
+
+def map_loss_terms(probability: torch.Tensor, levels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Squared error of a map against level labels, equation (1) without its normalisation.
+
+    Args:
+        probability: (B, 1, H, W), the sigmoid of a branch's logit, in 0..1.
+        levels: (B, H, W) or (B, 1, H, W) integers: 0..3, `AMOUNT_UNKNOWN` or `UNKNOWN`. The truth of a level is
+            level / 3. `AMOUNT_UNKNOWN` costs the squared distance to the interval [1/3, 1] and `UNKNOWN` costs nothing.
+
+    Returns:
+        half the sum of squared errors, the number of labelled pixels, and the number of photos that have any.
+    """
+    if levels.dim() == 3:
+        levels = levels[:, None]
+    if levels.shape != probability.shape:
+        raise ValueError(
+            f"Map labels must have the photos' shape, {tuple(probability.shape[-2:])}; got {tuple(levels.shape[-2:])}."
+        )
+    probability = probability.float()
+    low = 1 / (NUM_LEVELS - 1)
+    truth = levels.float() * low
+    truth = torch.where(levels == AMOUNT_UNKNOWN, probability.detach().clamp(min=low), truth)
+    labelled = levels != UNKNOWN
+    error = torch.where(labelled, probability - truth, 0.0)
+    return 0.5 * error.square().sum(), labelled.sum(), labelled.flatten(1).any(1).sum()
+
+
+def map_loss(probability: torch.Tensor, levels: torch.Tensor, reduction: str = "sum") -> torch.Tensor:
+    """Equation (1). "sum" divides by the photos that have a label (the paper's), "mean" by the labelled pixels."""
+    total, pixels, photos = map_loss_terms(probability, levels)
+    return total / (photos if reduction == "sum" else pixels).clamp(min=1)
+
+
+def desirability_loss_terms(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed softmax cross-entropy of (B, 4) logits against (B,) classes, and the number of rows that have a class."""
+    labels = labels.view(-1)
+    return F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum"), (labels != NO_LABEL).sum()
+
+
+def desirability_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Softmax cross-entropy averaged over the rows that have a class; 0 if none has."""
+    total, rows = desirability_loss_terms(logits, labels)
+    return total / rows.clamp(min=1)

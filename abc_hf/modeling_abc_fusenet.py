@@ -1,0 +1,500 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""ABC-FuseNet: blur map (B), attention map (A) and content features (C), fused to judge whether blur is wanted.
+
+Zhang et al., "Learning to Understand Image Blur", CVPR 2018, section 4. Where the paper is silent (its supplementary
+material is not public) the choice made here is named in the docstring of the part concerned.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import MobileNetV2Config, MobileNetV2Model, PreTrainedModel, ResNetConfig, ResNetModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_abc_fusenet import ABCFuseNetConfig
+from .losses import desirability_loss, map_loss
+
+BRANCHES = ("blur", "attention", "content")
+
+
+@dataclass
+class ABCFuseNetOutput(ModelOutput):
+    """What the network says of a batch of B photos of H x W pixels.
+
+    Args:
+        loss: scalar, equation (2), when any label was given.
+        logits: (B, 4), no-blur, good-blur, ok-blur, bad-blur; already divided by the calibration temperature, so that
+            their softmax is the probability.
+        blur_map: (B, 1, H, W), 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
+        attention_map: (B, 1, H, W), 0 = unimportant, 1 = what the photo is about.
+        content_features: (B, channels, H / s, W / s) of the content trunk, s its output stride.
+        blur_loss, attention_loss, desirability_loss: the terms of `loss`, unweighted.
+        hidden_states: of the blur branch, on request: trunk, pyramid, and the features the blur logit is read from.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    blur_map: torch.Tensor | None = None
+    attention_map: torch.Tensor | None = None
+    content_features: torch.Tensor | None = None
+    blur_loss: torch.Tensor | None = None
+    attention_loss: torch.Tensor | None = None
+    desirability_loss: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+def upsample(features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+class ConvLayer(nn.Sequential):
+    """Convolution (zero-padded to keep the grid), BatchNorm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, dilation: int = 1):
+        super().__init__()
+        padding = (kernel_size // 2) * dilation
+        self.convolution = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=padding, dilation=dilation, bias=False
+        )
+        self.normalization = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU(inplace=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ trunks
+# A trunk turns pixels into a dict of features by name: "2", "4", "8" (by stride, where it has them) and "last".
+# It announces the channels of each in `channels`; nobody else types a channel count.
+
+
+class InceptionBlock(GradientCheckpointingLayer):
+    """One block of BN-Inception: 1x1, 3x3, double 3x3 and pooling paths, concatenated.
+
+    A block without a 1x1 path is a reduction: both 3x3 paths have `stride`, and the pooling path is a bare max pool.
+    `dilation` is that of the 3x3 convolutions; pooling stays 3x3.
+    """
+
+    def __init__(self, in_channels, conv1, reduce3, conv3, reduce5, conv5, pool, project, stride=1, dilation=1):
+        super().__init__()
+        self.conv_1x1 = ConvLayer(in_channels, conv1, 1) if conv1 else None
+        self.conv_3x3 = nn.Sequential(
+            ConvLayer(in_channels, reduce3, 1), ConvLayer(reduce3, conv3, 3, stride, dilation)
+        )
+        self.double_3x3 = nn.Sequential(
+            ConvLayer(in_channels, reduce5, 1),
+            ConvLayer(reduce5, conv5, 3, 1, dilation),
+            ConvLayer(conv5, conv5, 3, stride, dilation),
+        )
+        if pool == "max":
+            pooling = nn.MaxPool2d(3, stride, padding=1)
+        else:
+            pooling = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+        self.pool = nn.Sequential(pooling, ConvLayer(in_channels, project, 1) if project else nn.Identity())
+        self.out_channels = conv1 + conv3 + conv5 + (project or in_channels)
+
+    def forward(self, features):
+        paths = [self.conv_3x3, self.double_3x3, self.pool]
+        if self.conv_1x1 is not None:
+            paths.insert(0, self.conv_1x1)
+        return torch.cat([path(features) for path in paths], dim=1)
+
+
+class InceptionV2Trunk(nn.Module):
+    """BN-Inception (Ioffe & Szegedy 2015, table 1), fully convolutional, from the first convolution to 5b.
+
+    The downsampling before 4a (in 3c) is replaced by dilation; with `output_stride=8` that before 5a (in 4e) too.
+    """
+
+    #            1x1  #3x3r 3x3  #d3x3r d3x3  pool  project
+    BLOCKS = {
+        "3a": (64, 64, 64, 64, 96, "avg", 32),
+        "3b": (64, 64, 96, 64, 96, "avg", 64),
+        "3c": (0, 128, 160, 64, 96, "max", 0),
+        "4a": (224, 64, 96, 96, 128, "avg", 128),
+        "4b": (192, 96, 128, 96, 128, "avg", 128),
+        "4c": (160, 128, 160, 128, 160, "avg", 96),
+        "4d": (96, 128, 192, 160, 192, "avg", 96),
+        "4e": (0, 128, 192, 192, 256, "max", 0),
+        "5a": (352, 192, 320, 160, 224, "avg", 128),
+        "5b": (352, 192, 320, 192, 224, "max", 128),
+    }
+
+    def __init__(self, config: ABCFuseNetConfig, output_stride: int):
+        super().__init__()
+
+        def width(channels: int) -> int:
+            return round(channels * config.width_multiplier) if channels else 0
+
+        self.conv1 = ConvLayer(config.num_channels, width(64), 7, stride=2)
+        self.conv2 = nn.Sequential(ConvLayer(width(64), width(64), 1), ConvLayer(width(64), width(192), 3))
+        self.pool = nn.MaxPool2d(3, 2, padding=1)
+        channels, dilation = width(192), 1
+        self.channels = {"2": width(64), "4": width(192)}
+        dilated = ("3c",) if output_stride == 16 else ("3c", "4e")
+        for name, (*convolutions, pool, project) in self.BLOCKS.items():
+            reduces = convolutions[0] == 0
+            block = InceptionBlock(
+                channels,
+                *(width(c) for c in convolutions),
+                pool,
+                width(project),
+                stride=2 if reduces and name not in dilated else 1,
+                dilation=dilation,
+            )
+            self.add_module(f"inception_{name}", block)
+            channels = block.out_channels
+            if name in dilated:
+                dilation *= 2
+            if name == "3b":
+                self.channels["8"] = channels
+        self.channels["last"] = channels
+
+    def forward(self, pixel_values):
+        features = {"2": self.conv1(pixel_values)}
+        features["4"] = self.conv2(self.pool(features["2"]))
+        features["8"] = self.inception_3b(self.inception_3a(self.pool(features["4"])))
+        last = features["8"]
+        for name in list(self.BLOCKS)[2:]:
+            last = getattr(self, f"inception_{name}")(last)
+        return {**features, "last": last}
+
+
+class TFSameConv2d(nn.Conv2d):
+    """A 3x3 convolution of stride 2 padded as TensorFlow pads even sizes: nothing before, one cell after."""
+
+    def forward(self, features):
+        return super().forward(F.pad(features, (0, 1, 0, 1)))
+
+
+class MobileNetV2Trunk(nn.Module):
+    """transformers' MobileNetV2 up to its last inverted residual.
+
+    Its TensorFlow padding depends on the size of the features, which does not export; where sides are multiples of the
+    stride it is the same for all sizes, and is written so here (equal outputs, tested).
+    """
+
+    def __init__(self, config: ABCFuseNetConfig, output_stride: int):
+        super().__init__()
+        trunk_config = MobileNetV2Config(
+            num_channels=config.num_channels,
+            depth_multiplier=config.width_multiplier,
+            output_stride=output_stride,
+            tf_padding=False,
+            hidden_act="relu6",
+        )
+        self.backbone = MobileNetV2Model(trunk_config, add_pooling_layer=False)
+        self.backbone.conv_1x1 = nn.Identity()  # the classifier's; the features before it are used
+        stem = self.backbone.conv_stem
+        for layer in (stem.first_conv, *(block.conv_3x3 for block in self.backbone.layer)):
+            conv = layer.convolution
+            if conv.stride == (2, 2):
+                layer.convolution = TFSameConv2d(
+                    conv.in_channels, conv.out_channels, 3, stride=2, groups=conv.groups, bias=False
+                )
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.01  # the port's 0.997 is TensorFlow's decay: it would keep the last batch only
+        blocks = [block.reduce_1x1.convolution.out_channels for block in self.backbone.layer]
+        first = stem.first_conv.convolution.out_channels
+        self.channels = {"2": first, "4": blocks[1], "8": blocks[4], "last": blocks[-1]}
+
+    def forward(self, pixel_values):
+        stem = self.backbone.conv_stem
+        features = {"2": stem.first_conv(pixel_values)}
+        last = stem.reduce_1x1(stem.conv_3x3(features["2"]))
+        for index, block in enumerate(self.backbone.layer):
+            last = block(last)
+            if index == 1:
+                features["4"] = last
+            elif index == 4:
+                features["8"] = last
+        return {**features, "last": last}
+
+
+class ResNetTrunk(nn.Module):
+    """transformers' ResNet up to res5c. It is the v1.5 kind: a bottleneck has its stride in the 3x3 convolution, where
+    the original (and the paper's Caffe weights) had it in the first 1x1."""
+
+    def __init__(self, config: ABCFuseNetConfig, output_stride: int):
+        super().__init__()
+        self.backbone = ResNetModel(
+            ResNetConfig(
+                num_channels=config.num_channels,
+                embedding_size=config.resnet_embedding_size,
+                hidden_sizes=list(config.resnet_hidden_sizes),
+                depths=list(config.resnet_depths),
+                layer_type=config.resnet_layer_type,
+            )
+        )
+        self.channels = {"last": config.resnet_hidden_sizes[-1]}
+
+    def forward(self, pixel_values):
+        return {"last": self.backbone.encoder(self.backbone.embedder(pixel_values)).last_hidden_state}
+
+
+TRUNKS = {"inception_v2": InceptionV2Trunk, "mobilenet_v2": MobileNetV2Trunk, "resnet": ResNetTrunk}
+
+
+# ---------------------------------------------------------------------------------------------------------- branches
+
+
+def bin_means(length: int, bins: int, like: torch.Tensor) -> torch.Tensor:
+    """(bins, length) matrix whose product with a signal is its adaptive average pooling.
+
+    Bin i averages the cells floor(i * length / bins) ... ceil((i + 1) * length / bins) - 1, as `adaptive_avg_pool`
+    does, but as plain arithmetic, which also exports with a symbolic length.
+    """
+    cell = torch.arange(length, device=like.device)[None]
+    index = torch.arange(bins, device=like.device)[:, None]
+    inside = ((cell >= index * length // bins) & (cell < ((index + 1) * length + bins - 1) // bins)).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
+class PyramidPooling(nn.Module):
+    """Section 4.2: average-pool to each grid, reduce by 1x1 convolution, upsample, concatenate with the input."""
+
+    def __init__(self, in_channels: int, bins: tuple[int, ...]):
+        super().__init__()
+        self.bins = tuple(bins)
+        reduced = in_channels // len(self.bins)
+        self.reductions = nn.ModuleList(nn.Conv2d(in_channels, reduced, 1) for _ in self.bins)
+        self.out_channels = in_channels + len(self.bins) * reduced
+
+    def forward(self, features):
+        height, width = features.shape[-2:]
+        levels = [features]
+        for bins, reduction in zip(self.bins, self.reductions, strict=True):
+            pooled = bin_means(height, bins, features) @ features @ bin_means(width, bins, features).T
+            levels.append(upsample(F.relu(reduction(pooled)), (height, width)))
+        return torch.cat(levels, dim=1)
+
+
+class BoundaryRefinement(GradientCheckpointingLayer):
+    """Densely connected 3x3 layers: each reads the input and all layers before it (section 4.2)."""
+
+    def __init__(self, in_channels: int, growth: int, layers: int):
+        super().__init__()
+        self.layers = nn.ModuleList(ConvLayer(in_channels + i * growth, growth) for i in range(layers))
+        self.out_channels = in_channels + layers * growth
+
+    def forward(self, features):
+        for layer in self.layers:
+            features = torch.cat([features, layer(features)], dim=1)
+        return features
+
+
+class BlurBranch(nn.Module):
+    """B: trunk features -> pyramid -> joined by low-level features at stride 2 -> boundary refinement -> one logit.
+
+    Between pyramid and upsampling stands PSPNet's 3x3 bottleneck (to `decoder_channels`), on which the paper is
+    silent: without it the 2048 channels of the pyramid would have to be refined at stride 2.
+    """
+
+    def __init__(self, config: ABCFuseNetConfig, channels: dict[str, int]):
+        super().__init__()
+        self.skips = [str(stride) for stride in config.skip_strides]
+        self.pyramid = PyramidPooling(channels["last"], config.pyramid_bins)
+        self.bottleneck = ConvLayer(self.pyramid.out_channels, config.decoder_channels)
+        joined = config.decoder_channels + sum(channels[skip] for skip in self.skips)
+        self.refinement = BoundaryRefinement(joined, config.refinement_growth, config.refinement_layers)
+        self.logit = nn.Conv2d(self.refinement.out_channels, 1, 1)
+
+    def forward(self, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        size = features["2"].shape[-2:]
+        pyramid = self.pyramid(features["last"])
+        joined = [self.bottleneck(pyramid), *(features[skip] for skip in self.skips)]
+        refined = self.refinement(torch.cat([upsample(f, size) for f in joined], dim=1))
+        return self.logit(refined), (features["last"], pyramid, refined)
+
+
+class AttentionBranch(nn.Module):
+    """A: a fully convolutional head, one logit at the stride of its trunk.
+
+    The paper says only "fully convolutional networks": this is a trunk, two 3x3 convolutions and a 1x1 score.
+    """
+
+    def __init__(self, config: ABCFuseNetConfig, channels: dict[str, int]):
+        super().__init__()
+        hidden = config.attention_channels
+        self.head = nn.Sequential(ConvLayer(channels["last"], hidden), ConvLayer(hidden, hidden, dilation=2))
+        self.logit = nn.Conv2d(hidden, 1, 1)
+
+    def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.logit(self.head(features["last"]))
+
+
+class DesirabilityClassifier(nn.Module):
+    """The light classifier of section 4.3: two convolutions, two dropouts, one fully connected layer.
+
+    Kernels of 1x1 (to mix the stacked maps) and 3x3, and an average over the grid before the last layer, are ours.
+    """
+
+    def __init__(self, config: ABCFuseNetConfig, content_channels: int):
+        super().__init__()
+        stacked = sum(content_channels if name == "content" else 1 for name in config.fusion_inputs)
+        self.conv1 = ConvLayer(stacked, config.fusion_channels, 1)
+        self.conv2 = ConvLayer(config.fusion_channels, config.fusion_channels, 3)
+        self.dropout = nn.Dropout(config.fusion_dropout)
+        self.fc = nn.Linear(config.fusion_channels, config.num_labels)
+
+    def forward(self, stacked: torch.Tensor) -> torch.Tensor:
+        features = self.dropout(self.conv1(stacked))
+        features = self.dropout(self.conv2(features).mean((-2, -1)))
+        return self.fc(features)
+
+
+# ------------------------------------------------------------------------------------------------------------ models
+
+
+class ABCFuseNetPreTrainedModel(PreTrainedModel):
+    config: ABCFuseNetConfig
+    base_model_prefix = "abc_fusenet"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["InceptionBlock", "BoundaryRefinement"]
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
+    """The three branches: blur map, attention map and content features, without the classifier."""
+
+    def __init__(self, config: ABCFuseNetConfig):
+        super().__init__(config)
+        self.trunks = nn.ModuleDict({"blur": TRUNKS[config.blur_trunk](config, config.blur_output_stride)})
+        if config.attention_trunk:
+            self.trunks["attention"] = TRUNKS[config.attention_trunk](config, config.attention_output_stride)
+        self.trunks["content"] = TRUNKS[config.content_trunk](config, config.content_output_stride)
+        self.trunk_of = {branch: branch if branch in self.trunks else "content" for branch in BRANCHES}
+
+        self.blur_branch = BlurBranch(config, self.trunks["blur"].channels)
+        self.attention_branch = AttentionBranch(config, self.trunks[self.trunk_of["attention"]].channels)
+        self.content_channels = self.trunks["content"].channels["last"]
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        branches: tuple[str, ...] = BRANCHES,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> ABCFuseNetOutput:
+        """
+        Args:
+            pixel_values: (B, 3, H, W) as `ABCFuseNetImageProcessor` makes them; H and W multiples of `config.stride`.
+            branches: which of "blur", "attention" and "content" to run; what the others would give is None.
+
+        Raises:
+            ValueError: for sides that are no multiple of the stride.
+        """
+        height, width = pixel_values.shape[-2:]
+        if height % self.config.stride or width % self.config.stride:
+            raise ValueError(
+                f"The sides of pixel_values must be multiples of {self.config.stride}; got {height}x{width}. "
+                "ABCFuseNetImageProcessor pads photos so."
+            )
+        trunks = {self.trunk_of[branch] for branch in branches}
+        features = {name: trunk(pixel_values) for name, trunk in self.trunks.items() if name in trunks}
+
+        blur_map = attention_map = content_features = hidden_states = None
+        if "blur" in branches:
+            blur_logits, hidden_states = self.blur_branch(features["blur"])
+            blur_map = torch.sigmoid(upsample(blur_logits, (height, width)))
+        if "attention" in branches:
+            attention_logits = self.attention_branch(features[self.trunk_of["attention"]])
+            attention_map = torch.sigmoid(upsample(attention_logits, (height, width)))
+        if "content" in branches:
+            content_features = features["content"]["last"]
+
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        return ABCFuseNetOutput(
+            blur_map=blur_map,
+            attention_map=attention_map,
+            content_features=content_features,
+            hidden_states=hidden_states if output_hidden_states else None,
+        )
+
+
+class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
+    """ABC-FuseNet with its classifier: where a photo is blurred, what matters in it, and whether the blur is wanted."""
+
+    def __init__(self, config: ABCFuseNetConfig):
+        super().__init__(config)
+        self.abc_fusenet = ABCFuseNetModel(config)
+        self.classifier = DesirabilityClassifier(config, self.abc_fusenet.content_channels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        blur_labels: torch.Tensor | None = None,
+        attention_labels: torch.Tensor | None = None,
+        branches: tuple[str, ...] = BRANCHES,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> ABCFuseNetOutput:
+        """
+        Args:
+            pixel_values: (B, 3, H, W) as `ABCFuseNetImageProcessor` makes them; H and W multiples of `config.stride`.
+            labels: (B,) desirability classes 0..3; -100 where a photo has none.
+            blur_labels: (B, H, W) blur levels 0..3; 254 = blurred, amount unknown; 255 = unknown.
+            attention_labels: (B, H, W), the same coding with 0 and 3 for background and salient object; only the
+                saliency pre-training gives them (in the paper's joint training attention learns from `labels` alone).
+            branches: which of "blur", "attention" and "content" to run; there are logits only when all three do.
+
+        Raises:
+            ValueError: for sides that are no multiple of the stride, or map labels of another shape.
+        """
+        output = self.abc_fusenet(pixel_values, branches=branches, output_hidden_states=output_hidden_states)
+        logits = None
+        if set(branches) == set(BRANCHES):
+            logits = self.classifier(self.fuse(output)) / self.config.temperature
+
+        loss, blur_loss, attention_loss, class_loss = None, None, None, None
+        if blur_labels is not None:
+            blur_loss = map_loss(output.blur_map, blur_labels, self.config.blur_loss_reduction)
+        if attention_labels is not None:
+            attention_loss = map_loss(output.attention_map, attention_labels, self.config.blur_loss_reduction)
+        if labels is not None:
+            class_loss = desirability_loss(logits, labels)
+        weights = (1.0, 1.0, self.config.desirability_loss_weight)
+        for term, weight in zip((blur_loss, attention_loss, class_loss), weights, strict=True):
+            if term is not None:
+                loss = weight * term if loss is None else loss + weight * term
+
+        return ABCFuseNetOutput(
+            loss=loss,
+            logits=logits,
+            blur_map=output.blur_map,
+            attention_map=output.attention_map,
+            content_features=output.content_features,
+            blur_loss=blur_loss,
+            attention_loss=attention_loss,
+            desirability_loss=class_loss,
+            hidden_states=output.hidden_states,
+        )
+
+    def fuse(self, output: ABCFuseNetOutput) -> torch.Tensor:
+        """Stack the maps of `config.fusion_inputs` along channels on C's grid (the dual attention of section 4.3)."""
+        blur, attention, content = output.blur_map, output.attention_map, output.content_features
+        maps = {
+            "blur": blur,
+            "attention": attention,
+            "blur_attended": blur * attention,
+            "blur_unattended": blur * (1 - attention),
+        }
+        grid = {name: F.avg_pool2d(values, self.config.content_output_stride) for name, values in maps.items()}
+        grid["content"] = content
+        return torch.cat([grid[name].to(content.dtype) for name in self.config.fusion_inputs], dim=1)
