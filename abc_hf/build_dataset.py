@@ -1,0 +1,226 @@
+"""Write data sets in the SmartBlur schema: Parquet that `datasets.load_dataset` reads without a script.
+
+    python -m abc_hf.build_dataset folders DATA --out OUT     photos, masks and labels as they are
+    python -m abc_hf.build_dataset synth DATA --out OUT       SmartBlur-Synth from the photos labelled no-blur
+
+DATA holds `desirability.csv` (file, desirability, blur_kind, split, ...) and, beside each folder `NAME/images`,
+masks of salient objects (`NAME/masks` or `NAME/salient`; 255 = object)
+or, for `cuhk`, of blur (`cuhk/masks`; 255 = blurred).
+"""
+
+import argparse
+import csv
+import multiprocessing
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from tqdm import tqdm
+
+from .configuration_abc_fusenet import DESIRABILITY
+from .losses import AMOUNT_UNKNOWN, UNKNOWN
+from .photos import PhotoError, load_photo
+from .synthesis import encode_jpeg, encode_png, render, soften
+
+FEATURES = datasets.Features(
+    {
+        "image": datasets.Image(),
+        "blur_map": datasets.Image(mode="L"),
+        "salient_mask": datasets.Image(mode="L"),
+        "desirability": datasets.ClassLabel(names=list(DESIRABILITY)),
+        "blur_kind": datasets.Value("string"),
+        "source": datasets.Value("string"),
+        "license": datasets.Value("string"),
+    }
+)
+"""The SmartBlur schema. blur_map: levels 0..3, 254 = blurred, amount unknown, 255 = unknown. Any label may be None."""
+
+LICENSES = {
+    "cid22": "CC-BY-SA-4.0",
+    "clic": "Unsplash",
+    "clothing": "CC0-1.0",
+    "kodak": "unrestricted",
+}
+SHARD_ROWS = 250
+LONG_SIDES = (352, 512)
+"""Range of the long side of a synthetic photo [pixels]."""
+
+
+def read_labels(folder: Path) -> list[dict]:
+    """Rows of `desirability.csv` that are photos; raises ValueError for a missing file or column, or a wrong label."""
+    path = folder / "desirability.csv"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no desirability.csv: give the folder that holds it and the photos.")
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"file", "desirability", "blur_kind", "split"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path} lacks the column {', '.join(sorted(missing))}.")
+        rows = list(reader)
+    allowed = {*DESIRABILITY, "not-a-photo", ""}
+    for number, row in enumerate(rows, start=2):
+        if row["desirability"] not in allowed:
+            raise ValueError(
+                f"{path}, row {number}, column desirability: {row['desirability']!r} is not one of "
+                f"{', '.join(DESIRABILITY)}."
+            )
+    return [row for row in rows if row["desirability"] != "not-a-photo"]
+
+
+def find_mask(folder: Path, file: str, names: tuple[str, ...]) -> np.ndarray | None:
+    """The mask beside NAME/images/STEM.*, NAME/<one of names>/STEM.png, as (H, W) bool; None if there is none."""
+    photo = Path(file)
+    for name in names:
+        path = folder / photo.parts[0] / name / f"{photo.stem}.png"
+        if path.is_file():
+            return np.asarray(load_photo(path).convert("L")) > 127
+    return None
+
+
+def weak_blur_map(mask: np.ndarray) -> np.ndarray:
+    """Levels of a photo with good defocus: its salient object is sharp, the rest blurred by an unknown amount, and a
+    band along the outline is unknown."""
+    band = max(3, round(max(mask.shape) / 60))
+    inside = ndimage.binary_erosion(mask, iterations=band, border_value=1)
+    outside = ~ndimage.binary_dilation(mask, iterations=band)
+    return np.select([inside, outside], [0, AMOUNT_UNKNOWN], UNKNOWN).astype(np.uint8)
+
+
+def real_row(folder: Path, row: dict) -> dict:
+    """One photo as it is, with what is known of it."""
+    file = row["file"]
+    source = Path(file).parts[0]
+    image = load_photo(folder / file)
+    blur_map = None
+    salient = None if source == "cuhk" else find_mask(folder, file, ("salient", "masks"))
+    if source == "cuhk":
+        blurred = find_mask(folder, file, ("masks",))
+        blur_map = np.where(blurred, AMOUNT_UNKNOWN, 0).astype(np.uint8)
+    elif row["desirability"] == "no-blur":
+        blur_map = np.zeros((image.height, image.width), np.uint8)
+    elif row["desirability"] == "good-blur" and row["blur_kind"] == "defocus" and salient is not None:
+        blur_map = weak_blur_map(salient)
+    return {
+        "image": {"bytes": (folder / file).read_bytes(), "path": Path(file).name},
+        "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
+        "salient_mask": None if salient is None else {"bytes": encode_png(np.uint8(255) * salient), "path": None},
+        "desirability": row["desirability"] or None,
+        "blur_kind": row["blur_kind"] or None,
+        "source": f"{source}/{Path(file).stem}",
+        "license": LICENSES.get(source, "none stated"),
+    }
+
+
+def photo_and_subject(folder: Path, file: str, size: tuple[int, int] | None, long_side: int):
+    photo = load_photo(folder / file)
+    if size is None:
+        size = tuple(max(1, round(side * min(1, long_side / max(photo.size)))) for side in photo.size)
+    mask = find_mask(folder, file, ("salient", "masks"))
+    if mask is not None:
+        mask = np.asarray(Image.fromarray(np.uint8(255) * mask).resize(size, Image.BILINEAR), np.float32) / 255
+    return np.asarray(photo.resize(size, Image.LANCZOS)), mask
+
+
+def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple[int, ...]) -> dict:
+    """One photo of SmartBlur-Synth; every choice is drawn from `key` (seed, split, index)."""
+    rng = np.random.default_rng(key)
+    file = files[rng.integers(len(files))]
+    photo, subject = photo_and_subject(folder, file, None, int(rng.integers(*LONG_SIDES, endpoint=True)))
+    cutout = None
+    if subject is None and cutouts and rng.random() < 0.5:
+        front, mask = photo_and_subject(folder, cutouts[rng.integers(len(cutouts))], photo.shape[1::-1], 0)
+        cutout = (front, soften(mask))
+    sample = render(photo, subject, rng, cutout)
+    subject_png = None if sample.subject is None else encode_png((255 * sample.subject).astype(np.uint8))
+    return {
+        "image": {"bytes": encode_jpeg(sample.image, int(rng.integers(70, 97))), "path": None},
+        "blur_map": {"bytes": encode_png(sample.levels), "path": None},
+        "salient_mask": None if subject_png is None else {"bytes": subject_png, "path": None},
+        "desirability": DESIRABILITY[sample.desirability] if sample.desirability >= 0 else None,
+        "blur_kind": sample.blur_kind or None,
+        "source": f"synth/{sample.scene}/{Path(file).stem}",
+        "license": LICENSES.get(Path(file).parts[0], "none stated"),
+    }
+
+
+def write_shard(job: tuple) -> tuple[Path, list[str]]:
+    """Write one Parquet file from a list of row makers; returns its path and what had to be left out."""
+    path, make, arguments = job
+    rows, errors = [], []
+    for argument in arguments:
+        try:
+            rows.append(make(*argument))
+        except PhotoError as error:
+            errors.append(str(error))
+    partial = path.with_suffix(".partial")
+    datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(partial)
+    partial.rename(path)
+    return path, errors
+
+
+def write_split(out: Path, split: str, make, arguments: list[tuple], workers: int) -> None:
+    """Write `out/data/SPLIT-0000i-of-0000n.parquet`; shards that are there already are kept (a killed run goes on)."""
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    count = -(-len(arguments) // SHARD_ROWS)
+    jobs = []
+    for index in range(count):
+        path = out / "data" / f"{split}-{index:05d}-of-{count:05d}.parquet"
+        if not path.exists():
+            jobs.append((path, make, arguments[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]))
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        left_out = []
+        for _, errors in tqdm(pool.imap_unordered(write_shard, jobs), total=len(jobs), desc=split, unit="shard"):
+            left_out += errors
+    for error in left_out:
+        print(f"left out: {error}", file=sys.stderr)
+    if left_out:
+        print(f"{split}: {len(left_out)} of {len(arguments)} left out", file=sys.stderr)
+
+
+def build_folders(args: argparse.Namespace) -> None:
+    rows = read_labels(args.data)
+    for split in ("train", "validation", "test"):
+        arguments = [(args.data, row) for row in rows if row["split"] == split]
+        if arguments:
+            write_split(args.out, split, real_row, arguments, args.workers)
+
+
+def build_synth(args: argparse.Namespace) -> None:
+    rows = [row for row in read_labels(args.data) if row["desirability"] in ("no-blur", "good-blur")]
+    for number, (split, count) in enumerate((("train", args.count), ("validation", args.count // 10))):
+        own = [row for row in rows if row["split"] == split]
+        files = [row["file"] for row in own if row["desirability"] == "no-blur"]
+        cutouts = [row["file"] for row in own if find_mask(args.data, row["file"], ("salient", "masks")) is not None]
+        if not files:
+            raise ValueError(f"no photo of the {split} split is labelled no-blur: there is nothing to put blur into.")
+        arguments = [(args.data, files, cutouts, (args.seed, number, index)) for index in range(count)]
+        write_split(args.out, split, synthetic_row, arguments, args.workers)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m abc_hf.build_dataset", description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(required=True)
+    for name, function, text in (
+        ("folders", build_folders, "photos, masks and labels as they are"),
+        ("synth", build_synth, "SmartBlur-Synth: blur put into the photos labelled no-blur"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("data", type=Path, help="the folder that holds desirability.csv and the photos")
+        command.add_argument("--out", type=Path, required=True, help="the data set to write")
+        command.add_argument("--workers", type=int, default=2)
+        command.set_defaults(function=function)
+        if name == "synth":
+            command.add_argument("--count", type=int, default=5000, help="photos in train; a tenth in validation")
+            command.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    try:
+        args.function(args)
+    except ValueError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

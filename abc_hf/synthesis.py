@@ -1,0 +1,399 @@
+"""SmartBlur-Synth: physically meant blur put into sharp photos, with its level map and its desirability.
+
+A scene is a stack of layers, back to front, each a photo and a coverage (alpha). Every layer is blurred by its own
+kernel in linear light, coverage included, and the layers are composited: light of a blurred object spreads over what is
+behind it, and a sharp object is never smeared by the blur behind it. The truth follows from the kernels.
+
+Blur amount is the equivalent radius of the kernel, r = sqrt(2 E|x|^2) over its mass: the radius of a disc, 0.41 times
+the length of a straight motion, twice the sigma of a Gaussian. Levels are thresholds of r / long side.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import fft, ndimage
+
+from .configuration_abc_fusenet import DESIRABILITY
+from .losses import NO_LABEL, UNKNOWN
+
+LEVEL_RADII = (0.0016, 0.004, 0.010)
+"""Where low, medium and high blur begin, as a fraction of the long side: 0.8, 2 and 5 pixels of 512. Section 3.2
+puts it in words: visible, but details can be seen; details not clear any more; textures and shapes changed."""
+NO_BLUR, GOOD_BLUR, OK_BLUR, BAD_BLUR = range(len(DESIRABILITY))
+SCENES = {
+    "sharp": 0.10,
+    "background": 0.28,
+    "subject": 0.10,
+    "depth": 0.14,
+    "frame": 0.08,
+    "shake": 0.08,
+    "moving-subject": 0.10,
+    "panning": 0.12,
+}
+"""What is blurred, and how often: nothing; all but the subject; the subject; with depth; everything, by defocus or by
+camera shake; the subject by its motion; the background by the camera's following the subject."""
+
+
+@dataclass
+class Sample:
+    """image: (H, W, 3) uint8; levels: (H, W) uint8, 0..3 and 255 = unknown; desirability: class index or -100."""
+
+    image: np.ndarray
+    levels: np.ndarray
+    subject: np.ndarray | None
+    desirability: int
+    blur_kind: str
+    scene: str
+
+
+# ----------------------------------------------------------------------------------------------------------- kernels
+
+
+def equivalent_radius(kernel: np.ndarray) -> float:
+    """sqrt(2 E|x|^2) of a kernel's mass about its centroid [pixels]."""
+    y, x = np.indices(kernel.shape)
+    mass = kernel / kernel.sum()
+    cy, cx = (mass * y).sum(), (mass * x).sum()
+    return float(np.sqrt(2 * (mass * ((y - cy) ** 2 + (x - cx) ** 2)).sum()))
+
+
+def aperture_kernel(radius: float, blades: int = 0, angle: float = 0.0, oversample: int = 4) -> np.ndarray:
+    """Defocus of an aperture with straight blades (0 for a disc) of an equivalent radius of `radius` pixels."""
+    half = int(np.ceil(radius * 1.25)) + 1
+    steps = (np.arange((2 * half + 1) * oversample) + 0.5) / oversample - half - 0.5
+    x, y = np.meshgrid(steps, steps)
+    distance, theta = np.hypot(x, y), np.arctan2(y, x) + angle
+    if blades:
+        sector = 2 * np.pi / blades
+        # a polygon of circumradius R has E|x|^2 = R^2 / 6 * (2 + cos(sector)); a disc has R^2 / 2
+        circumradius = radius * np.sqrt(3 / (2 + np.cos(sector)))
+        edge = circumradius * np.cos(sector / 2) / np.cos(np.mod(theta, sector) - sector / 2)
+    else:
+        edge = radius
+    inside = (distance <= edge).astype(np.float32)
+    size = 2 * half + 1
+    kernel = inside.reshape(size, oversample, size, oversample).sum((1, 3))
+    return kernel / kernel.sum() if kernel.sum() else _identity()
+
+
+def gaussian_kernel(radius: float) -> np.ndarray:
+    """A Gaussian of sigma = radius / 2, as soft lenses and stacked small errors give."""
+    half = int(np.ceil(1.5 * radius)) + 1
+    steps = np.arange(-half, half + 1)
+    line = np.exp(-(steps**2) / (2 * (radius / 2) ** 2))
+    kernel = np.outer(line, line)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def path_kernel(path: np.ndarray) -> np.ndarray:
+    """Kernel of a motion along `path`, an (N, 2) array of points [pixels] spent equal time at; centred on its mean."""
+    path = path - path.mean(0)
+    half = int(np.ceil(np.abs(path).max())) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    corner = np.floor(path).astype(int)
+    fraction = path - corner
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight = np.abs(1 - dy - fraction[:, 0]) * np.abs(1 - dx - fraction[:, 1])
+            np.add.at(kernel, (corner[:, 0] + dy + half, corner[:, 1] + dx + half), weight)
+    return kernel / kernel.sum()
+
+
+def scaled_path(path: np.ndarray, radius: float) -> np.ndarray:
+    """The path, shrunk or stretched to an equivalent radius of `radius` pixels."""
+    path = path - path.mean(0)
+    return path * radius / max(np.sqrt(2 * (path**2).sum(1).mean()), 1e-9)
+
+
+def straight_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
+    """A motion in one direction with a slight bend, mostly near the horizontal."""
+    angle = rng.normal(0, 0.35) if rng.random() < 0.6 else rng.uniform(0, np.pi)
+    along = np.linspace(-1, 1, points)
+    bend = rng.normal(0, 0.08) * along**2
+    return np.stack([np.sin(angle) * along + np.cos(angle) * bend, np.cos(angle) * along - np.sin(angle) * bend], 1)
+
+
+def shake_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
+    """The path of a hand-held camera: smooth random acceleration around a drift."""
+    jerk = ndimage.gaussian_filter1d(rng.normal(size=(points, 2)), points / rng.uniform(6, 30), axis=0)
+    velocity = jerk / jerk.std() + rng.normal(0, 1.0, 2)
+    return np.cumsum(velocity, axis=0)
+
+
+def defocus_kernel(rng: np.random.Generator, radius: float) -> np.ndarray:
+    choice = rng.random()
+    if choice < 0.4:
+        return aperture_kernel(radius)
+    if choice < 0.7:
+        return aperture_kernel(radius, int(rng.integers(5, 10)), rng.uniform(0, np.pi))
+    return gaussian_kernel(radius)
+
+
+def _identity() -> np.ndarray:
+    return np.ones((1, 1), np.float32)
+
+
+# --------------------------------------------------------------------------------------------------------- rendering
+
+
+def to_linear(image: np.ndarray) -> np.ndarray:
+    """sRGB uint8 to linear light in 0..1 (float32)."""
+    return _LINEAR[image]
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB values in 0..255 (float32, not rounded)."""
+    linear = np.clip(linear, 0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+
+
+_CODES = np.arange(256, dtype=np.float32) / 255
+_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def convolve(planes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Convolve (H, W, C) with a kernel of odd sides; the frame goes on by reflection."""
+    if kernel.size == 1:
+        return planes
+    height, width = planes.shape[:2]
+    pad_y, pad_x = kernel.shape[0] // 2, kernel.shape[1] // 2
+    padded = np.pad(planes, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode="symmetric")
+    shape = [fft.next_fast_len(n + k - 1, real=True) for n, k in zip(padded.shape[:2], kernel.shape, strict=True)]
+    spectrum = fft.rfft2(padded, shape, axes=(0, 1)) * fft.rfft2(kernel.astype(np.float32), shape)[..., None]
+    result = fft.irfft2(spectrum, shape, axes=(0, 1))
+    return result[2 * pad_y : 2 * pad_y + height, 2 * pad_x : 2 * pad_x + width]
+
+
+def fill_hole(linear: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Continue (H, W, 3) into the hole (H, W) in 0..1 from what surrounds it, coarse to fine."""
+    known = 1 - hole
+    filled = (linear * known[..., None]).sum((0, 1)) / max(known.sum(), 1e-6) * np.ones_like(linear)
+    for sigma in (64, 24, 8, 3):
+        step = max(1, sigma // 4)
+        small = known[::step, ::step]
+        weight = ndimage.gaussian_filter(small, sigma / step)
+        mean = ndimage.gaussian_filter(linear[::step, ::step] * small[..., None], (sigma / step, sigma / step, 0))
+        rows = np.minimum(np.arange(linear.shape[0]) // step, small.shape[0] - 1)
+        columns = np.minimum(np.arange(linear.shape[1]) // step, small.shape[1] - 1)
+        weight, mean = weight[rows][:, columns, None], mean[rows][:, columns]
+        trust = np.clip(weight / 0.05, 0, 1)
+        filled = filled * (1 - trust) + trust * mean / np.maximum(weight, 1e-6)
+    return np.where(hole[..., None] > 0, filled * hole[..., None] + linear * known[..., None], linear)
+
+
+@dataclass
+class Layer:
+    """light: (H, W, 3) linear; alpha: (H, W) in 0..1; kernel: what blurs both."""
+
+    light: np.ndarray
+    alpha: np.ndarray
+    kernel: np.ndarray
+
+
+def composite(layers: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
+    """Blur and stack layers back to front. Returns linear light (H, W, 3) and the equivalent radius of what is seen
+    (H, W) [pixels], NaN where layers of different blur mix."""
+    height, width = layers[0].alpha.shape
+    light = np.zeros((height, width, 3), np.float32)
+    radius = np.zeros((height, width), np.float32)
+    for layer in layers:
+        stack = np.concatenate([layer.light * layer.alpha[..., None], layer.alpha[..., None]], -1)
+        stack = convolve(stack, layer.kernel)
+        alpha = np.clip(stack[..., 3:], 0, 1)
+        light = stack[..., :3] + (1 - alpha) * light
+        own = equivalent_radius(layer.kernel)
+        cover = alpha[..., 0]
+        mixed = (cover > 0.1) & (cover < 0.9) & (np.abs(radius - own) > 0)
+        radius = np.where(cover >= 0.5, own, radius)
+        if own > 1.5:
+            radius = np.where(mixed, np.nan, radius)
+    return light, radius
+
+
+def blur_by_depth(light: np.ndarray, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Defocus (H, W, 3) by a smooth field of radii [pixels]: a stack of blurred copies, interpolated per pixel."""
+    stops = np.r_[0, np.geomspace(0.6, max(radius.max(), 0.7), 6)]
+    round_aperture = rng.random() < 0.6
+    result = np.zeros_like(light)
+    for index, stop in enumerate(stops):
+        left = stops[index - 1] if index else -1.0
+        right = stops[index + 1] if index + 1 < len(stops) else np.inf
+        rise = (radius - left) / (stop - left)
+        fall = (right - radius) / (right - stop) if np.isfinite(right) else np.ones_like(radius)
+        weight = np.clip(np.minimum(rise, fall), 0, 1)
+        if weight.any():
+            kernel = _identity() if stop == 0 else (aperture_kernel(stop) if round_aperture else gaussian_kernel(stop))
+            result += weight[..., None] * convolve(light, kernel)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------------ scenes
+
+
+def random_region(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A region of a quarter to three quarters of the frame: a blob, an ellipse or a straight cut."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    choice = rng.random()
+    if choice < 0.5:
+        noise = rng.normal(size=(height // 8 + 1, width // 8 + 1)).astype(np.float32)
+        noise = ndimage.gaussian_filter(noise, max(height, width) / 8 / rng.uniform(4, 12))
+        field = ndimage.zoom(noise, 8, order=1)[:height, :width]
+    elif choice < 0.75:
+        angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.4, 1.0)
+        u = (x - rng.uniform(0.25, 0.75) * width) / width
+        v = (y - rng.uniform(0.25, 0.75) * height) / height
+        a, b = np.cos(angle) * u + np.sin(angle) * v, (-np.sin(angle) * u + np.cos(angle) * v) / ratio
+        field = -np.hypot(a, b)
+    else:
+        angle = rng.uniform(0, 2 * np.pi)
+        field = np.cos(angle) * x / width + np.sin(angle) * y / height
+    inside = field > np.quantile(field, rng.uniform(0.25, 0.75))
+    return inside.astype(np.float32)
+
+
+def soften(mask: np.ndarray) -> np.ndarray:
+    """Anti-alias a binary mask."""
+    return np.clip(ndimage.gaussian_filter(mask.astype(np.float32), 0.7), 0, 1)
+
+
+def levels_of(radius: np.ndarray, long_side: int) -> np.ndarray:
+    """Equivalent radii [pixels] (NaN = mixed) to levels 0..3 (255 = unknown)."""
+    levels = np.digitize(np.nan_to_num(radius / long_side, nan=0.0), LEVEL_RADII).astype(np.uint8)
+    return np.where(np.isnan(radius), UNKNOWN, levels).astype(np.uint8)
+
+
+def judge(levels: np.ndarray, subject: np.ndarray | None) -> int:
+    """Section 3.2 in figures: the desirability that follows from where blur of which level falls.
+
+    The subject's level is the one that most of it has. Blur on it of medium level or more is bad; low is ok. A sharp
+    subject before a background that is mostly of medium level or more is good, before less blur ok.
+    """
+    known = levels != UNKNOWN
+    if not (levels[known] > 0).any():
+        return NO_BLUR
+    if subject is None:
+        return NO_LABEL
+    on_subject = levels[known & (subject > 0.5)]
+    background = levels[known & (subject <= 0.5)]
+    if on_subject.size == 0 or background.size == 0:
+        return NO_LABEL
+    if (on_subject >= 2).mean() > 0.5:
+        return BAD_BLUR
+    if (on_subject >= 1).mean() > 0.25:
+        return OK_BLUR
+    if (background >= 2).mean() > 0.5:
+        return GOOD_BLUR
+    return OK_BLUR
+
+
+def render(
+    photo: np.ndarray,
+    subject: np.ndarray | None,
+    rng: np.random.Generator,
+    cutout: tuple[np.ndarray, np.ndarray] | None = None,
+    scene: str | None = None,
+) -> Sample:
+    """Put blur into one sharp photo.
+
+    Args:
+        photo: (H, W, 3) uint8 sRGB, sharp all over.
+        subject: (H, W) in 0..1, its salient object, or None.
+        rng: every choice is drawn from it: the same state gives the same sample.
+        cutout: another photo's sharp object, (light-coded uint8 (H, W, 3), alpha (H, W)), placed into this photo as its
+            subject; it replaces `subject`.
+        scene: one of `SCENES`; drawn if not given.
+    """
+    scene = scene or rng.choice(list(SCENES), p=np.array(list(SCENES.values())) / sum(SCENES.values()))
+    height, width = photo.shape[:2]
+    long_side = max(height, width)
+    light = to_linear(photo)
+    radius = long_side * np.exp(rng.uniform(np.log(LEVEL_RADII[0] * 1.1), np.log(0.026)))
+
+    if cutout is not None:
+        background, front, region = light, to_linear(cutout[0]), cutout[1]
+        subject = region
+    else:
+        region = soften(subject if subject is not None else random_region(rng, height, width))
+        background, front = None, light
+
+    def behind() -> np.ndarray:
+        return fill_hole(light, np.clip(region * 1.5, 0, 1)) if background is None else background
+
+    everywhere = np.ones((height, width), np.float32)
+    sharp = _identity()
+    kind = "defocus"
+    if scene == "sharp":
+        layers, kind = [Layer(light, everywhere, sharp)], ""
+        if background is not None:
+            layers.append(Layer(front, region, sharp))
+    elif scene in ("background", "panning"):
+        if scene == "panning":
+            kind = "motion"
+            kernel = path_kernel(scaled_path(straight_path(rng), radius * 1.3))
+        else:
+            kernel = defocus_kernel(rng, radius)
+        layers = [Layer(behind(), everywhere, kernel), Layer(front, region, sharp)]
+    elif scene in ("subject", "moving-subject"):
+        if scene == "moving-subject":
+            kind = "motion"
+            kernel = path_kernel(scaled_path(straight_path(rng), radius))
+        else:
+            kernel = defocus_kernel(rng, radius)
+        layers = [Layer(behind(), everywhere, sharp), Layer(front, region, kernel)]
+    elif scene in ("frame", "shake"):
+        if scene == "shake":
+            kind = "camera-shake"
+            kernel = path_kernel(scaled_path(shake_path(rng), radius))
+        else:
+            kernel = defocus_kernel(rng, radius)
+        layers = [Layer(light, everywhere, kernel)]
+        if background is not None:
+            layers.append(Layer(front, region, kernel))
+    else:  # depth: a plane in focus, blur growing away from it, and the subject at its own depth
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        angle = rng.normal(np.pi / 2, 0.3) if rng.random() < 0.7 else rng.uniform(0, np.pi)
+        depth = np.cos(angle) * x / width + np.sin(angle) * y / height
+        depth = (depth - depth.min()) / np.ptp(depth)
+        focus, depth_of_field = rng.uniform(0, 1), rng.uniform(0.02, 0.3)
+        amount = np.clip(np.abs(depth - focus) - depth_of_field, 0, None)
+        field = amount / max(amount.max(), 1e-6) * radius
+        own_depth = rng.random() < 0.5
+        blurred = blur_by_depth(behind() if own_depth else light, field, rng)
+        composed, seen = blurred, field
+        if own_depth:
+            composed, _ = composite([Layer(blurred, everywhere, sharp), Layer(front, region, sharp)])
+            seen = np.where(region > 0.5, 0, field)
+        else:
+            subject = None
+
+    if scene != "depth":
+        composed, seen = composite(layers)
+    levels = levels_of(seen, long_side)
+    if scene in ("frame", "shake") and subject is None:  # the subject, whatever it is, is in the frame
+        label = BAD_BLUR if levels[0, 0] >= 2 else OK_BLUR
+    else:
+        label = judge(levels, subject)
+    return Sample(develop(composed, rng), levels, subject, label, kind, scene)
+
+
+def develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Linear light to an 8-bit photo with a camera's noise (shot and read noise, before the tone curve)."""
+    if rng.random() < 0.6:
+        shot, read = rng.uniform(0, 0.01), rng.uniform(0, 0.004)
+        grain = ndimage.gaussian_filter(rng.normal(size=light.shape), (rng.uniform(0, 0.8),) * 2 + (0,))
+        light = light + grain * np.sqrt(np.clip(light, 0, 1) * shot**1.5 + read**2)
+    return np.clip(np.rint(to_srgb(light)), 0, 255).astype(np.uint8)
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def encode_png(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()
