@@ -1,0 +1,247 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The one door for photos: whatever a photo comes as, `load_photo` returns it upright and in sRGB."""
+
+import io
+import os
+import threading
+import warnings
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif", ".avifs"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
+    "ICO": (".ico",),
+}
+"""Pillow's formats that are tried, by content, with their usual extensions. No others: some run outside programs."""
+HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+RAW_EXTENSIONS = tuple(".3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .srw".split())
+PHOTO_EXTENSIONS = tuple(sorted({*sum(FORMATS.values(), ()), *HEIF_EXTENSIONS, *RAW_EXTENSIONS}))
+"""Extensions, in lower case, of the files `load_photo` can open. A format other than camera RAW is told by content."""
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What puts a photo upright, by its EXIF orientation."""
+
+_WARNINGS = threading.Lock()  # `warnings.catch_warnings` changes the whole process, so one thread at a time
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be opened; the message is its name and the reason, in one line."""
+
+
+def load_photo(
+    photo: str | os.PathLike | bytes | Image.Image | np.ndarray,
+    *,
+    max_pixels: int = 200_000_000,
+    working_size: int | None = None,
+) -> Image.Image:
+    """Open a photo: orientation applied, colours in sRGB, transparency on white, 8 bits, the first of several frames.
+
+    Args:
+        photo: a file, its bytes, an image, or an array H x W, H x W x 1, x 3 (RGB) or x 4 (RGBA) of uint8, uint16 or
+            floats in 0..1. Camera RAW is told by the file's extension and read through its embedded preview.
+        max_pixels: width x height of the largest photo to decode.
+        working_size: the long side, in pixels, that the photo will be resized to. A large JPEG file is then decoded at
+            1/2, 1/4 or 1/8 of its size, the smallest that keeps the long side at least twice as long.
+
+    Returns:
+        an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright.
+
+    Raises:
+        PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels`.
+    """
+    try:
+        with _WARNINGS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _load(photo, max_pixels, working_size)
+    except Exception as error:
+        raise PhotoError(f"{_name(photo)}: {_reason(error)}") from error
+
+
+def _load(photo, max_pixels, working_size):
+    if isinstance(photo, Image.Image):
+        return _finish(photo, max_pixels)
+    if isinstance(photo, np.ndarray):
+        return _finish(_from_array(photo), max_pixels)
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return _finish(_identify(io.BytesIO(photo)), max_pixels, working_size)
+    if isinstance(photo, str | os.PathLike):
+        open_file = _open_raw if os.fspath(photo).lower().endswith(RAW_EXTENSIONS) else _identify
+        with open(photo, "rb") as file:
+            return _finish(open_file(file), max_pixels, working_size)
+    raise PhotoError(f"a photo is a path, bytes, a PIL image or a NumPy array, not a {type(photo).__name__}.")
+
+
+def _name(photo) -> str:
+    if isinstance(photo, Image.Image):
+        return getattr(photo, "filename", "") or "the given image"
+    if isinstance(photo, str | os.PathLike):
+        return str(photo)
+    return f"the given {'array' if isinstance(photo, np.ndarray) else type(photo).__name__}"
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case PhotoError():
+            return str(error)
+        case FileNotFoundError():
+            return "there is no such file."
+        case IsADirectoryError():
+            return "this is a folder; name the photos in it."
+        case PermissionError():
+            return "the file may not be read; check its permissions."
+        case Image.DecompressionBombError():
+            return "it has more pixels than Pillow decodes in this format; give a smaller copy."
+        case MemoryError():
+            return "there is not enough memory to open it."
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return f"cannot be read; it is damaged, cut short or of a rare kind ({detail})."
+
+
+def _identify(file) -> Image.Image:
+    """`Image.open` for `FORMATS` and HEIF, without Pillow's pixel limit, which only the whole process could change."""
+    Image.init()
+    prefix = file.read(16)
+    if not prefix:
+        raise PhotoError("the file is empty.")
+    error = PhotoError(f"not a photo that can be read; convert it to one of {', '.join(FORMATS)}.")
+    for factory, accept in [*(Image.OPEN[name] for name in FORMATS if name in Image.OPEN), (_open_heif, _is_heif)]:
+        if len(prefix) > 2 and accept(prefix) is True:
+            file.seek(0)
+            try:
+                image = factory(file, "")
+            except Exception as failure:  # another format may begin with the same bytes
+                error = failure
+            else:
+                # A TIFF that begins with a reduced image (tag 254) is camera RAW under another name.
+                return _open_raw(file) if image.format == "TIFF" and image.tag_v2.get(254) == 1 else image
+    raise error
+
+
+def _is_heif(prefix: bytes) -> bool:
+    return prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS
+
+
+def _open_heif(file, filename: str) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise PhotoError('HEIC photos need one more package; run `pip install "abc-fusenet[raw]"`.') from None
+    return HeifImageFile(file, filename)
+
+
+def _open_raw(file) -> Image.Image:
+    try:
+        import rawpy
+    except ImportError:
+        raise PhotoError('camera RAW needs one more package; run `pip install "abc-fusenet[raw]"`.') from None
+    file.seek(0)
+    with rawpy.imread(file) as raw:
+        try:
+            preview = raw.extract_thumb()
+        except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
+            raise PhotoError("this RAW file has no preview that can be read; export it as a JPEG.") from None
+        if preview.format == rawpy.ThumbFormat.JPEG:
+            return _identify(io.BytesIO(preview.data))
+        image = Image.fromarray(preview.data)
+        image.getexif()[ExifTags.Base.Orientation] = {3: 3, 5: 8, 6: 6}.get(raw.sizes.flip, 1)
+        return image
+
+
+def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None) -> Image.Image:
+    """Decode an image and bring it to upright sRGB."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PhotoError(
+            f"{width} x {height} is {width * height / 1e6:.1f} megapixels and the limit is {max_pixels / 1e6:.1f}; "
+            "give a smaller copy, or raise max_pixels."
+        )
+    if working_size and image.format in ("JPEG", "MPO"):
+        image.draft(None, tuple(max(1, 2 * working_size * side // max(width, height)) for side in image.size))
+    image.load()
+    orientation = _orientation(image)
+    image = _to_rgb(image)
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
+    image.info = {"original_size": (height, width) if orientation in (5, 6, 7, 8) else (width, height)}
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block does not spoil the photo
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: more than 8 bits by their full range, colours by the profile, transparency on white."""
+    profile = image.info.get("icc_profile")
+    if image.mode[0] in "IF":
+        image = _from_array(_full_range(image))
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+    elif image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("RGB")
+    if profile:
+        image = _to_srgb(image, profile)
+    if image.mode == "RGBA":
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        return white
+    return image.convert("RGB")
+
+
+def _full_range(image: Image.Image) -> np.ndarray:
+    """H x W floats in 0..1 (1 is the most the file's number of bits can say) of an image of more than 8 bits."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        return values
+    tags = getattr(image, "tag_v2", {})
+    bits, signed = tags.get(258, (16,))[0], tags.get(339) == (2,)
+    if not signed:
+        values = values.astype(np.uint32)
+    return np.clip(values / np.float32(2 ** (bits - signed) - 1), 0, 1)
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    """H x W, H x W x 1, x 3 or x 4 of uint8, uint16 or floats in 0..1 to an L, RGB or RGBA image."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise PhotoError(f"expected H x W, H x W x 1, H x W x 3 or H x W x 4 pixels; got the shape {array.shape}.")
+    if array.dtype == np.uint16:
+        array = array / np.float32(65535)
+    if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):  # also true of NaN
+            raise PhotoError(f"floats must be in 0..1; got {array.min():.4g}..{array.max():.4g}; scale or clip them.")
+        array = np.rint(array * np.float32(255)).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise PhotoError(f"expected uint8, uint16 or floats in 0..1; got {array.dtype}.")
+    return Image.fromarray(array)
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Colours by an embedded ICC profile; a profile that is broken or of another kind of image is ignored."""
+    try:
+        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGBA" if image.mode == "RGBA" else "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return image
