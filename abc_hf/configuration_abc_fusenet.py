@@ -77,6 +77,8 @@ class ABCFuseNetConfig(PreTrainedConfig):
         if not {"id2label", "label2id", "num_labels"} & kwargs.keys() and self.id2label is None:
             self.id2label = dict(enumerate(DESIRABILITY))
             self.label2id = {label: index for index, label in enumerate(DESIRABILITY)}
+        # a saved folder names one auto class per class; the branches without the classifier load from it as well
+        kwargs["auto_map"] = kwargs.get("auto_map", {}) | {"AutoModel": "modeling_abc_fusenet.ABCFuseNetModel"}
         super().__post_init__(**kwargs)
 
     @property
@@ -124,8 +126,8 @@ VARIANTS: dict[str, dict] = {
     "tiny": {
         "width_multiplier": 0.125,
         "resnet_depths": (1, 1, 1, 1),
-        "resnet_hidden_sizes": (8, 16, 24, 32),
-        "resnet_embedding_size": 8,
+        "resnet_hidden_sizes": (16, 32, 48, 64),
+        "resnet_embedding_size": 16,
         "resnet_layer_type": "basic",
         "decoder_channels": 16,
         "refinement_layers": 2,

@@ -1,0 +1,161 @@
+"""The command `abc-fusenet`; `python -m abc_hf.cli` is the same."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import transformers
+from tqdm import tqdm
+
+from . import __version__
+from .photos import PHOTO_EXTENSIONS, PhotoError
+from .pipeline import BlurReport, load_pipeline
+
+PROGRAM = "abc-fusenet"
+COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status: 0, or 1 if something failed."""
+    args = build_parser().parse_args(argv)
+    sys.stdout.reconfigure(errors="backslashreplace")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        return args.command(args)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, ImportError, OSError) as error:
+        complain(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Where a photo is blurred, and whether that is wanted.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "assess",
+        help="judge the blur in photos",
+        description="Judge the blur in photos. The exit status is 1 if one of them cannot be opened; the rest go on.",
+    )
+    command.add_argument("photos", nargs="+", metavar="PHOTO", help="a photo, or a folder of photos")
+    command.add_argument("--json", action="store_true", help="print one JSON list, an object per photo")
+    command.add_argument("--save", type=Path, metavar="DIR", help="write maps, figures and reports to this folder")
+    command.add_argument("--batch-size", type=positive, default=1, metavar="N", help="photos judged at a time")
+    command.set_defaults(command=assess)
+
+    demo = commands.add_parser("demo", help="open the demo in a browser", description="Open the demo in a browser.")
+    demo.add_argument("--port", type=positive, help="port to serve on (default: 7860, or the next one free)")
+    demo.add_argument("--share", action="store_true", help="make a public link, through Gradio's servers")
+    demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    demo.set_defaults(command=run_demo)
+
+    for each in (command, demo):
+        each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
+        each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
+    return parser
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return int(text)
+
+
+def assess(args: argparse.Namespace) -> int:
+    photos = list(expand(args.photos))
+    if args.save and any(photo.parent.resolve() == args.save.resolve() for photo in photos):
+        raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
+    pipe = load_pipeline(args.model, device=args.device)
+    reports = pipe((photo for photo in photos), batch_size=args.batch_size, on_error="return")
+    stems = unique_stems(photos)
+    width = min(40, max(len(printable(photo)) for photo in photos))
+    objects = []
+    if not args.json:
+        print(COLUMNS.format("photo", "verdict", "score", "subject", "background", width=width))
+    reports = tqdm(reports, total=len(photos), unit="photo", disable=None)
+    for photo, stem, report in zip(photos, stems, reports, strict=True):
+        try:
+            if isinstance(report, PhotoError):
+                raise report
+            if args.save:
+                report.save(args.save, stem)
+        except (PhotoError, OSError) as error:
+            objects.append({"file": str(photo), "error": str(error)})
+            complain(error)
+            continue
+        objects.append({"file": str(photo), **report.to_dict()})
+        if not args.json:
+            tqdm.write(table_row(photo, report, width))
+    if args.json:
+        print(json.dumps(objects, indent=2))
+    return int(any("error" in entry for entry in objects))
+
+
+def expand(names: list[str]) -> Iterator[Path]:
+    """Each photo, and for a folder the photos in it (not in folders below), by name; raises ValueError for one
+    without photos."""
+    for path in map(Path, names):
+        if not os.path.isdir(path):
+            yield path
+            continue
+        photos = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTO_EXTENSIONS)
+        if not photos:
+            raise ValueError(f"{path} holds no photos.")
+        yield from photos
+
+
+def unique_stems(photos: list[Path]) -> list[str]:
+    """A name without extension for what is written of each photo: its own, with a number if it is taken."""
+    stems = {}
+    for photo in photos:
+        stem, number = photo.stem, 2
+        while stem.lower() in stems:  # not every file system tells A from a
+            stem, number = f"{photo.stem}-{number}", number + 1
+        stems[stem.lower()] = stem
+    return list(stems.values())
+
+
+def table_row(photo: Path, report: BlurReport, width: int) -> str:
+    name = printable(photo)
+    name = name if len(name) <= width else f"...{name[3 - width :]}"
+    figures = (f"{value:.2f}" for value in (report.score, report.blur_on_subject, report.blur_on_background))
+    reason = textwrap.fill(
+        report.reason, shutil.get_terminal_size().columns - 1, initial_indent="  ", subsequent_indent="  "
+    )
+    return COLUMNS.format(name, report.label, *figures, width=width) + "\n" + reason
+
+
+def printable(text: object) -> str:
+    """Text in one line, whatever a file name holds: line breaks, escape sequences and broken UTF-8 are spelt out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def complain(error: Exception) -> None:
+    tqdm.write(f"{PROGRAM}: {printable(error)}", file=sys.stderr)
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    try:
+        from .demo import build_demo, launch
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ImportError('The demo needs Gradio; run `pip install "abc-fusenet[demo]"`.') from None
+    page = build_demo(load_pipeline(args.model, device=args.device))
+    launch(page, server_port=args.port, share=args.share, inbrowser=not args.no_browser)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The one path from a photo to what is said of its blur."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import Pipeline
+
+from .configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
+from .image_processing_abc_fusenet import ABCFuseNetImageProcessor, resize_map, working_shape
+from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+from .photos import PhotoError, load_photo
+from .visualization import LEVELS, report_figure
+
+BUNDLED = Path(__file__).parent / "pretrained" / "mobile"
+"""The weights that come with the package."""
+WORTH = {"no-blur": 1.0, "good-blur": 1.0, "ok-blur": 0.5, "bad-blur": 0.0}
+"""What each class adds to the score."""
+AMOUNTS = ("sharp", "slightly blurred", "clearly blurred", "strongly blurred")
+CONCLUSIONS = {
+    "no-blur": "no blur to speak of",
+    "good-blur": "that sets the subject off",
+    "ok-blur": "that does the photo no harm",
+    "bad-blur": "that spoils the photo",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class BlurReport:
+    """What is said of one photo.
+
+    Args:
+        probabilities: of no-blur, good-blur, ok-blur and bad-blur, in this order; they add up to 1.
+        size: width and height of the photo [pixels].
+        preview: the photo at the working size, at which it was judged.
+        small_blur_map: float32 (h, w) at the preview's size; 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
+        small_attention_map: the same for what the photo is about; 0 = unimportant, 1 = its subject.
+    """
+
+    probabilities: dict[str, float]
+    size: tuple[int, int]
+    preview: Image.Image = field(repr=False)
+    small_blur_map: np.ndarray = field(repr=False)
+    small_attention_map: np.ndarray = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=self.probabilities.get)
+
+    @property
+    def score(self) -> float:
+        """0 = blur ruins the photo, 1 = no unwanted blur: the expected value of a class when no-blur and good-blur
+        count 1, ok-blur 0.5 and bad-blur 0."""
+        return sum(WORTH[label] * probability for label, probability in self.probabilities.items())
+
+    @property
+    def blur_map(self) -> np.ndarray:
+        """(H, W) float32 at the photo's size, made from the small map each time it is read."""
+        return resize_map(self.small_blur_map, self.size[::-1])
+
+    @property
+    def attention_map(self) -> np.ndarray:
+        """(H, W) float32 at the photo's size, made from the small map each time it is read."""
+        return resize_map(self.small_attention_map, self.size[::-1])
+
+    @property
+    def blur_on_subject(self) -> float:
+        """Mean of the blur map weighted by attention; by nothing, where attention is 0 everywhere."""
+        return weighted_mean(self.small_blur_map, self.small_attention_map)
+
+    @property
+    def blur_on_background(self) -> float:
+        """Mean of the blur map weighted by 1 - attention; by nothing, where attention is 1 everywhere."""
+        return weighted_mean(self.small_blur_map, 1 - self.small_attention_map)
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The share of the photo that is nearest to each level: none, low, medium and high blur."""
+        nearest = np.rint(self.small_blur_map * 3).astype(int)
+        return {name: float((nearest == level).mean()) for level, name in enumerate(LEVELS)}
+
+    @property
+    def blur_fraction(self) -> float:
+        """The share of the photo that is blurred: nearer to low blur than to none, 1/6 or more in the blur map."""
+        return float((self.small_blur_map >= 1 / 6).mean())
+
+    @property
+    def reason(self) -> str:
+        """One sentence: what the maps show, and what follows for the photo; it says so if the verdict does not follow
+        from the maps (content decides, too)."""
+        attention, subject, background = self.small_attention_map, self.blur_on_subject, self.blur_on_background
+        share = self.blur_fraction
+        subject_share = float((attention >= 0.5).mean())
+        if subject_share < 0.01:
+            subject = background = float(self.small_blur_map.mean())
+            facts = f"no subject stands out, and {in_words(share)} of the photo is blurred"
+        elif subject_share > 0.99:
+            facts = f"the subject fills the photo and is {AMOUNTS[round(subject * 3)]}"
+        else:
+            share = weighted_mean(self.small_blur_map >= 1 / 6, 1 - attention)
+            facts = f"the subject is {AMOUNTS[round(subject * 3)]}, and {in_words(share)} of the background is blurred"
+        follows = {
+            "no-blur": subject < 1 / 6 and share < 0.1,
+            "good-blur": subject < 1 / 2 and background - subject >= 1 / 6 and 0.01 <= subject_share <= 0.99,
+            "ok-blur": subject < 1 / 2 and max(subject, share) >= 0.05,
+            "bad-blur": subject >= 1 / 6,
+        }
+        if follows[self.label]:
+            return f"{facts[0].upper()}{facts[1:]}: {CONCLUSIONS[self.label]}."
+        return f"Judged {self.label} as a whole, which the maps alone do not explain: {facts}."
+
+    def to_dict(self) -> dict:
+        """Everything but the maps, as JSON can say it."""
+        return {
+            "label": self.label,
+            "probabilities": self.probabilities,
+            "score": self.score,
+            "blur_on_subject": self.blur_on_subject,
+            "blur_on_background": self.blur_on_background,
+            "blur_fraction": self.blur_fraction,
+            "levels": self.levels,
+            "reason": self.reason,
+            "width": self.size[0],
+            "height": self.size[1],
+        }
+
+    def figure(self):
+        """A `matplotlib.figure.Figure`: the verdict, the photo, its blur map and its attention map."""
+        return report_figure(self)
+
+    def save(self, folder: str | os.PathLike, stem: str = "photo") -> list[Path]:
+        """Write `STEM.json`, `STEM_figure.png`, and for both maps `STEM_blur.png` (8 bits, at the working size) and
+        `STEM_blur_16bit.png` (at the photo's size); white is 1. Files of these names are replaced.
+
+        Returns:
+            the files.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = []
+
+        def name(end: str) -> Path:
+            files.append(folder / f"{stem}{end}")
+            return files[-1]
+
+        name(".json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        self.figure().savefig(name("_figure.png"))
+        for kind in ("blur", "attention"):
+            small, full = getattr(self, f"small_{kind}_map"), getattr(self, f"{kind}_map")
+            Image.fromarray(np.rint(small * 255).astype(np.uint8)).save(name(f"_{kind}.png"))
+            Image.fromarray(np.rint(full * 65535).astype(np.uint16)).save(name(f"_{kind}_16bit.png"))
+        return files
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> float:
+    return float(np.average(values, weights=weights if weights.any() else None))
+
+
+def in_words(share: float) -> str:
+    """A share of something, in whole per cent."""
+    return {"0%": "none", "100%": "all"}.get(f"{share:.0%}", f"{share:.0%}")
+
+
+class BlurUnderstandingPipeline(Pipeline):
+    """Photos in, `BlurReport`s out; the task is "blur-understanding".
+
+    One photo gives one report, a list a list; generators and data sets are read as their reports are. With
+    `batch_size`, photos that come to the same shape go through the network together, so that company changes nothing.
+
+    Args:
+        on_error: "raise" a `PhotoError` for a photo that cannot be opened, or "return" it in the place of its report.
+        max_pixels: width x height of the largest photo to open, as in `load_photo`.
+    """
+
+    _load_image_processor = True
+    _load_processor = _load_video_processor = _load_feature_extractor = _load_tokenizer = False
+
+    def __call__(self, photos, **options):
+        """
+        Args:
+            photos: a path, bytes, a PIL image or a NumPy array (see `load_photo`); or a list, a generator or a torch
+                `Dataset` of these.
+            options: `batch_size`, `num_workers`, and those of the class.
+        """
+        return [] if isinstance(photos, list) and not photos else super().__call__(photos, **options)
+
+    def _sanitize_parameters(self, on_error: str | None = None, max_pixels: int | None = None, **unknown):
+        if unknown:
+            raise TypeError(
+                f"unknown option {', '.join(unknown)}; there are on_error, max_pixels, batch_size and num_workers."
+            )
+        if on_error not in (None, "raise", "return"):
+            raise ValueError(f'on_error must be "raise" or "return"; got {on_error!r}.')
+        loading = {} if max_pixels is None else {"max_pixels": max_pixels}
+        return loading, {}, {} if on_error is None else {"on_error": on_error}
+
+    def get_inference_context(self):
+        return torch.inference_mode
+
+    def preprocess(self, photo, **loading) -> dict:
+        """The photo under one key: a dict, so that a batch is a list of them, of whatever sizes."""
+        longest_edge = self.image_processor.size.longest_edge
+        try:
+            image = load_photo(photo, working_size=longest_edge, **loading)
+        except PhotoError as error:
+            return {"photo": {"error": error}}
+        height, width = working_shape(image.height, image.width, longest_edge)
+        preview = image.resize((width, height), self.image_processor.resample)
+        pixel_values = self.image_processor(preview, return_tensors="pt")["pixel_values"]
+        return {"photo": {"preview": preview, "size": image.info["original_size"], "pixel_values": pixel_values}}
+
+    def _forward(self, inputs: dict) -> dict:
+        photos = inputs["photo"] if isinstance(inputs["photo"], list) else [inputs["photo"]]
+        groups = {}
+        for photo in photos:
+            if "error" not in photo:
+                groups.setdefault(photo["pixel_values"].shape, []).append(photo)
+        for group in groups.values():
+            outputs = self.model(torch.cat([photo.pop("pixel_values") for photo in group]).to(self.model.dtype))
+            sizes = [photo["preview"].size[::-1] for photo in group]
+            answers = self.image_processor.post_process_blur_understanding(outputs, sizes)
+            for photo, answer in zip(group, answers, strict=True):
+                photo.update(answer)
+        return inputs
+
+    def postprocess(self, outputs: dict, on_error: str = "raise") -> BlurReport | PhotoError:
+        photo = outputs["photo"]
+        if "error" in photo:
+            if on_error == "raise":
+                raise photo["error"]
+            return photo["error"]
+        return BlurReport(
+            probabilities=dict(zip(DESIRABILITY, photo["probabilities"].tolist(), strict=True)),
+            size=photo["size"],
+            preview=photo["preview"],
+            small_blur_map=photo["blur_map"].numpy(),
+            small_attention_map=photo["attention_map"].numpy(),
+        )
+
+
+def load_pipeline(
+    model: str | os.PathLike | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    **options,
+) -> BlurUnderstandingPipeline:
+    """Load a pipeline.
+
+    Args:
+        model: a folder, or the name of a repository on the Hub; without it, the weights that come with the package.
+        device: such as "cpu" or "cuda:0"; without it, an accelerator if there is one.
+        dtype: of the weights; as they were saved, unless given.
+        revision, token: of the repository on the Hub.
+        options: those of `BlurUnderstandingPipeline`.
+
+    Raises:
+        ValueError: if there is no such model, it is of another kind, or there is no such device.
+    """
+    name, hub = str(BUNDLED if model is None else model), {"revision": revision, "token": token}
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:
+        raise ValueError(f'The device {device} cannot be used here ({first_line(error)}); "cpu" always can.') from error
+    try:
+        kind = ABCFuseNetConfig.get_config_dict(name, **hub)[0].get("model_type")
+        if kind != ABCFuseNetConfig.model_type:
+            raise ValueError(f"it is of the type {kind}" if kind else "it has no config.json that names a model")
+        network, info = ABCFuseNetForBlurUnderstanding.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, **hub
+        )
+        if info["missing_keys"]:
+            raise ValueError(f"it lacks weights, among them {min(info['missing_keys'])}")
+        processor = ABCFuseNetImageProcessor.from_pretrained(name, **hub)
+    except Exception as error:
+        raise ValueError(
+            f"No ABC-FuseNet model can be loaded from {name} ({first_line(error)}); "
+            "give a folder or a Hub repository that holds one."
+        ) from error
+    network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+    return BlurUnderstandingPipeline(
+        model=network, image_processor=processor, task="blur-understanding", device=device, **options
+    )
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

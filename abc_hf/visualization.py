@@ -1,0 +1,123 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""What maps and reports look like: the only home of colours and figures.
+
+A map is drawn on its full range of 0..1, never stretched to what one photo happens to hold: the same value has the
+same colour in every photo.
+"""
+
+import textwrap
+
+import numpy as np
+from PIL import Image
+
+from .image_processing_abc_fusenet import resize_map
+
+LEVELS = {"none": 0.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
+"""The blur levels of the paper and their values in the blur map."""
+
+
+def color_table(stops: str) -> np.ndarray:
+    """(256, 3) uint8 RGB between equidistant stops, hexadecimal colours."""
+    colors = np.array([list(bytes.fromhex(stop)) for stop in stops.split()])
+    position, at = np.linspace(0, 1, 256), np.linspace(0, 1, len(colors))
+    return np.stack([np.interp(position, at, channel) for channel in colors.T], axis=1).round().astype(np.uint8)
+
+
+COLORS = color_table("000004 180f3e 451077 721f81 9f2f7f cd4071 f1605d fd9567 feca8d fcfdbf")
+"""Matplotlib's "magma" (perceptually uniform, safe for the colour-blind) at ten stops; 0 is black, 1 pale yellow."""
+LABEL_COLORS = {"no-blur": "#2a788e", "good-blur": "#22a884", "ok-blur": "#d9a521", "bad-blur": "#cd4071"}
+INK, GREY = "#222222", "#767676"
+
+
+def colorize(values: np.ndarray) -> np.ndarray:
+    """A map (H, W) in 0..1 as colours (H, W, 3) uint8."""
+    return COLORS[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)]
+
+
+def overlay(photo: Image.Image | np.ndarray, values: np.ndarray, opacity: float = 0.8) -> np.ndarray:
+    """A map in 0..1, of any size, laid over an RGB photo: the higher its value, the more of its colour, up to `opacity`
+    of it at 1. Returns (H, W, 3) uint8 at the photo's size."""
+    photo = np.asarray(photo)
+    values = np.clip(resize_map(values, photo.shape[:2]), 0, 1)
+    weight = opacity * values[..., None]
+    return np.rint(photo * (1 - weight) + colorize(values) * weight).astype(np.uint8)
+
+
+def legend() -> str:
+    """The colours of 0..1 and the names of the blur levels, as one HTML element."""
+    stops = ", ".join("#" + bytes(color).hex() for color in COLORS[::51])
+    names = "".join(f"<span>{name}</span>" for name in LEVELS)
+    return (
+        f'<div role="img" aria-label="Colours from no blur to high blur" style="font-size: small">'
+        f'<div style="height: 0.8em; background: linear-gradient(to right, {stops})"></div>'
+        f'<div style="display: flex; justify-content: space-between">{names}</div></div>'
+    )
+
+
+def report_figure(report):
+    """A `matplotlib.figure.Figure` of a `BlurReport`: the verdict and why; the photo, its blur and its attention map.
+
+    Raises:
+        ImportError: without Matplotlib.
+    """
+    try:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import ListedColormap
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("Figures need Matplotlib; run `pip install matplotlib`.") from None
+
+    width, margin, gap, header, footer = 12.0, 0.3, 0.25, 1.65, 0.75  # inches
+    panel = (width - 2 * margin - 2 * gap) / 3
+    tall = panel * float(np.clip(report.preview.height / report.preview.width, 0.45, 1.5))
+    height = header + tall + footer
+    figure = Figure((width, height), dpi=120, facecolor="white")
+
+    def axes(left: float, bottom: float, wide: float, high: float):
+        return figure.add_axes((left / width, bottom / height, wide / width, high / height))
+
+    def text(x: float, y: float, string: str, **style):
+        figure.text(x / width, y / height, string, **{"color": INK, "va": "top", **style})
+
+    top = height - margin
+    text(margin, top, report.label, fontsize=24, fontweight="bold", color=LABEL_COLORS[report.label])
+    text(margin + 2.2, top - 0.1, f"score {report.score:.2f}", fontsize=13, color=GREY)
+    text(margin, top - 0.52, textwrap.fill(report.reason, 88), fontsize=11, linespacing=1.4)
+
+    bars = axes(width - margin - 2.35, height - header + 0.4, 2.0, header - 0.6)
+    labels, shares = list(report.probabilities), list(report.probabilities.values())
+    bars.barh(labels, [1.0] * len(labels), color="#eeeeee", height=0.55)
+    bars.barh(labels, shares, color=[LABEL_COLORS[label] for label in labels], height=0.55)
+    for row, share in enumerate(shares):
+        bars.text(1.03, row, f"{share:.0%}", va="center", fontsize=9, color=INK)
+    bars.set(xlim=(0, 1), xticks=[])
+    bars.invert_yaxis()
+    bars.tick_params(length=0, labelsize=9, labelcolor=INK)
+    bars.spines[:].set_visible(False)
+
+    photo = report.preview
+    colors = ScalarMappable(cmap=ListedColormap(COLORS / 255))
+    colors.set_clim(0, 1)
+    panels = (
+        ("Photo", np.asarray(photo), None),
+        ("Blur", colorize(report.small_blur_map), LEVELS),
+        ("Attention", colorize(report.small_attention_map), {"unimportant": 0.0, "what the photo is about": 1.0}),
+    )
+    for index, (title, image, names) in enumerate(panels):
+        left = margin + index * (panel + gap)
+        frame = axes(left, footer, panel, tall)
+        frame.imshow(image, interpolation="antialiased")
+        frame.set_anchor("NW")
+        frame.set_axis_off()
+        text(left, height - header + 0.22, title, fontsize=10, color=GREY)
+        if names is None:
+            size = f"{report.size[0]} × {report.size[1]} pixels, judged at {photo.width} × {photo.height}"
+            text(left, footer - 0.15, size, fontsize=9, color=GREY)
+            continue
+        bar = figure.colorbar(colors, cax=axes(left, footer - 0.3, panel, 0.15), orientation="horizontal")
+        bar.set_ticks(list(names.values()), labels=list(names), fontsize=9, color=GREY)
+        bar.ax.get_xticklabels()[0].set_ha("left")
+        bar.ax.get_xticklabels()[-1].set_ha("right")
+        bar.ax.tick_params(length=0)
+        bar.outline.set_visible(False)
+    return figure

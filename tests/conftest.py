@@ -1,0 +1,85 @@
+import socket
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from abc_hf import (
+    VARIANTS,
+    ABCFuseNetConfig,
+    ABCFuseNetForBlurUnderstanding,
+    ABCFuseNetImageProcessor,
+    BlurReport,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Only this machine can be reached."""
+    connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
+
+    def check(host):
+        if host not in ("localhost", "127.0.0.1", "::1", b"localhost", None):
+            pytest.fail(f"a test tried to reach {host}")
+
+    def guarded_connect(self, address):
+        if isinstance(address, tuple):
+            check(address[0])
+        return connect(self, address)
+
+    def guarded_getaddrinfo(host, *args, **kwargs):
+        check(host)
+        return getaddrinfo(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+def make_photo(width=64, height=48, seed=0) -> Image.Image:
+    """Smooth random colours under fine noise, which fades from left to right: sharp there, blurred here."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)).resize((width, height), Image.BICUBIC)
+    noise = rng.normal(0, 60, (height, width, 1)) * np.linspace(1, 0, width)[:, None]
+    return Image.fromarray(np.clip(np.asarray(coarse) + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def photo():
+    """A maker of photos: `photo(width, height, seed)`."""
+    return make_photo
+
+
+@pytest.fixture
+def make_report():
+    """A maker of reports on a black photo with given maps: `make_report(blur, attention, label, size)`."""
+
+    def make(blur, attention, label="no-blur", size=None) -> BlurReport:
+        blur, attention = np.asarray(blur, np.float32), np.asarray(attention, np.float32)
+        height, width = blur.shape
+        probabilities = dict.fromkeys(("no-blur", "good-blur", "ok-blur", "bad-blur"), 0.1) | {label: 0.7}
+        return BlurReport(probabilities, size or (width, height), Image.new("RGB", (width, height)), blur, attention)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A folder as `save_pretrained` writes it: a `tiny` network with random weights, and its processor at 96 pixels."""
+    torch.manual_seed(0)
+    model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS["tiny"])).train()
+    processor = ABCFuseNetImageProcessor(size={"longest_edge": 96})
+    photos = processor([make_photo(96, 96, seed) for seed in range(16)], return_tensors="pt")
+    with torch.no_grad():
+        for _ in range(20):  # BatchNorm statistics, so that maps and classes differ from photo to photo
+            model(**photos)
+        for layer in (
+            model.abc_fusenet.blur_branch.logit,
+            model.abc_fusenet.attention_branch.logit,
+            model.classifier.fc,
+        ):
+            layer.weight.mul_(30)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model.eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

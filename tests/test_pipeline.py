@@ -1,0 +1,356 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+import abc_hf
+from abc_hf import BlurUnderstandingPipeline, load_pipeline
+from abc_hf.image_processing_abc_fusenet import resize_map
+from abc_hf.photos import PhotoError
+
+MIXED = [(200, 150), (150, 200), (200, 150), (64, 48), (33, 90), (200, 150)]
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_folder):
+    return load_pipeline(tiny_folder, device="cpu")
+
+
+def halves(left, right, height=8, width=8):
+    return np.repeat([[left] * (width // 2) + [right] * (width // 2)], height, axis=0)
+
+
+def assert_same(report, other, tolerance=1e-5):
+    assert report.size == other.size
+    assert list(report.probabilities.values()) == pytest.approx(list(other.probabilities.values()), abs=tolerance)
+    np.testing.assert_allclose(report.small_blur_map, other.small_blur_map, atol=tolerance)
+    np.testing.assert_allclose(report.small_attention_map, other.small_attention_map, atol=tolerance)
+
+
+# --- photos in, reports out ---
+
+
+def test_public_names():
+    names = (
+        "ABCFuseNetConfig ABCFuseNetForBlurUnderstanding ABCFuseNetImageProcessor ABCFuseNetModel BlurReport "
+        "BlurUnderstandingPipeline VARIANTS load_photo load_pipeline"
+    )
+    assert sorted(abc_hf.__all__) == sorted(names.split())
+    assert all(hasattr(abc_hf, name) for name in abc_hf.__all__)
+
+
+def test_the_report_holds_what_the_model_says_of_the_processed_photo(pipe, photo):
+    image = photo(200, 150)
+    report = pipe(image)
+    with torch.no_grad():
+        outputs = pipe.model(**pipe.image_processor(image, return_tensors="pt"))
+    expected = outputs.logits.softmax(-1)[0].tolist()
+    assert list(report.probabilities) == ["no-blur", "good-blur", "ok-blur", "bad-blur"]
+    assert list(report.probabilities.values()) == pytest.approx(expected, abs=1e-5)
+    assert report.preview.size == (96, 72)
+    np.testing.assert_allclose(report.small_blur_map, outputs.blur_map[0, 0, :72, :96], atol=1e-5)
+    np.testing.assert_allclose(report.small_attention_map, outputs.attention_map[0, 0, :72, :96], atol=1e-5)
+    assert report.small_blur_map.std() > 0.1, "the test model must tell places apart"
+
+
+def test_every_kind_of_photo_gives_the_same_report(pipe, photo, tmp_path):
+    image = photo(80, 60)
+    image.save(tmp_path / "photo.png")
+    reference = pipe(image)
+    for kind in (
+        tmp_path / "photo.png",
+        str(tmp_path / "photo.png"),
+        (tmp_path / "photo.png").read_bytes(),
+        np.asarray(image),
+    ):
+        assert_same(pipe(kind), reference)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 10])
+def test_company_changes_nothing(pipe, photo, batch_size):
+    photos = [photo(*size, seed) for seed, size in enumerate(MIXED)]
+    alone = [pipe(image) for image in photos]
+    together = pipe(photos, batch_size=batch_size)
+    assert isinstance(together, list)
+    for report, reference in zip(together, alone, strict=True):
+        assert_same(report, reference)
+
+
+def test_photos_of_one_shape_go_through_the_network_together(pipe, photo, monkeypatch):
+    batches = []
+    forward = pipe.model.forward
+    monkeypatch.setattr(pipe.model, "forward", lambda values: batches.append(len(values)) or forward(values))
+    pipe([photo(*size) for size in MIXED], batch_size=6)
+    assert sorted(batches) == [1, 1, 4]  # the four of 200 x 150 and 150 x 200 are all padded to 96 x 96
+
+
+def test_generators_and_data_sets_are_read_as_their_reports_are(pipe, photo):
+    read = []
+
+    def photos():
+        for seed in range(4):
+            read.append(seed)
+            yield photo(64, 48, seed)
+
+    reports = iter(pipe(photos()))
+    first = next(reports)
+    assert len(read) <= 2
+    assert_same(first, pipe(photo(64, 48, 0)))
+    assert len(list(reports)) == 3
+
+    class Photos(Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return {"image": photo(64, 48, index)}
+
+    for index, report in enumerate(pipe(KeyDataset(Photos(), "image"), batch_size=2)):
+        assert_same(report, pipe(photo(64, 48, index)))
+    assert index == 2
+    assert pipe([]) == []
+
+
+def test_a_photo_that_cannot_be_opened(pipe, photo):
+    photos = [photo(), b"no photo", photo(90, 33)]
+    with pytest.raises(PhotoError, match="not a photo"):
+        pipe(photos, batch_size=2)
+    for batch_size in (1, 2, 3):
+        first, error, last = pipe(photos, batch_size=batch_size, on_error="return")
+        assert isinstance(error, PhotoError)
+        assert_same(first, pipe(photos[0]))
+        assert_same(last, pipe(photos[2]))
+    assert isinstance(pipe(b"", on_error="return"), PhotoError)
+
+
+def test_options(pipe, photo):
+    with pytest.raises(PhotoError, match="megapixels"):
+        pipe(photo(40, 30), max_pixels=1000)
+    with pytest.raises(TypeError, match="unknown option top_k; there are on_error, max_pixels"):
+        pipe(photo(), top_k=1)
+    with pytest.raises(ValueError, match='on_error must be "raise" or "return"; got \'skip\''):
+        pipe(photo(), on_error="skip")
+
+
+def test_a_large_photo_and_its_small_copy_get_the_same_answer(pipe, photo, tmp_path):
+    large = photo(1200, 800).resize((6000, 4000), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.jpg", quality=95)
+    large.resize((1224, 816), Image.Resampling.LANCZOS).save(tmp_path / "small.png")
+    large, small = pipe([tmp_path / "large.jpg", tmp_path / "small.png"])
+    assert (large.size, small.size) == ((6000, 4000), (1224, 816))
+    for map, other in (
+        (large.small_blur_map, small.small_blur_map),
+        (large.small_attention_map, small.small_attention_map),
+    ):
+        assert np.abs(map - other).mean() < 0.1 * map.std()
+        assert np.abs(map - other).max() < 0.15
+    assert large.probabilities == pytest.approx(small.probabilities, abs=0.01)
+    assert large.label == small.label
+
+
+# --- what a report says ---
+
+
+def test_score_is_the_expected_worth(make_report):
+    report = make_report(np.zeros((2, 2)), np.ones((2, 2)), "ok-blur")
+    assert report.label == "ok-blur"
+    assert report.score == pytest.approx(1 * 0.1 + 1 * 0.1 + 0.5 * 0.7 + 0 * 0.1)
+
+
+def test_maps_are_made_at_the_photo_size_when_read(make_report):
+    small = np.linspace(0, 1, 32, dtype=np.float32).reshape(4, 8)
+    report = make_report(small, 1 - small, size=(160, 80))
+    for full, expected in ((report.blur_map, small), (report.attention_map, 1 - small)):
+        assert (full.shape, full.dtype) == ((80, 160), np.float32)
+        assert 0 <= full.min() and full.max() <= 1
+        np.testing.assert_array_equal(full, resize_map(expected, (80, 160)))
+    kept = sum(value.nbytes for value in vars(report).values() if isinstance(value, np.ndarray))
+    assert kept == 2 * small.nbytes
+
+
+def test_blur_on_subject_and_background(make_report):
+    report = make_report(halves(0.2, 0.8), halves(0.75, 0.25))
+    assert report.blur_on_subject == pytest.approx(0.75 * 0.2 + 0.25 * 0.8)
+    assert report.blur_on_background == pytest.approx(0.25 * 0.2 + 0.75 * 0.8)
+    for attention in (0, 1):
+        empty = make_report(halves(0.2, 0.8), np.full((8, 8), attention))
+        assert empty.blur_on_subject == pytest.approx(0.5)
+        assert empty.blur_on_background == pytest.approx(0.5)
+
+
+def test_levels_and_fraction(make_report):
+    report = make_report([[0.0, 0.16, 0.17, 0.49], [0.51, 0.83, 0.84, 1.0]], np.ones((2, 4)))
+    assert report.levels == {"none": 0.25, "low": 0.25, "medium": 0.25, "high": 0.25}
+    assert report.blur_fraction == 0.75
+
+
+@pytest.mark.parametrize(
+    ("label", "blur", "attention", "sentence"),
+    [
+        ("no-blur", halves(0, 0.1), halves(1, 0),
+         "The subject is sharp, and none of the background is blurred: no blur to speak of."),
+        ("good-blur", halves(0.05, 0.9), halves(1, 0),
+         "The subject is sharp, and all of the background is blurred: that sets the subject off."),
+        ("ok-blur", halves(0.3, 0.3), halves(1, 0),
+         "The subject is slightly blurred, and all of the background is blurred: that does the photo no harm."),
+        ("bad-blur", halves(0.9, 0), halves(1, 0),
+         "The subject is strongly blurred, and none of the background is blurred: that spoils the photo."),
+        ("bad-blur", halves(0.7, 0.7), np.zeros((8, 8)),
+         "No subject stands out, and all of the photo is blurred: that spoils the photo."),
+        ("no-blur", halves(0, 0), np.ones((8, 8)),
+         "The subject fills the photo and is sharp: no blur to speak of."),
+        ("good-blur", halves(0.9, 0), halves(1, 0),
+         "Judged good-blur as a whole, which the maps alone do not explain: "
+         "the subject is strongly blurred, and none of the background is blurred."),
+        ("bad-blur", halves(0, 0), halves(1, 0),
+         "Judged bad-blur as a whole, which the maps alone do not explain: "
+         "the subject is sharp, and none of the background is blurred."),
+        ("ok-blur", halves(0, 0), halves(1, 0),
+         "Judged ok-blur as a whole, which the maps alone do not explain: "
+         "the subject is sharp, and none of the background is blurred."),
+        ("no-blur", halves(0, 0.9), halves(1, 0),
+         "Judged no-blur as a whole, which the maps alone do not explain: "
+         "the subject is sharp, and all of the background is blurred."),
+        ("good-blur", halves(0, 0.9), np.zeros((8, 8)),
+         "Judged good-blur as a whole, which the maps alone do not explain: "
+         "no subject stands out, and 50% of the photo is blurred."),
+    ],
+)  # fmt: skip
+def test_reason(make_report, label, blur, attention, sentence):
+    assert make_report(blur, attention, label).reason == sentence
+
+
+def test_to_dict_is_json(pipe, photo):
+    report = pipe(photo(80, 60))
+    said = json.loads(json.dumps(report.to_dict()))
+    assert said["label"] in said["probabilities"]
+    assert (said["width"], said["height"]) == (80, 60)
+    for name in ("score", "blur_on_subject", "blur_on_background", "blur_fraction", "reason", "levels"):
+        assert said[name] == getattr(report, name)
+
+
+def test_save(pipe, photo, tmp_path):
+    report = pipe(photo(200, 150))
+    files = report.save(tmp_path / "out", "holiday")
+    ends = [".json", "_figure.png", "_blur.png", "_blur_16bit.png", "_attention.png", "_attention_16bit.png"]
+    assert [file.name for file in files] == [f"holiday{end}" for end in ends]
+    assert sorted((tmp_path / "out").iterdir()) == sorted(files)
+    assert json.loads(files[0].read_text()) == report.to_dict()
+    for kind in ("blur", "attention"):
+        for end, size, most in (("", (96, 72), 255), ("_16bit", (200, 150), 65535)):
+            with Image.open(tmp_path / "out" / f"holiday_{kind}{end}.png") as saved:
+                assert saved.size == size
+                full = getattr(report, f"{kind}_map") if end else getattr(report, f"small_{kind}_map")
+                np.testing.assert_allclose(np.asarray(saved) / most, full, atol=0.5001 / most)
+
+
+# --- loading ---
+
+
+def without_classifier(folder):
+    abc_hf.ABCFuseNetModel(abc_hf.ABCFuseNetConfig(**abc_hf.VARIANTS["tiny"])).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda folder: None, "config.json"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "vit"}'), "it is of the type vit"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "abc_fusenet"}'), "model.safetensors"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
+        (without_classifier, "it lacks weights, among them classifier.conv1"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path, prepare, reason):
+    prepare(tmp_path)
+    with pytest.raises(ValueError) as error:
+        load_pipeline(tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"No ABC-FuseNet model can be loaded from {tmp_path} (")
+    assert message.endswith("; give a folder or a Hub repository that holds one.")
+    assert reason in message and "\n" not in message
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_sentence(tiny_folder, device):
+    with pytest.raises(ValueError, match=rf'^The device {device} cannot be used here \(.+\); "cpu" always can\.$'):
+        load_pipeline(tiny_folder, device=device)
+
+
+def test_auto_classes_know_the_model(tiny_folder, pipe, photo):
+    assert isinstance(AutoConfig.from_pretrained(tiny_folder), abc_hf.ABCFuseNetConfig)
+    assert isinstance(AutoModel.from_pretrained(tiny_folder), abc_hf.ABCFuseNetModel)
+    model = AutoModelForImageClassification.from_pretrained(tiny_folder)
+    assert isinstance(model, abc_hf.ABCFuseNetForBlurUnderstanding)
+    assert isinstance(AutoImageProcessor.from_pretrained(tiny_folder), abc_hf.ABCFuseNetImageProcessor)
+
+    stock = pipeline("blur-understanding", model=str(tiny_folder), device="cpu")
+    assert isinstance(stock, BlurUnderstandingPipeline)
+    assert_same(stock(photo()), pipe(photo()))
+
+
+def test_the_stock_classification_pipeline_works(tiny_folder, pipe, photo):
+    image = photo(200, 150)
+    classes = pipeline("image-classification", model=str(tiny_folder), device="cpu")(image)
+    expected = pipe(image).probabilities
+    assert {entry["label"]: entry["score"] for entry in classes} == pytest.approx(expected, abs=1e-5)
+
+
+REMOTE = """
+import json, sys
+sys.modules["abc_hf"] = None  # cannot be imported
+import numpy as np, torch
+from PIL import Image
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification, pipeline
+
+folder, photo = sys.argv[1], Image.open(sys.argv[2])
+trust = {"trust_remote_code": True}
+assert AutoConfig.from_pretrained(folder, **trust).model_type == "abc_fusenet"
+values = AutoImageProcessor.from_pretrained(folder, **trust)(photo, return_tensors="pt")
+with torch.no_grad():
+    maps = AutoModel.from_pretrained(folder, **trust)(**values)
+    outputs = AutoModelForImageClassification.from_pretrained(folder, **trust)(**values)
+classes = pipeline("image-classification", model=folder, device="cpu", **trust)(photo)
+report = pipeline(model=folder, device="cpu", **trust)(photo)
+report.save(sys.argv[3])
+print(json.dumps({
+    "base": [maps.blur_map.mean().item(), maps.attention_map.mean().item()],
+    "whole": [outputs.blur_map.mean().item(), outputs.attention_map.mean().item()],
+    "logits": outputs.logits[0].tolist(),
+    "classes": {entry["label"]: entry["score"] for entry in classes},
+    "report": report.to_dict(),
+}))
+"""
+
+
+def test_a_saved_folder_works_without_this_package(pipe, photo, tmp_path):
+    pipe.save_pretrained(tmp_path / "model")
+    photo(200, 150).save(tmp_path / "photo.png")
+    run = subprocess.run(
+        [sys.executable, "-c", REMOTE, "model", "photo.png", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "", "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    said = json.loads(run.stdout)
+    report = pipe(tmp_path / "photo.png")
+    assert said["classes"] == pytest.approx(report.probabilities, abs=1e-4)
+    assert torch.tensor(said["logits"]).softmax(0).tolist() == pytest.approx(
+        list(report.probabilities.values()), abs=1e-4
+    )
+    assert said["base"] == pytest.approx(said["whole"], abs=1e-5)
+    assert said["report"]["reason"] == report.reason
+    assert said["report"]["score"] == pytest.approx(report.score, abs=1e-4)
+    assert (tmp_path / "out" / "photo_figure.png").is_file()
+
+    assert_same(load_pipeline(tmp_path / "model", device="cpu")(photo()), pipe(photo()))

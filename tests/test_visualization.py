@@ -1,0 +1,90 @@
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from abc_hf.visualization import COLORS, LABEL_COLORS, LEVELS, colorize, legend, overlay
+
+HALVES = np.repeat([[0.0, 1.0]], 4, axis=1).repeat(2, axis=0)
+"""2 x 8, 0 on the left and 1 on the right."""
+
+
+def test_colors_are_those_of_magma():
+    magma = 255 * matplotlib.colormaps["magma"](np.arange(256))[:, :3]
+    assert np.abs(COLORS - magma).max() <= 6
+
+
+def test_higher_is_lighter():
+    lightness = COLORS @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) > -0.5).all()
+    assert lightness[255] - lightness[0] > 230
+
+
+def test_a_value_has_the_same_colour_in_every_photo():
+    alone = colorize(np.full((2, 3), 0.3, np.float32))
+    among = colorize(np.array([[0.0, 0.3, 1.0]], np.float32))
+    assert (alone == among[0, 1]).all()
+    assert (alone.shape, alone.dtype) == ((2, 3, 3), np.uint8)
+    assert tuple(among[0, 0]) == (0x00, 0x00, 0x04)
+    assert tuple(among[0, 2]) == (0xFC, 0xFD, 0xBF)
+
+
+def test_overlay_hides_the_photo_by_the_value():
+    photo = np.full((2, 8, 3), 200, np.uint8)
+    drawn = overlay(Image.fromarray(photo), HALVES, opacity=0.5)
+    assert (drawn[:, 0] == 200).all()
+    np.testing.assert_allclose(drawn[:, -1], np.tile(100 + COLORS[255] / 2, (2, 1)), atol=0.5)
+
+
+def test_overlay_takes_a_map_of_another_size():
+    photo = np.full((40, 80, 3), 200, np.uint8)
+    drawn = overlay(photo, HALVES)
+    assert drawn.shape == photo.shape
+    assert (drawn[:, :5] == 200).all()
+    assert (drawn[:, -1] != 200).any()
+
+
+def test_legend_names_the_levels_in_the_colours_of_the_maps():
+    html = legend()
+    positions = [html.index(f">{name}<") for name in LEVELS]
+    assert positions == sorted(positions)
+    assert html.index("#000004") < html.index("#fcfdbf")
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (90, 60), (1, 1), (4, 600), (600, 4)])
+def test_figure_shows_photo_maps_and_verdict(make_report, shape):
+    blur = np.full(shape, 0.3)
+    report = make_report(blur, 1 - blur, "good-blur", size=(10 * shape[1], 10 * shape[0]))
+    figure = report.figure()
+    shown = [axes.get_images()[0].get_array() for axes in figure.axes if axes.get_images()]
+    assert len(shown) == 3
+    for image, expected in zip(shown, (np.zeros((*shape, 3)), colorize(blur), colorize(1 - blur)), strict=True):
+        np.testing.assert_array_equal(image, expected)
+    texts = [text.get_text() for text in figure.texts]
+    assert "good-blur" in texts
+    assert report.reason in [" ".join(text.split()) for text in texts]
+    labels = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in figure.axes]
+    assert list(LEVELS) in labels
+
+
+def test_the_scales_of_the_figure_do_not_depend_on_the_photo(make_report):
+    for value in (0.0, 0.3):
+        figure = make_report(np.full((8, 8), value), np.full((8, 8), value)).figure()
+        scales = [axes._colorbar.mappable.get_clim() for axes in figure.axes if hasattr(axes, "_colorbar")]
+        assert scales == [(0, 1), (0, 1)]
+
+
+def test_figure_fits_its_paper(make_report):
+    """Nothing is cut off: every text and panel lies inside the figure."""
+    report = make_report(np.full((60, 90), 0.5), np.full((60, 90), 0.6), "good-blur", size=(99999, 99999))
+    figure = report.figure()
+    FigureCanvasAgg(figure).draw()
+    paper = figure.bbox
+    for artist in (*figure.texts, *figure.axes):
+        box = artist.get_tightbbox()
+        assert paper.x0 <= box.x0 and box.x1 <= paper.x1 and paper.y0 <= box.y0 and box.y1 <= paper.y1, artist
+
+
+def test_every_class_has_a_colour(make_report):
+    assert list(LABEL_COLORS) == list(make_report(np.zeros((2, 2)), np.zeros((2, 2))).probabilities)
