@@ -15,6 +15,7 @@ import types
 import typing
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
@@ -24,18 +25,23 @@ from transformers import get_cosine_schedule_with_warmup
 
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.data import StepSampler, TrainingPhotos, rows_by_group
-from abc_hf.evaluation import evaluate, selection_score
+from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.training import (
-    PHASES,
     RECIPES,
     MovingAverage,
     TrainSettings,
+    fit_classifier,
+    fit_temperature,
+    fusion_inputs,
     load_trunk_weights,
     parameter_groups,
     train_mode,
 )
+
+MOST_ROWS = 1500
+"""Rows of each group that the classifier's features are kept of (0.4 MB each)."""
 
 
 def parse_settings(argv: list[str] | None = None) -> TrainSettings:
@@ -88,6 +94,13 @@ def save(model, processor, folder: Path, record: dict) -> None:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def log_scores(entry: dict, settings: TrainSettings, history: list) -> None:
+    history.append(entry)
+    with (Path(settings.output_dir) / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+    tqdm.write(json.dumps(entry))
 
 
 def train_phase(name: str, model, processor, splits, settings: TrainSettings, accelerator: Accelerator, history: list):
@@ -169,10 +182,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
                 "selection": best,
                 **scores,
             }
-            history.append(entry)
-            with (out / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-            bar.write(json.dumps(entry))
+            log_scores(entry, settings, history)
             if best > progress["best"]:
                 progress["best"] = best
                 record = {"settings": dataclasses.asdict(settings), "code": code_version(), "scores": entry}
@@ -184,6 +194,40 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
             torch.save({"average": average.state_dict(), "progress": progress}, folder / "extra.pt")
     bar.close()
     return ABCFuseNetForBlurUnderstanding.from_pretrained(out / f"best-{name}", dtype=torch.float32)
+
+
+def train_classifier(model, processor, splits, settings: TrainSettings, accelerator: Accelerator, history: list):
+    """The classifier alone, on what the frozen branches make of whole photos."""
+    train, validation = splits
+    phase = RECIPES[settings.recipe]["classifier"]
+    phase = dataclasses.replace(phase, steps=settings.max_train_steps or phase.steps)
+    print(f"phase classifier: {phase}")
+    groups = rows_by_group(train, "classifier", phase.mix)
+    groups = {name: chosen[:: -(-len(chosen) // MOST_ROWS)] for name, chosen in groups.items()}
+    rows = [int(row) for chosen in groups.values() for row in chosen]
+    weights = [phase.mix[name] / len(chosen) for name, chosen in groups.items() for _ in chosen]
+    model = model.to(accelerator.device, memory_format=torch.channels_last)
+    cached = fusion_inputs(model, processor, train.select(rows))
+    model.classifier.train()
+    fit_classifier(model.classifier, cached, phase, weights, settings.seed)
+    scores = evaluate(model.eval(), processor, validation, phase.branches, settings.max_eval_samples)
+    entry = {"phase": "classifier", "step": phase.steps, "selection": selection_score(scores, phase.branches), **scores}
+    log_scores(entry, settings, history)
+    record = {"settings": dataclasses.asdict(settings), "code": code_version(), "scores": entry}
+    save(model, processor, Path(settings.output_dir) / "best-classifier", record)
+    return model
+
+
+def calibrate(model, processor, validation) -> float:
+    """Set the temperature from the real photos of the validation split; returns it."""
+    logits, labels = [], []
+    for row in validation.filter(lambda source: not source.startswith("synth/"), input_columns="source"):
+        if row["desirability"] is not None:
+            logits.append(predict(model, processor, row["image"].convert("RGB"))["logits"])
+            labels.append(row["desirability"])
+    temperature = fit_temperature(torch.from_numpy(np.stack(logits)) * model.config.temperature, torch.tensor(labels))
+    model.config.temperature = temperature
+    return temperature
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -198,9 +242,15 @@ def main(argv: list[str] | None = None) -> None:
     processor = ABCFuseNetImageProcessor(size={"longest_edge": settings.working_size})
     model = build_model(settings)
     history: list[dict] = []
-    for name in PHASES if settings.phase == "all" else (settings.phase,):
-        model = train_phase(name, model, processor, splits, settings, accelerator, history)
+    for name in RECIPES[settings.recipe] if settings.phase == "all" else (settings.phase,):
+        if name == "classifier":
+            model = train_classifier(model, processor, splits, settings, accelerator, history)
+        else:
+            model = train_phase(name, model, processor, splits, settings, accelerator, history)
         accelerator.free_memory()
+    if settings.phase in ("all", "classifier", "joint"):
+        temperature = calibrate(model.eval(), processor, splits[1])
+        print(f"temperature {temperature:.3f}")
     record = {"settings": dataclasses.asdict(settings), "code": code_version(), "command": sys.argv, "history": history}
     save(model, processor, out, record)
     print(f"trained weights: {out}")

@@ -146,8 +146,8 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
     }
 
 
-def write_shard(job: tuple) -> tuple[Path, list[str]]:
-    """Write one Parquet file from a list of row makers; returns its path and what had to be left out."""
+def write_shard(job: tuple) -> list[str]:
+    """Write one Parquet file from a row maker and its arguments; returns what had to be left out, and why."""
     path, make, arguments = job
     rows, errors = [], []
     for argument in arguments:
@@ -158,7 +158,16 @@ def write_shard(job: tuple) -> tuple[Path, list[str]]:
     partial = path.with_suffix(".partial")
     datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(partial)
     partial.rename(path)
-    return path, errors
+    return errors
+
+
+def run_jobs(jobs: list[tuple], workers: int):
+    """`write_shard` of each job, in the order they end; here if there is one worker, else in processes of their own."""
+    if workers == 1:
+        yield from map(write_shard, jobs)
+    else:
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            yield from pool.imap_unordered(write_shard, jobs)
 
 
 def write_split(out: Path, split: str, make, arguments: list[tuple], workers: int) -> None:
@@ -170,10 +179,11 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
         path = out / "data" / f"{split}-{index:05d}-of-{count:05d}.parquet"
         if not path.exists():
             jobs.append((path, make, arguments[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]))
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        left_out = []
-        for _, errors in tqdm(pool.imap_unordered(write_shard, jobs), total=len(jobs), desc=split, unit="shard"):
+    left_out = []
+    with tqdm(total=len(jobs), desc=split, unit="shard") as bar:
+        for errors in run_jobs(jobs, workers):
             left_out += errors
+            bar.update()
     for error in left_out:
         print(f"left out: {error}", file=sys.stderr)
     if left_out:

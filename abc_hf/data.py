@@ -1,14 +1,20 @@
 """Rows of the SmartBlur schema -> training batches. What a step draws depends on (seed, step) and nothing else."""
 
+import io
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .losses import AMOUNT_UNKNOWN, NO_LABEL, NUM_LEVELS, UNKNOWN
 
-LABELS_OF_PHASE = {"saliency": "salient_mask", "blur": "blur_map", "joint": "desirability"}
+LABELS_OF_PHASE = {
+    "saliency": "salient_mask",
+    "blur": "blur_map",
+    "classifier": "desirability",
+    "joint": "desirability",
+}
 """The column a row needs to take part in a phase."""
 
 
@@ -62,8 +68,9 @@ class StepSampler(torch.utils.data.Sampler):
 class TrainingPhotos(torch.utils.data.Dataset):
     """Augmented training samples of one phase, by (draw, row).
 
-    The paper's augmentations: horizontal flip, random crop, brightness and contrast; and a random scale that never
-    enlarges. The labels go along; what a crop reaches beyond the photo is filled by reflection and labelled unknown.
+    The paper's augmentations, horizontal flip, random crop, brightness and contrast; a random scale that never enlarges;
+    and what cameras and the web do to photos (`develop`). The labels go along; what a crop reaches beyond the photo is
+    filled by reflection and labelled unknown.
     """
 
     def __init__(self, dataset, processor, phase: str, crop: int, scales: tuple[float, float], seed: int):
@@ -83,7 +90,7 @@ class TrainingPhotos(torch.utils.data.Dataset):
             if row[name] is not None:
                 sample[name] = np.asarray(row[name].resize(size, Image.NEAREST))
         sample = flip_and_crop(sample, self.crop, rng)
-        pixels = jitter(sample["image"], rng)
+        pixels = jitter(develop(sample["image"], rng), rng)
         pixels = (pixels - self.mean) / self.std
         unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
         salient = sample.get("salient_mask")
@@ -114,6 +121,22 @@ def flip_and_crop(sample: dict[str, np.ndarray], crop: int, rng: np.random.Gener
             values = np.pad(values, short, constant_values=UNKNOWN if name == "blur_map" else UNKNOWN - 1)
         result[name] = values
     return result
+
+
+def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random sharpening, grain and JPEG of an (H, W, 3) uint8 image: real and synthetic photos alike, so that the
+    traces of how a photo was made do not give its blur away."""
+    photo = Image.fromarray(image)
+    if rng.random() < 0.4:
+        photo = photo.filter(ImageFilter.UnsharpMask(rng.uniform(0.5, 1.5), int(rng.uniform(20, 120)), 0))
+    if rng.random() < 0.3:
+        grain = rng.normal(0, rng.uniform(0.5, 6), image.shape)
+        photo = Image.fromarray(np.clip(np.asarray(photo) + grain, 0, 255).astype(np.uint8))
+    if rng.random() < 0.5:
+        buffer = io.BytesIO()
+        photo.save(buffer, "JPEG", quality=int(rng.integers(40, 96)))
+        photo = Image.open(buffer)
+    return np.asarray(photo)
 
 
 def jitter(image: np.ndarray, rng: np.random.Generator, amount: float = 0.25) -> np.ndarray:

@@ -1,11 +1,21 @@
-"""Score a model on whole photos of a data set in the SmartBlur schema, at the working size."""
+"""Score a model on whole photos of a data set in the SmartBlur schema.
+
+python -m abc_hf.evaluation MODEL --dataset FOLDER_OR_NAME --split test --out results.json
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import load_dataset
 from tqdm import tqdm
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from .data import group_of, has_blur
-from .image_processing_abc_fusenet import working_shape
+from .image_processing_abc_fusenet import resize_map, working_shape
 from .losses import AMOUNT_UNKNOWN, NUM_LEVELS
 from .metrics import MapScores, confusion, kappa, macro_f1
 from .modeling_abc_fusenet import BRANCHES
@@ -26,17 +36,17 @@ def subset(dataset, per_group: int | None) -> list[int]:
 
 @torch.inference_mode()
 def predict(model, processor, photo, branches=BRANCHES) -> dict[str, np.ndarray]:
-    """Maps (h, w) at the working size, without padding, and probabilities (4,) of one PIL photo, by name."""
+    """Maps (h, w) at the working size, without padding, and logits (4,) of one PIL photo, by name."""
     inputs = processor(photo, return_tensors="pt")["pixel_values"]
     device = next(model.parameters()).device
     output = model(inputs.to(device, memory_format=torch.channels_last), branches=branches)
     height, width = working_shape(photo.height, photo.width, processor.size["longest_edge"])
     result = {}
     for name in ("blur_map", "attention_map"):
-        if output[name] is not None:
+        if name in output:
             result[name] = output[name][0, 0, :height, :width].float().cpu().numpy()
     if output.logits is not None:
-        result["probabilities"] = output.logits[0].float().softmax(-1).cpu().numpy()
+        result["logits"] = output.logits[0].float().cpu().numpy()
     return result
 
 
@@ -67,8 +77,8 @@ def evaluate(model, processor, dataset, branches=BRANCHES, per_group: int | None
                 levels += confusion(truth[exact], nearest[exact], NUM_LEVELS)
         if "attention_map" in predicted and row["salient_mask"] is not None and kind == "real":
             attention.update(predicted["attention_map"], np.asarray(row["salient_mask"].resize(size, 0)) > 127)
-        if "probabilities" in predicted and row["desirability"] is not None:
-            classes[kind][row["desirability"], predicted["probabilities"].argmax()] += 1
+        if "logits" in predicted and row["desirability"] is not None:
+            classes[kind][row["desirability"], predicted["logits"].argmax()] += 1
 
     scores = {"photos": len(rows)}
     if "blur" in branches:
@@ -93,5 +103,59 @@ def evaluate(model, processor, dataset, branches=BRANCHES, per_group: int | None
 def selection_score(scores: dict, branches: tuple[str, ...]) -> float:
     """The figure by which the best checkpoint of a phase is kept: real photos of the validation split, never CUHK."""
     if set(branches) == set(BRANCHES):
-        return scores["desirability_real"]["kappa"] + scores["blur_real"]["pooled_ap"]
-    return scores["blur_real"]["pooled_ap"] if "blur" in branches else scores["attention"]["per_photo_auc"]
+        return scores["desirability_real"]["kappa"] + scores["blur_real"]["pooled_auc"]
+    return scores["blur_real"]["pooled_auc"] if "blur" in branches else scores["attention"]["per_photo_auc"]
+
+
+def score_split(model, processor, dataset, maps: Path | None = None, progress: bool = True) -> dict:
+    """Scores of a split by source, at the size of each label map, as the published peers are scored.
+
+    blur_map: binary truth is level > 0, 254 counts as blurred, 255 is left out. desirability: rows that have a class.
+    `maps`: a folder for the blur maps as they were scored, one STEM.npy per photo.
+    """
+    by_source: dict[str, MapScores] = {}
+    matrix = np.zeros((4, 4))
+    for row in tqdm(dataset, desc="evaluate", disable=not progress):
+        predicted = predict(model, processor, row["image"].convert("RGB"))
+        if row["blur_map"] is not None:
+            truth = np.asarray(row["blur_map"])
+            values = resize_map(predicted["blur_map"], truth.shape)
+            source = re.sub(r"[\d_]+$", "", row["source"])
+            for name in ("all", source):
+                by_source.setdefault(name, MapScores()).update(values, *has_blur(truth))
+            if maps is not None:
+                np.save(maps / f"{row['source'].rsplit('/', 1)[-1]}.npy", values)
+        if row["desirability"] is not None:
+            matrix[row["desirability"], predicted["logits"].argmax()] += 1
+    return {
+        "blur_map": {name: scores.compute() for name, scores in by_source.items()},
+        "desirability": {
+            "photos": int(matrix.sum()),
+            "accuracy": float(np.trace(matrix) / max(matrix.sum(), 1)),
+            "kappa": kappa(matrix),
+            "macro_f1": macro_f1(matrix),
+            "confusion": matrix.astype(int).tolist(),
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m abc_hf.evaluation", description=__doc__.split("\n\n")[0])
+    parser.add_argument("model", help="a folder or a Hub name")
+    parser.add_argument("--dataset", required=True, help="a data set in the SmartBlur schema: a folder or a Hub name")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--maps", type=Path, help="also write the blur maps here, as NumPy arrays")
+    args = parser.parse_args(argv)
+    model = AutoModelForImageClassification.from_pretrained(args.model, dtype=torch.float32)
+    model = model.eval().to(memory_format=torch.channels_last)
+    processor = AutoImageProcessor.from_pretrained(args.model)
+    if args.maps:
+        args.maps.mkdir(parents=True, exist_ok=True)
+    scores = score_split(model, processor, load_dataset(args.dataset, split=args.split), args.maps)
+    args.out.write_text(json.dumps({"split": args.split, **scores}, indent=2) + "\n")
+    print(json.dumps(scores, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -360,7 +360,7 @@ class ABCFuseNetPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.bias is None:  # BatchNorm follows; what has a bias starts near 0
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 

@@ -13,8 +13,6 @@ from transformers import AutoModel
 
 from .losses import desirability_loss
 
-PHASES = ("saliency", "blur", "joint")
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -70,14 +68,21 @@ OURS = {
         losses=("attention_labels",),
         parts={"content_trunk": 0.3, "attention_trunk": 0.3, "attention_branch": 1.0},
         mix={"sharp": 0.6, "blurred": 0.4},
-        steps=600, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=320, scales=(0.7, 1.0),
+        steps=600, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=288, scales=(0.7, 1.0),
     ),
     "blur": Phase(
         branches=("blur",),
         losses=("blur_labels",),
         parts={"blur_trunk": 0.5, "blur_branch": 1.0},
-        mix={"synthetic": 0.6, "blurred": 0.25, "sharp": 0.15},
-        steps=2500, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=224, scales=(0.75, 1.0),
+        mix={"synthetic": 0.45, "blurred": 0.45, "sharp": 0.1},
+        steps=2500, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=224, scales=(0.6, 1.0),
+    ),
+    "classifier": Phase(
+        branches=("blur", "attention", "content"),
+        losses=("labels",),
+        parts={"classifier": 1.0},
+        mix={"synthetic": 0.3, "blurred": 0.4, "sharp": 0.3},
+        steps=5000, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=512, scales=(1.0, 1.0),
     ),
     "joint": Phase(
         branches=("blur", "attention", "content"),
@@ -89,9 +94,11 @@ OURS = {
         steps=800, batch_size=4, learning_rate=1e-3, weight_decay=0.01, crop=512, scales=(0.9, 1.0),
     ),
 }  # fmt: skip
-"""What did better with the data at hand; EXPERIMENTS.md has the comparison."""
+"""What did better with the data at hand (EXPERIMENTS.md). Between blur and joint, the classifier alone trains on the
+frozen branches, whose outputs are computed once."""
 
 RECIPES = {"paper": PAPER, "ours": OURS}
+PHASES = tuple(OURS)
 
 
 @dataclass
@@ -100,7 +107,9 @@ class TrainSettings:
 
     dataset_name: list[str] = field(metadata={"help": "data sets in the SmartBlur schema: folders or Hub names"})
     output_dir: str = field(metadata={"help": "where the weights, run.json and metrics.jsonl go"})
-    phase: Literal["saliency", "blur", "joint", "all"] = field(default="all", metadata={"help": "which stage to train"})
+    phase: Literal["saliency", "blur", "classifier", "joint", "all"] = field(
+        default="all", metadata={"help": "which stage to train"}
+    )
     recipe: Literal["paper", "ours"] = field(default="ours", metadata={"help": "preset of the stages"})
     variant: str = field(default="mobile", metadata={"help": "paper, mobile or tiny, when no model is given"})
     model_name_or_path: str | None = field(default=None, metadata={"help": "weights to go on from"})

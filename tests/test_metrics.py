@@ -1,0 +1,72 @@
+"""Metrics against scikit-learn, closed forms and the scorer of the blur detection literature."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as oracle
+
+from abc_hf.metrics import MapScores, auc, average_precision, confusion, histogram, kappa, macro_f1
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+import score_maps  # noqa: E402
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    truth = rng.random((40, 50)) < 0.3
+    values = np.clip(truth * 0.3 + rng.normal(0.4, 0.2, truth.shape), 0, 1)
+    return np.rint(values * 255) / 255, truth
+
+
+def test_average_precision_and_auc_equal_scikit_learn(scored):
+    values, truth = scored
+    positive, negative = histogram(values[truth]), histogram(values[~truth])
+    expected = oracle.average_precision_score(truth.ravel(), values.ravel())
+    assert average_precision(positive, negative) == pytest.approx(expected, abs=1e-9)
+    assert auc(positive, negative) == pytest.approx(oracle.roc_auc_score(truth.ravel(), values.ravel()), abs=1e-9)
+
+
+def test_without_positives_or_negatives_a_score_is_undefined():
+    some, none = histogram(np.array([0.5])), np.zeros(256)
+    assert np.isnan(average_precision(none, some))
+    assert np.isnan(auc(some, none))
+
+
+def test_map_scores_equal_the_literature_scorer():
+    rng = np.random.default_rng(1)
+    pairs = []
+    for _ in range(5):
+        truth = rng.random((30, 20)) < 0.5
+        pairs.append((np.clip(truth * 0.2 + rng.normal(0.4, 0.15, truth.shape), 0, 1).astype(np.float32), truth))
+    scores = MapScores()
+    for values, truth in pairs:
+        scores.update(values, truth)
+    for name, value in score_maps.score(pairs).items():
+        assert scores.compute()[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_pixels_of_unknown_truth_do_not_count(scored):
+    values, truth = scored
+    known = np.zeros_like(truth)
+    known[:10] = True
+    masked, cropped = MapScores(), MapScores()
+    masked.update(values, truth, known)
+    cropped.update(values[:10], truth[:10])
+    assert masked.compute() == cropped.compute()
+    masked.update(values, truth, np.zeros_like(truth))
+    assert masked.compute()["photos"] == 1
+
+
+def test_class_scores_equal_scikit_learn():
+    rng = np.random.default_rng(2)
+    truth, predicted = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    predicted[:120] = truth[:120]
+    matrix = confusion(truth, predicted, 4)
+    assert (matrix == oracle.confusion_matrix(truth, predicted)).all()
+    assert kappa(matrix) == pytest.approx(oracle.cohen_kappa_score(truth, predicted))
+    weighted = oracle.cohen_kappa_score(truth, predicted, weights="quadratic")
+    assert kappa(matrix, quadratic=True) == pytest.approx(weighted)
+    assert macro_f1(matrix) == pytest.approx(oracle.f1_score(truth, predicted, average="macro"))

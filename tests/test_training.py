@@ -1,0 +1,104 @@
+"""The pieces of a training run."""
+
+import dataclasses
+
+import pytest
+import torch
+from transformers import MobileNetV2Config, MobileNetV2Model
+
+from abc_hf import training
+from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
+from abc_hf.losses import desirability_loss
+from abc_hf.modeling_abc_fusenet import BRANCHES, ABCFuseNetForBlurUnderstanding
+
+
+def build(variant="tiny"):
+    torch.manual_seed(0)
+    return ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS[variant]))
+
+
+@pytest.mark.parametrize("recipe", training.RECIPES)
+def test_phases_name_existing_parts_and_branches(recipe):
+    parts = set(training.parts_of(build()))
+    for phase in training.RECIPES[recipe].values():
+        assert set(phase.parts) <= parts
+        assert set(phase.branches) <= set(BRANCHES)
+
+
+def test_the_paper_protocol():
+    blur, joint = training.PAPER["blur"], training.PAPER["joint"]
+    assert (blur.learning_rate, blur.weight_decay, blur.batch_size) == (1e-3, 0.05, 12)
+    assert (joint.learning_rate, joint.weight_decay, joint.batch_size) == (1e-2, 0.01, 4)
+    assert "attention_labels" not in joint.losses, "in joint training attention learns from desirability alone"
+
+
+@pytest.mark.parametrize("variant", ["tiny", "mobile"])
+def test_only_the_parts_of_a_phase_train(variant):
+    model = build(variant)
+    phase = training.OURS["saliency"]
+    groups = training.parameter_groups(model, phase, 1e-3, 0.01)
+    training.train_mode(model, phase)
+    for name, part in training.parts_of(model).items():
+        wanted = name in phase.parts
+        assert all(p.requires_grad == wanted for p in part.parameters()), name
+        assert part.training == wanted
+    in_groups = {id(p) for group in groups for p in group["params"]}
+    assert in_groups == {id(p) for p in model.parameters() if p.requires_grad}
+    assert all(group["weight_decay"] == 0 for group in groups if any(p.dim() <= 1 for p in group["params"]))
+
+
+def test_the_average_follows_a_step_by_the_decay():
+    model = build()
+    average = training.MovingAverage(model, decay=0.5)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    average.updates = 100  # past the warm-up, where the decay is smaller
+    average.update(model)
+    name = "classifier.fc.weight"
+    torch.testing.assert_close(average.model.state_dict()[name], before[name] + 0.5)
+    again = training.MovingAverage(build(), decay=0.5)
+    again.load_state_dict(average.state_dict())
+    torch.testing.assert_close(again.model.state_dict()[name], before[name] + 0.5)
+
+
+def test_trunk_weights_come_from_a_transformers_checkpoint(tmp_path):
+    torch.manual_seed(1)
+    source = MobileNetV2Model(MobileNetV2Config())
+    source.save_pretrained(tmp_path)
+    trunk = build("mobile").abc_fusenet.trunks["content"]
+    training.load_trunk_weights(trunk, str(tmp_path))
+    torch.testing.assert_close(
+        trunk.backbone.layer[3].conv_3x3.convolution.weight, source.layer[3].conv_3x3.convolution.weight
+    )
+    with pytest.raises(ValueError, match="does not fit the trunk"):
+        training.load_trunk_weights(build("tiny").abc_fusenet.trunks["content"], str(tmp_path))
+
+
+def test_the_classifier_learns_separable_features():
+    torch.manual_seed(0)
+    model = build()
+    channels = model.classifier.conv1.convolution.in_channels
+    cached = []
+    for index in range(40):
+        label = index % 4
+        features = 0.1 * torch.randn(channels, 2, 2 + index // 4 % 2)
+        features[label * 4 : label * 4 + 4] += 2
+        cached.append((features.half(), label))
+    phase = dataclasses.replace(training.OURS["classifier"], steps=60, batch_size=16, learning_rate=1e-2)
+    model.classifier.train()
+    training.fit_classifier(model.classifier, cached, phase, [1.0] * 40, seed=0, progress=False)
+    model.classifier.eval()
+    hits = [model.classifier(features[None].float()).argmax().item() == label for features, label in cached]
+    assert sum(hits) == 40
+
+
+def test_temperature_minimises_the_cross_entropy():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 4, generator=generator)
+    labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    temperature = training.fit_temperature(3 * logits, labels)
+    assert temperature == pytest.approx(3, rel=0.1)
+    costs = [desirability_loss(3 * logits / (temperature * factor), labels) for factor in (0.95, 1, 1.05)]
+    assert costs[1] == min(costs)
