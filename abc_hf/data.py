@@ -68,7 +68,7 @@ class StepSampler(torch.utils.data.Sampler):
 class TrainingPhotos(torch.utils.data.Dataset):
     """Augmented training samples of one phase, by (draw, row).
 
-    The paper's augmentations, horizontal flip, random crop, brightness and contrast; a random scale that never enlarges;
+    The paper's augmentations: horizontal flip, random crop, brightness, contrast; a random scale that never enlarges;
     and what cameras and the web do to photos (`develop`). The labels go along; what a crop reaches beyond the photo is
     filled by reflection and labelled unknown.
     """

@@ -1,0 +1,8 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The demo with the weights that come with the package, here or as a Hugging Face Space: `python app.py`."""
+
+from abc_hf import load_pipeline
+from abc_hf.demo import build_demo, launch
+
+if __name__ == "__main__":
+    launch(build_demo(load_pipeline()))

@@ -1,0 +1,65 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA [--before RUN ...]`.
+
+RUN is the folder train_accelerate.py wrote; `--before` names the runs it went on from, oldest first, whose settings and
+scores are kept as well. DATA is a data set in the SmartBlur schema whose test split is CUHK.
+"""
+
+import argparse
+import collections
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from datasets import load_dataset
+
+from abc_hf.evaluation import score_split
+from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+
+BUNDLED = Path(__file__).parents[1] / "abc_hf" / "pretrained" / "mobile"
+
+
+def count_sources(dataset) -> dict[str, dict]:
+    """Photos and licence of each source of a split."""
+    columns = dataset.select_columns(["source", "license"])
+    counts = collections.Counter((re.sub(r"/.*", "", row["source"]), row["license"]) for row in columns)
+    return {f"{source} ({licence})": photos for (source, licence), photos in sorted(counts.items())}
+
+
+def account_of(run: Path) -> dict:
+    """What a run says of itself: its code, settings and the last scores of each phase."""
+    record = json.loads((run / "run.json").read_text())
+    last = {entry["phase"]: entry for entry in record["history"]}
+    return {"code": record["code"], "settings": record["settings"], "scores": last}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m hub.bundle", description=__doc__.split("\n\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--before", type=Path, nargs="*", default=[])
+    args = parser.parse_args(argv)
+
+    model = ABCFuseNetForBlurUnderstanding.from_pretrained(args.run, dtype=torch.float32).eval()
+    model = model.to(memory_format=torch.channels_last)
+    processor = ABCFuseNetImageProcessor.from_pretrained(args.run)
+    splits = load_dataset(args.dataset)
+    record = {
+        "runs": [account_of(run) for run in [*args.before, args.run]],
+        "train": count_sources(splits["train"]),
+        "validation": score_split(model, processor, splits["validation"]),
+        "cuhk": score_split(model, processor, splits["test"]),
+    }
+    shutil.rmtree(BUNDLED, ignore_errors=True)
+    model.save_pretrained(BUNDLED)
+    processor.save_pretrained(BUNDLED)
+    for copied in BUNDLED.glob("*.py"):  # the package has the code already
+        copied.unlink()
+    (BUNDLED / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

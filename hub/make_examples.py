@@ -1,0 +1,88 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Make the demo's example photos from those inside scikit-image and scikit-learn: `python -m hub.make_examples`.
+
+Running it again gives the same pictures. Who took the photos is written in `abc_hf/examples/README.md`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import skimage
+import sklearn
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from abc_hf.synthesis import (
+    Layer,
+    aperture_kernel,
+    composite,
+    encode_jpeg,
+    fill_hole,
+    path_kernel,
+    scaled_path,
+    shake_path,
+    soften,
+    to_linear,
+    to_srgb,
+)
+
+FOLDER = Path(__file__).parents[1] / "abc_hf" / "examples"
+SKIMAGE = Path(skimage.__file__).parent / "data"
+SKLEARN = Path(sklearn.__file__).parent / "datasets" / "images"
+SHARP = np.ones((1, 1), np.float32)
+
+# Outlines drawn by hand, (x, y) in pixels.
+ASTRONAUT = (
+    "154,85 160,60 180,36 222,14 264,21 293,45 305,83 298,112 280,132 270,140 262,163 256,175 280,190 300,220 306,236 "
+    "330,252 345,280 357,325 364,347 390,343 430,350 465,375 490,420 497,455 505,475 505,512 45,512 25,470 19,400 "
+    "30,340 50,280 80,235 113,208 112,188 130,160 155,150 182,148 182,134 172,121 159,108"
+)
+ROCKET = (
+    "322,126 314,135 311,147 310,177 309,183 310,344 308,352 308,406 332,406 332,352 336,344 336,183 334,177 334,147 "
+    "331,135"
+)
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def region(photo: np.ndarray, outline: str) -> np.ndarray:
+    """(H, W) in 0..1, anti-aliased: the inside of an outline."""
+    mask = Image.new("L", photo.shape[1::-1])
+    ImageDraw.Draw(mask).polygon([tuple(map(float, point.split(","))) for point in outline.split()], fill=1)
+    return soften(np.asarray(mask))
+
+
+def blur(photo: np.ndarray, behind: np.ndarray, front: np.ndarray | None = None, outline: str = "") -> np.ndarray:
+    """The photo with the kernel `behind` all over, and its outlined part with the kernel `front`."""
+    light = to_linear(photo)
+    everywhere = np.ones(photo.shape[:2], np.float32)
+    layers = [Layer(light, everywhere, behind)]
+    if front is not None:
+        cutout = region(photo, outline)
+        layers[0].light = fill_hole(light, np.clip(9 * ndimage.gaussian_filter(cutout, 3), 0, 1))
+        layers.append(Layer(light, cutout, front))
+    return np.rint(to_srgb(composite(layers)[0])).astype(np.uint8)
+
+
+def make_examples() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2018)
+    rocket = read(SKIMAGE / "rocket.jpg")
+    upwards = np.stack([np.linspace(-1, 1, 200), np.zeros(200)], 1)
+    return {
+        "bokeh": read(SKLEARN / "flower.jpg"),
+        "missed-focus": blur(read(SKIMAGE / "astronaut.png"), SHARP, aperture_kernel(6), ASTRONAUT),
+        "panning": blur(rocket, path_kernel(scaled_path(upwards, 14)), SHARP, ROCKET),
+        "camera-shake": blur(read(SKIMAGE / "coffee.png"), path_kernel(scaled_path(shake_path(rng), 6))),
+        "all-sharp": read(SKLEARN / "china.jpg"),
+        "plain-sky": read(SKLEARN / "china.jpg")[:205, 334:],
+        "night": rocket,
+        "black-and-white": read(SKIMAGE / "camera.png"),
+    }
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, photo in make_examples().items():
+        (FOLDER / f"{name}.jpg").write_bytes(encode_jpeg(photo, 88))

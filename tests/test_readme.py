@@ -1,0 +1,77 @@
+"""README.md says what is so."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import abc_hf
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+sys.path.insert(0, str(ROOT))
+from hub.render_readme import RUN, render  # noqa: E402
+
+
+def block_after(marker: str) -> str:
+    return re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)[1]
+
+
+def test_figures_are_those_of_the_bundled_weights():
+    assert render(README, json.loads(RUN.read_text())) == README
+
+
+def test_a_changed_figure_would_be_noticed():
+    run = json.loads(RUN.read_text())
+    run["cuhk"]["blur_map"]["all"]["pooled_ap"] = 0.123
+    assert render(README, run) != README
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    photo = ROOT / "abc_hf" / "examples" / "bokeh.jpg"
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(block_after("python example"), {})
+    assert (tmp_path / "out" / "photo_blur_16bit.png").exists()
+
+
+@pytest.mark.parametrize("name", re.findall(r"`([\w./]+\.(?:py|md))`", README))
+def test_files_it_names_exist(name):
+    assert any((folder / name).exists() for folder in (ROOT, ROOT / "abc_hf"))
+
+
+def test_public_names_are_importable():
+    assert all(hasattr(abc_hf, name) for name in abc_hf.__all__)
+    assert {"ABCFuseNetConfig", "VARIANTS", "load_pipeline"} <= set(abc_hf.__all__)
+
+
+@pytest.mark.slow
+def test_the_demo_command_opens_the_demo(tmp_path):
+    """As it is written, from a clean clone; the port is told by Gradio's own variable."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"{block_after('demo command').strip()} --no-browser --port {port}"
+    process = subprocess.Popen(["bash", "-c", command], cwd=tmp_path / "clone", start_new_session=True)
+    try:
+        deadline = time.monotonic() + 900
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+                    assert "ABC-FuseNet" in page.read().decode()
+                break
+            except OSError:
+                assert process.poll() is None, "the command ended"
+                assert time.monotonic() < deadline, "the demo did not come up"
+                time.sleep(2)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
