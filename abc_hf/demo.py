@@ -144,16 +144,16 @@ def one_photo(pipeline: BlurUnderstandingPipeline):
             )
             with gr.Column(elem_id="results"):
                 comparison = gr.ImageSlider(label="Photo | Blur", elem_id="comparison", **shown)
-                gr.HTML(legend(), apply_default_css=False)
-                levels = gr.HTML(html_template=LEVELS, apply_default_css=False, elem_id="levels")
+                levels = gr.HTML(html_template=legend() + LEVELS, apply_default_css=False, elem_id="levels")
                 with gr.Row(equal_height=False):
                     attention = gr.Image(
-                        label="Attention: what the photo is about",
+                        label="Attention: what counts",
+                        min_width=240,
                         alt_text="The photo; the more a place counts, the more it is coloured",
                         elem_id="attention",
                         **shown,
                     )
-                    with gr.Column():
+                    with gr.Column(min_width=240):
                         probabilities = gr.Label(label="Probabilities", show_heading=False, elem_id="probabilities")
                         with gr.Accordion("All figures", open=False):
                             figures = gr.JSON(label="Report", show_label=False)
@@ -201,6 +201,7 @@ THEME = gr.themes.Default(
 ).set(body_text_color_subdued="*neutral_500", block_label_text_color="*neutral_600")
 CSS = """
 .gradio-container { width: 100%; max-width: 1280px; margin: 0 auto; }
+.gradio-container .main { padding: 16px clamp(16px, 3vw, 32px) !important; }
 .html-container { padding: 0 !important; }
 footer .divider { display: none; }
 
@@ -209,14 +210,16 @@ header h1 { font-size: clamp(1.5rem, 4vw, 2.25rem); font-weight: 700; line-heigh
 header h1 + p { margin-top: 8px; font-size: 1.05rem; }
 header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .eyebrow { font-size: 0.75rem; font-weight: 700; letter-spacing: 0.08em; text-transform: uppercase; }
-.note { font-size: 0.8rem; }
+.note { font-size: 0.85rem; }
+#levels .note { margin-top: 4px; }
 .note a { text-decoration: underline; }
 
 .verdict { padding: 16px 24px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius);
   background: var(--block-background-fill); box-shadow: inset 6px 0 var(--tone); }
 .verdict .headline { display: flex; justify-content: space-between; align-items: baseline; gap: 16px; }
-.verdict h2 { font-size: 2.25rem; font-weight: 700; line-height: 1.2; letter-spacing: -0.02em; }
+.verdict h2 { font-size: clamp(1.75rem, 4vw, 2.25rem); font-weight: 700; line-height: 1.2; letter-spacing: -0.02em; }
 .verdict .reason { margin-top: 4px; font-size: 1.05rem; color: var(--body-text-color); }
+.verdict .score { white-space: nowrap; }
 .verdict .score b { font-size: 1.5rem; color: var(--body-text-color); font-variant-numeric: tabular-nums; }
 .verdict .meter { height: 6px; margin: 16px 0 4px; border-radius: 3px; background: var(--border-color-primary); }
 .verdict .meter i { display: block; height: 100%; border-radius: 3px; background: var(--tone); }
@@ -234,8 +237,7 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 #examples .grid-container { padding: 0; }
 #examples .caption-label { inset: auto 0 0 0; max-width: none; padding: 2px 6px; border: 0; border-radius: 0;
   font-size: 0.75rem; text-align: center; opacity: 1; }
-@media (max-width: 640px) {
-  .gradio-container .main { padding: 16px; }
+@media (max-width: 1100px) {
   #examples .grid-container { display: flex; overflow-x: auto; }
   #examples .gallery-item { flex: 0 0 104px; }
 }

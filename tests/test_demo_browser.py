@@ -184,7 +184,7 @@ def test_the_page_fits_its_width(page, address, width, theme):
 
 
 def test_app_starts_without_a_network(browser, tmp_path):
-    """`app.py`, from another folder and with names of other machines not resolved, judges the bokeh with what it has."""
+    """`app.py`, from another folder and with no other machine to be found, judges the bokeh."""
     (tmp_path / "sitecustomize.py").write_text(
         "import socket\n"
         "resolve = socket.getaddrinfo\n"

@@ -469,6 +469,7 @@ def test_resnet_trunk_equals_transformers(variant):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, from what compiling imports
 @pytest.mark.parametrize(("variant", "backend"), [("tiny", "inductor"), ("mobile", "aot_eager")])
 def test_compiles_as_one_graph(variant, backend):
