@@ -535,7 +535,7 @@ def test_channels_last_is_equal(variant):
         model.to(memory_format=torch.channels_last)
         output = model(pixel_values.contiguous(memory_format=torch.channels_last))
     for name in expected:
-        torch.testing.assert_close(output[name], expected[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(output[name], expected[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["tiny", "mobile"])
