@@ -394,7 +394,7 @@ class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
             branches: which of "blur", "attention" and "content" to run; what the others would give is None.
 
         Raises:
-            ValueError: for sides that are no multiple of the stride.
+            ValueError: for sides that are no multiple of the stride, or an unknown branch.
         """
         height, width = pixel_values.shape[-2:]
         if height % self.config.stride or width % self.config.stride:
@@ -402,6 +402,8 @@ class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
                 f"The sides of pixel_values must be multiples of {self.config.stride}; got {height}x{width}. "
                 "ABCFuseNetImageProcessor pads photos so."
             )
+        if not branches or not set(branches) <= set(BRANCHES):
+            raise ValueError(f"branches must name one or more of {', '.join(BRANCHES)}; got {', '.join(branches)}.")
         trunks = {self.trunk_of[branch] for branch in branches}
         features = {name: trunk(pixel_values) for name, trunk in self.trunks.items() if name in trunks}
 
@@ -455,9 +457,14 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
             branches: which of "blur", "attention" and "content" to run; there are logits only when all three do.
 
         Raises:
-            ValueError: for sides that are no multiple of the stride, or map labels of another shape.
+            ValueError: for sides that are no multiple of the stride, map labels of another shape, an unknown branch, or
+                labels of a branch that does not run.
         """
         output = self.abc_fusenet(pixel_values, branches=branches, output_hidden_states=output_hidden_states)
+        given = {"blur": blur_labels, "attention": attention_labels}
+        missing = [branch for branch, target in given.items() if target is not None and branch not in branches]
+        if missing or (labels is not None and set(branches) != set(BRANCHES)):
+            raise ValueError(f"These labels need branches that do not run: branches is {', '.join(branches)}.")
         logits = None
         if set(branches) == set(BRANCHES):
             logits = self.classifier(self.fuse(output)) / self.config.temperature

@@ -593,3 +593,13 @@ def test_the_base_model_loads_from_the_whole_one(tmp_path):
     assert not report["missing_keys"] and not report["mismatched_keys"]
     weights = model.abc_fusenet.state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in base.state_dict().items())
+
+
+def test_branches_and_labels_must_fit():
+    model, pixel_values = build("tiny"), photos(2)
+    shape = (2, *pixel_values.shape[-2:])
+    with pytest.raises(ValueError, match="branches must name one or more of blur, attention, content; got blurr"):
+        model(pixel_values, branches=("blurr",))
+    for labels in ({"labels": torch.zeros(2).long()}, {"attention_labels": torch.zeros(shape).long()}):
+        with pytest.raises(ValueError, match="need branches that do not run: branches is blur"):
+            model(pixel_values, branches=("blur",), **labels)
