@@ -1,8 +1,8 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA [--before RUN ...]`.
+"""Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA ...`.
 
 RUN is the folder train_accelerate.py wrote; `--before` names the runs it went on from, oldest first, whose settings and
-scores are kept as well. DATA is a data set in the SmartBlur schema whose test split is CUHK.
+scores are kept as well. DATA are the data sets it was trained on; the test split of the first is CUHK.
 """
 
 import argparse
@@ -30,26 +30,35 @@ def count_sources(dataset) -> dict[str, dict]:
 
 
 def account_of(run: Path) -> dict:
-    """What a run says of itself: its code, settings and the last scores of each phase."""
+    """What a run says of itself: its code, settings (folders by their names) and the last scores of each phase."""
     record = json.loads((run / "run.json").read_text())
     last = {entry["phase"]: entry for entry in record["history"]}
-    return {"code": record["code"], "settings": record["settings"], "scores": last}
+    return {"code": record["code"], "settings": without_folders(record["settings"]), "scores": last}
+
+
+def without_folders(value):
+    """Absolute paths, which say nothing elsewhere, shortened to the last name."""
+    if isinstance(value, dict):
+        return {key: without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_folders(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m hub.bundle", description=__doc__.split("\n\n")[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--dataset", required=True, nargs="+", help="those trained on; the first has the test split")
     parser.add_argument("--before", type=Path, nargs="*", default=[])
     args = parser.parse_args(argv)
 
     model = ABCFuseNetForBlurUnderstanding.from_pretrained(args.run, dtype=torch.float32).eval()
     model = model.to(memory_format=torch.channels_last)
     processor = ABCFuseNetImageProcessor.from_pretrained(args.run)
-    splits = load_dataset(args.dataset)
+    splits, *more = [load_dataset(name) for name in args.dataset]
     record = {
         "runs": [account_of(run) for run in [*args.before, args.run]],
-        "train": count_sources(splits["train"]),
+        "train": {key: n for part in (splits, *more) for key, n in count_sources(part["train"]).items()},
         "validation": score_split(model, processor, splits["validation"]),
         "cuhk": score_split(model, processor, splits["test"]),
     }
