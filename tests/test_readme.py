@@ -75,3 +75,4 @@ def test_the_demo_command_opens_the_demo(tmp_path):
                 time.sleep(2)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
