@@ -89,7 +89,54 @@ def weak_blur_map(mask: np.ndarray) -> np.ndarray:
     return np.select([inside, outside], [0, AMOUNT_UNKNOWN], UNKNOWN).astype(np.uint8)
 
 
-def real_row(folder: Path, row: dict) -> dict:
+def read_regions(path: Path | None) -> dict[str, list[str]]:
+    """Regions labelled by eye: a CSV of `file, cells`; by file, the rows of its grid.
+
+    `cells` holds the rows of a grid laid over the photo, a character a cell: 0..3 are the levels of section 3.2, `?` is
+    mixed or unsure. Raises ValueError for a missing column, uneven rows or another character, with the row.
+    """
+    if path is None:
+        return {}
+    regions = {}
+    with path.open(newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            if row.get("file") is None or row.get("cells") is None:
+                raise ValueError(f"{path}, row {number}: the columns must be file and cells.")
+            grid = row["cells"].split()
+            if not grid or len({len(line) for line in grid}) > 1 or not set("".join(grid)) <= set("0123?"):
+                raise ValueError(
+                    f"{path}, row {number}, column cells: rows of the same length, of the characters 0, 1, 2, 3 and ?, "
+                    f"were expected; got {row['cells']!r}."
+                )
+            regions[row["file"]] = grid
+    return regions
+
+
+def region_levels(grid: list[str], weak: np.ndarray | None, height: int, width: int) -> np.ndarray:
+    """Levels of (height, width) pixels from a labelled grid and, where there is one, the weak map of the salient mask.
+
+    A cell's label holds for at least 80 % of it: near cells on the other side of sharp | blurred it is taken as
+    unknown, and so it is where the weak map says the opposite for less than 80 % of the cell. `?` leaves the weak map.
+    """
+    cells = np.array([["0123?".index(cell) for cell in line] for line in grid])
+    cells = np.where(cells == 4, UNKNOWN, cells)
+    rows, columns = (np.arange(side) * count // side for side, count in zip((height, width), cells.shape, strict=True))
+    levels = cells[rows][:, columns]
+    side = tuple(round(0.3 * length / count) for length, count in zip((height, width), cells.shape, strict=True))
+    blurred, known = (levels > 0) & (levels != UNKNOWN), levels != UNKNOWN
+    near_blurred, near_sharp = (ndimage.maximum_filter(what, side) for what in (blurred, known & ~blurred))
+    levels = np.where(near_blurred & near_sharp, UNKNOWN, levels)
+    if weak is None:
+        return levels.astype(np.uint8)
+    opposite = known & (weak != UNKNOWN) & ((weak > 0) != blurred)
+    share = np.zeros(cells.shape)
+    np.add.at(share, (rows[:, None], columns[None]), opposite)
+    share /= np.outer(np.bincount(rows), np.bincount(columns))
+    doubtful = opposite & (share < 0.8)[rows][:, columns]
+    return np.where(known, np.where(doubtful, UNKNOWN, levels), weak).astype(np.uint8)
+
+
+def real_row(folder: Path, row: dict, grid: list[str] | None = None) -> dict:
     """One photo as it is, with what is known of it."""
     file = row["file"]
     source = Path(file).parts[0]
@@ -103,6 +150,8 @@ def real_row(folder: Path, row: dict) -> dict:
         blur_map = np.zeros((image.height, image.width), np.uint8)
     elif row["desirability"] == "good-blur" and row["blur_kind"] == "defocus" and salient is not None:
         blur_map = weak_blur_map(salient)
+    if grid is not None:
+        blur_map = region_levels(grid, blur_map, image.height, image.width)
     return {
         "image": {"bytes": (folder / file).read_bytes(), "path": Path(file).name},
         "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
@@ -124,7 +173,7 @@ def photo_and_subject(folder: Path, file: str, size: tuple[int, int] | None, lon
     return np.asarray(photo.resize(size, Image.LANCZOS)), mask
 
 
-def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple[int, ...]) -> dict:
+def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple[int, ...], held_out: bool) -> dict:
     """One photo of SmartBlur-Synth; every choice is drawn from `key` (seed, split, index)."""
     rng = np.random.default_rng(key)
     file = files[rng.integers(len(files))]
@@ -133,7 +182,7 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
     if subject is None and cutouts and rng.random() < 0.5:
         front, mask = photo_and_subject(folder, cutouts[rng.integers(len(cutouts))], photo.shape[1::-1], 0)
         cutout = (front, soften(mask))
-    sample = render(photo, subject, rng, cutout)
+    sample = render(photo, subject, rng, cutout, held_out=held_out)
     subject_png = None if sample.subject is None else encode_png((255 * sample.subject).astype(np.uint8))
     return {
         "image": {"bytes": encode_jpeg(sample.image, int(rng.integers(70, 97))), "path": None},
@@ -191,22 +240,24 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
 
 
 def build_folders(args: argparse.Namespace) -> None:
-    rows = read_labels(args.data)
+    rows, regions = read_labels(args.data), read_regions(args.regions)
     for split in ("train", "validation", "test"):
-        arguments = [(args.data, row) for row in rows if row["split"] == split]
+        arguments = [(args.data, row, regions.get(row["file"])) for row in rows if row["split"] == split]
         if arguments:
             write_split(args.out, split, real_row, arguments, args.workers)
 
 
 def build_synth(args: argparse.Namespace) -> None:
     rows = [row for row in read_labels(args.data) if row["desirability"] in ("no-blur", "good-blur")]
-    for number, (split, count) in enumerate((("train", args.count), ("validation", args.count // 10))):
-        own = [row for row in rows if row["split"] == split]
+    tenth = args.count // 10
+    for number, (split, count) in enumerate((("train", args.count), ("validation", tenth), ("test", tenth))):
+        held_out = split == "test"  # photos of the validation split, kernels and paths of its own
+        own = [row for row in rows if row["split"] == ("validation" if held_out else split)]
         files = [row["file"] for row in own if row["desirability"] == "no-blur"]
         cutouts = [row["file"] for row in own if find_mask(args.data, row["file"], ("salient", "masks")) is not None]
         if not files:
             raise ValueError(f"no photo of the {split} split is labelled no-blur: there is nothing to put blur into.")
-        arguments = [(args.data, files, cutouts, (args.seed, number, index)) for index in range(count)]
+        arguments = [(args.data, files, cutouts, (args.seed, number, index), held_out) for index in range(count)]
         write_split(args.out, split, synthetic_row, arguments, args.workers)
 
 
@@ -222,8 +273,12 @@ def main(argv: list[str] | None = None) -> None:
         command.add_argument("--out", type=Path, required=True, help="the data set to write")
         command.add_argument("--workers", type=int, default=2)
         command.set_defaults(function=function)
-        if name == "synth":
-            command.add_argument("--count", type=int, default=5000, help="photos in train; a tenth in validation")
+        if name == "folders":
+            command.add_argument("--regions", type=Path, help="CSV of blurred regions labelled by eye (file, cells)")
+        else:
+            command.add_argument(
+                "--count", type=int, default=5000, help="photos in train; a tenth in validation and in test"
+            )
             command.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:

@@ -24,16 +24,19 @@ puts it in words: visible, but details can be seen; details not clear any more; 
 NO_BLUR, GOOD_BLUR, OK_BLUR, BAD_BLUR = range(len(DESIRABILITY))
 SCENES = {
     "sharp": 0.10,
-    "background": 0.28,
+    "background": 0.26,
     "subject": 0.10,
     "depth": 0.14,
-    "frame": 0.08,
-    "shake": 0.08,
-    "moving-subject": 0.10,
-    "panning": 0.12,
+    "frame": 0.07,
+    "shake": 0.09,
+    "moving-subject": 0.11,
+    "panning": 0.13,
 }
 """What is blurred, and how often: nothing; all but the subject; the subject; with depth; everything, by defocus or by
 camera shake; the subject by its motion; the background by the camera's following the subject."""
+LARGEST_RADIUS = {"background": 0.045, "panning": 0.045}
+"""The largest radius of a scene as a fraction of the long side. Others have 0.026: a lens or a pan melts a background
+more than hands or haste melt a subject."""
 
 
 @dataclass
@@ -59,8 +62,13 @@ def equivalent_radius(kernel: np.ndarray) -> float:
     return float(np.sqrt(2 * (mass * ((y - cy) ** 2 + (x - cx) ** 2)).sum()))
 
 
-def aperture_kernel(radius: float, blades: int = 0, angle: float = 0.0, oversample: int = 4) -> np.ndarray:
-    """Defocus of an aperture with straight blades (0 for a disc) of an equivalent radius of `radius` pixels."""
+def aperture_kernel(
+    radius: float, blades: int = 0, angle: float = 0.0, oversample: int = 4, obstruction: float = 0.0
+) -> np.ndarray:
+    """Defocus of an aperture with straight blades (0 for a disc) of an equivalent radius of `radius` pixels.
+
+    `obstruction` is the part of a disc's diameter that a mirror hides (a ring); only without blades.
+    """
     half = int(np.ceil(radius * 1.25)) + 1
     steps = (np.arange((2 * half + 1) * oversample) + 0.5) / oversample - half - 0.5
     x, y = np.meshgrid(steps, steps)
@@ -71,8 +79,8 @@ def aperture_kernel(radius: float, blades: int = 0, angle: float = 0.0, oversamp
         circumradius = radius * np.sqrt(3 / (2 + np.cos(sector)))
         edge = circumradius * np.cos(sector / 2) / np.cos(np.mod(theta, sector) - sector / 2)
     else:
-        edge = radius
-    inside = (distance <= edge).astype(np.float32)
+        edge = radius / np.sqrt(1 + obstruction**2)  # a ring has E|x|^2 = R^2 / 2 * (1 + obstruction^2)
+    inside = ((distance <= edge) & (distance >= obstruction * edge)).astype(np.float32)
     size = 2 * half + 1
     kernel = inside.reshape(size, oversample, size, oversample).sum((1, 3))
     return kernel / kernel.sum() if kernel.sum() else _identity()
@@ -122,8 +130,27 @@ def shake_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
     return np.cumsum(velocity, axis=0)
 
 
-def defocus_kernel(rng: np.random.Generator, radius: float) -> np.ndarray:
+def arc_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
+    """A turn at even speed: an arc of 60 to 150 degrees. Held out of training."""
+    angle = rng.uniform(0, 2 * np.pi) + np.linspace(0, np.radians(rng.uniform(60, 150)), points)
+    return np.stack([np.sin(angle), np.cos(angle)], 1)
+
+
+def tremor_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
+    """Hands that tremble: an oscillation across a drift. Held out of training."""
+    time = np.linspace(0, 1, points)
+    swing = np.sin(2 * np.pi * (rng.uniform(1, 3) * time + rng.random())) * rng.uniform(0.3, 1)
+    angle = rng.uniform(0, np.pi)
+    return np.stack([np.sin(angle) * time + np.cos(angle) * swing, np.cos(angle) * time - np.sin(angle) * swing], 1)
+
+
+def defocus_kernel(rng: np.random.Generator, radius: float, held_out: bool = False) -> np.ndarray:
+    """Discs, polygons of 5 to 9 blades and Gaussians; held out of training are rings and squares."""
     choice = rng.random()
+    if held_out:
+        if choice < 0.5:
+            return aperture_kernel(radius, obstruction=rng.uniform(0.3, 0.5))
+        return aperture_kernel(radius, 4, rng.uniform(0, np.pi))
     if choice < 0.4:
         return aperture_kernel(radius)
     if choice < 0.7:
@@ -294,6 +321,7 @@ def render(
     rng: np.random.Generator,
     cutout: tuple[np.ndarray, np.ndarray] | None = None,
     scene: str | None = None,
+    held_out: bool = False,
 ) -> Sample:
     """Put blur into one sharp photo.
 
@@ -304,12 +332,14 @@ def render(
         cutout: another photo's sharp object, (light-coded uint8 (H, W, 3), alpha (H, W)), placed into this photo as its
             subject; it replaces `subject`.
         scene: one of `SCENES`; drawn if not given.
+        held_out: blur by the kernels and paths that are kept out of training.
     """
     scene = scene or rng.choice(list(SCENES), p=np.array(list(SCENES.values())) / sum(SCENES.values()))
     height, width = photo.shape[:2]
     long_side = max(height, width)
     light = to_linear(photo)
-    radius = long_side * np.exp(rng.uniform(np.log(LEVEL_RADII[0] * 1.1), np.log(0.026)))
+    radius = long_side * np.exp(rng.uniform(np.log(LEVEL_RADII[0] * 1.1), np.log(LARGEST_RADIUS.get(scene, 0.026))))
+    moved_path, shaken_path = (arc_path, tremor_path) if held_out else (straight_path, shake_path)
 
     if cutout is not None:
         background, front, region = light, to_linear(cutout[0]), cutout[1]
@@ -331,23 +361,23 @@ def render(
     elif scene in ("background", "panning"):
         if scene == "panning":
             kind = "motion"
-            kernel = path_kernel(scaled_path(straight_path(rng), radius * 1.3))
+            kernel = path_kernel(scaled_path(moved_path(rng), radius * 1.3))
         else:
-            kernel = defocus_kernel(rng, radius)
+            kernel = defocus_kernel(rng, radius, held_out)
         layers = [Layer(behind(), everywhere, kernel), Layer(front, region, sharp)]
     elif scene in ("subject", "moving-subject"):
         if scene == "moving-subject":
             kind = "motion"
-            kernel = path_kernel(scaled_path(straight_path(rng), radius))
+            kernel = path_kernel(scaled_path(moved_path(rng), radius))
         else:
-            kernel = defocus_kernel(rng, radius)
+            kernel = defocus_kernel(rng, radius, held_out)
         layers = [Layer(behind(), everywhere, sharp), Layer(front, region, kernel)]
     elif scene in ("frame", "shake"):
         if scene == "shake":
             kind = "camera-shake"
-            kernel = path_kernel(scaled_path(shake_path(rng), radius))
+            kernel = path_kernel(scaled_path(shaken_path(rng), radius))
         else:
-            kernel = defocus_kernel(rng, radius)
+            kernel = defocus_kernel(rng, radius, held_out)
         layers = [Layer(light, everywhere, kernel)]
         if background is not None:
             layers.append(Layer(front, region, kernel))
