@@ -130,7 +130,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
     shown = reporting.sample_rows(validation, "salient_mask" if name == "saliency" else "blur_map")
     accumulation, device = settings.gradient_accumulation_steps, accelerator.device
     losses = progress["losses"]
-    waited, trained = 0.0, 0.0
+    waited, trained, skipped = 0.0, 0.0, 0
     bar = tqdm(total=phase.steps, initial=progress["step"], desc=name, disable=not accelerator.is_main_process)
     batches = iter(loader)
     for step in range(progress["step"] + 1, phase.steps + 1):
@@ -153,9 +153,11 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
                 loss = (summed_losses(output, batch, phase, weight) / counts).sum()
                 accelerator.backward(loss * accelerator.num_processes)  # gradients are averaged over processes
             total += loss.detach()
-        if settings.max_grad_norm:
-            accelerator.clip_grad_norm_(unwrapped.parameters(), settings.max_grad_norm)
-        optimizer.step()
+        norm = accelerator.clip_grad_norm_(unwrapped.parameters(), settings.max_grad_norm or math.inf)
+        if accelerator.scaler or torch.isfinite(norm):
+            optimizer.step()
+        else:  # now and then bfloat16 convolutions of some CPUs give such gradients
+            skipped += 1
         scheduler.step()
         optimizer.zero_grad()
         if average is not None:
@@ -181,7 +183,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
             scores = evaluate(judged, processor, validation, phase.branches, settings.max_eval_samples)
             best = pick_by(selection_score, scores, phase.branches)
             log.log(phase=name, step=step, selection=best, **scores)
-            say(accelerator, json.dumps(reporting.plain(log.history[-1])))
+            say(accelerator, f"{name}, step {step}: score {best:.4f} (metrics.jsonl has all)")
             if accelerator.is_main_process:
                 log.draw("curves.png", reporting.curves(log.history))
                 figure = reporting.samples(judged, processor, shown, phase.branches)
@@ -201,6 +203,8 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
     bar.close()
     if trained:
         say(accelerator, f"{name}: {waited / trained:.1%} of {trained:.0f} s of training was waiting for data")
+    if skipped:
+        say(accelerator, f"{name}: {skipped} steps were left out, for their gradients were no numbers")
     log.save(judged, processor, log.out / f"last-{name}")
     accelerator.wait_for_everyone()
     return load_model(best_folder)
@@ -228,7 +232,7 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     share_weights(model.classifier)
     scores = evaluate(model.eval(), processor, validation, phase.branches, settings.max_eval_samples)
     log.log(phase="classifier", step=phase.steps, selection=pick_by(selection_score, scores, phase.branches), **scores)
-    say(accelerator, json.dumps(reporting.plain(log.history[-1])))
+    say(accelerator, f"classifier: score {log.history[-1]['selection']:.4f} (metrics.jsonl has all)")
     log.save(model, processor, folder, scores=log.history[-1], history=log.history)
     return model
 

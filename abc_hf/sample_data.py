@@ -15,20 +15,20 @@ PHOTOS = (
     ("skimage", "astronaut.png", "no-blur", "", "train",
      "154,85 222,14 293,45 305,83 270,140 262,175 300,220 345,280 364,347 430,350 490,420 505,512 45,512 19,400 50,280 "
      "113,208 130,160 182,134"),
-    ("skimage", "coffee.png", "no-blur", "", "train", "77,75 479,387; 173,17 410,205"),
+    ("skimage", "coffee.png", "no-blur", "", "validation", "77,75 479,387; 173,17 410,205"),
     ("sklearn", "china.jpg", "no-blur", "", "train",
      "206,29 233,84 323,122 299,159 330,183 323,221 354,258 342,302 370,338 317,373 193,364 193,333 89,314 66,276 "
      "97,234 89,177 125,159 97,122 162,79 193,42"),
     ("sklearn", "flower.jpg", "good-blur", "defocus", "train", "169,85 447,361;"),
-    ("skimage", "rocket.jpg", "no-blur", "", "validation",
+    ("skimage", "rocket.jpg", "no-blur", "", "train",
      "322,126 310,177 308,406 332,406 336,183"),
     ("skimage", "chelsea.png", "good-blur", "defocus", "validation",
      "30,0 385,0 362,60 360,140 340,220 300,262 330,300 0,300 0,60"),
 )  # fmt: skip
 FOLDER = "sample-data"
 NEXT_COMMAND = """
-That was a demonstration, with photos made of a few pictures: the numbers mean nothing. With photos of your own (README.md
-and python -m abc_hf.build_dataset --help say how the folder looks):
+That was a demonstration, with photos made of a few pictures: the numbers mean nothing. With photos of your own
+(README.md and python -m abc_hf.build_dataset --help say how the folder looks):
 
   python -m abc_hf.build_dataset folders PHOTOS --out data/real
   python -m abc_hf.build_dataset synth PHOTOS --out data/synth
@@ -73,8 +73,8 @@ def build_sample(out: Path, count: int = 64) -> list[str]:
 def sample_settings(settings, out: Path):
     """The settings of a run of about a minute on a CPU on that data set; what was asked for otherwise stays."""
     small = {
-        "variant": "tiny", "working_size": 256, "max_train_steps": 60, "eval_steps": 30, "warmup_steps": 10,
-        "mixed_precision": "no", "max_eval_samples": 8, "per_device_train_batch_size": 6,
+        "variant": "tiny", "working_size": 256, "crop_size": 160, "max_train_steps": 80, "eval_steps": 40,
+        "warmup_steps": 10, "ema_decay": 0.9, "max_eval_samples": 8, "per_device_train_batch_size": 6,
     }  # fmt: skip
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     small = {name: value for name, value in small.items() if getattr(settings, name) == defaults[name]}

@@ -74,12 +74,17 @@ class TrainSettings:
     warmup_steps: int = option(100, "linear warm-up, a quarter of the steps at most", least=0)
     use_ema: bool = option(True, "evaluate and save an exponential moving average of the weights")
     ema_decay: float = option(0.998, "of that average", least=0, below=1)
+    crop_size: int | None = option(
+        None, "side of the crops [pixels], a multiple of 32, instead of the preset's", least=32
+    )
     augment: bool = option(True, "flip, crop, scale, brightness, contrast and traces of processing, drawn at random")
     seed: int = option(0, "of weights, drawing, augmentation and dropout", least=0)
 
     # machine
     cpu: bool = option(False, "train on the CPU even if there is something faster")
-    mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "autocast")
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
+        None, "autocast (unset: as accelerate launch has it)"
+    )
     allow_tf32: bool = option(False, "faster float32 products on Ampere and later GPUs")
     gradient_checkpointing: bool = option(False, "less memory, more time")
     dataloader_num_workers: int = option(1, "processes that decode and augment, for each training process", least=0)
@@ -114,6 +119,7 @@ class TrainSettings:
             "steps": self.max_train_steps,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
+            "crop": self.crop_size,
             "freeze_batch_norm": self.freeze_batch_norm,
         }
         factors = phase.parts | {part: factor for part, factor in self.factors().items() if part in phase.parts}
@@ -151,7 +157,9 @@ def wrong_name(name: str, names) -> str:
 
 def parse_settings(argv: list[str] | None = None, description: str = "") -> TrainSettings:
     """Settings from the command line. Unknown, impossible and contradictory options end the program with a sentence."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        "train_accelerate.py", "%(prog)s [OPTIONS]", description, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
     for each in dataclasses.fields(TrainSettings):
         kind, options = typing.get_type_hints(TrainSettings)[each.name], {"help": each.metadata["help"]}
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
@@ -195,6 +203,8 @@ def check(settings: TrainSettings, given: set[str]) -> None:
                 raise ValueError(f"--{each.name} {value}: must be {words} {limits[limit]}.")
     if settings.variant not in VARIANTS:
         raise ValueError(f"--variant {settings.variant}: {wrong_name(settings.variant, VARIANTS)}")
+    if settings.crop_size and settings.crop_size % 32:
+        raise ValueError(f"--crop_size {settings.crop_size}: must be a multiple of 32.")
     for part in settings.freeze or ():
         if part not in PARTS:
             raise ValueError(f"--freeze {part}: {wrong_name(part, PARTS)}")
