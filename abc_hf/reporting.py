@@ -10,13 +10,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from tqdm import tqdm
 
+from .dataset_card import truth_colors
 from .evaluation import predict
-from .losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
 from .visualization import colorize
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow")
@@ -107,9 +105,14 @@ def code_version() -> str:
 
 
 def best_scores(history: list[dict]) -> dict[str, dict]:
-    """Of each phase, the logged scores of the weights that were kept: the highest, the last if there is none."""
-    scored = [entry for entry in history if "selection" in entry]
-    return {entry["phase"]: entry for entry in sorted(scored, key=lambda entry: plain(entry["selection"]) or -math.inf)}
+    """Of each phase, the logged scores of the weights that were kept: the highest, the last if none is a number."""
+    best: dict[str, dict] = {}
+    for entry in history:
+        if "selection" in entry:
+            before = best.get(entry["phase"], {}).get("selection")
+            if before is None or not math.isfinite(before) or (entry["selection"] or -math.inf) > before:
+                best[entry["phase"]] = entry
+    return best
 
 
 def curves(history: list[dict]) -> Figure:
@@ -150,19 +153,6 @@ def samples(model, processor, rows, branches: tuple[str, ...]) -> Figure | None:
             if image is not None:
                 axis.imshow(image)
     return figure
-
-
-def truth_colors(labels: Image.Image | None, column: str) -> np.ndarray | None:
-    """(H, W, 3): a blur map's levels on the scale of 0..1, "blurred, by an unknown amount" green, unknown grey."""
-    if labels is None:
-        return None
-    labels = np.asarray(labels)
-    if column == "salient_mask":
-        return colorize(labels / 255)
-    colors = colorize(labels / (NUM_LEVELS - 1))
-    colors[labels == AMOUNT_UNKNOWN] = (70, 160, 90)
-    colors[labels == UNKNOWN] = 128
-    return colors
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -214,7 +204,6 @@ def say(accelerator, text: str) -> None:
         tqdm.write(text)
 
 
-@torch.no_grad()
 def sample_rows(validation, column: str, most: int = 4):
     """A few rows of a split that have a label, evenly spread."""
     table = validation.select_columns([column]).with_format("arrow")[:]

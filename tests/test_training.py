@@ -1,6 +1,7 @@
 """The pieces of a training run."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from transformers import MobileNetV2Config, MobileNetV2Model
 
 from abc_hf import training
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
-from abc_hf.losses import desirability_loss
+from abc_hf.losses import NO_LABEL, UNKNOWN, desirability_loss
 from abc_hf.modeling_abc_fusenet import BRANCHES, ABCFuseNetForBlurUnderstanding
 
 
@@ -32,19 +33,86 @@ def test_the_paper_protocol():
     assert "attention_labels" not in joint.losses, "in joint training attention learns from desirability alone"
 
 
+def test_parts_are_those_of_the_model():
+    assert set(training.parts_of(build())) == set(training.PARTS)
+
+
 @pytest.mark.parametrize("variant", ["tiny", "mobile"])
 def test_only_the_parts_of_a_phase_train(variant):
+    """In `tiny` the content trunk is not run by the attention branch, which has its own, and so does not train."""
     model = build(variant)
     phase = training.OURS["saliency"]
-    groups = training.parameter_groups(model, phase, 1e-3, 0.01)
+    groups = training.parameter_groups(model, phase)
     training.train_mode(model, phase)
     for name, part in training.parts_of(model).items():
-        wanted = name in phase.parts
+        wanted = name in phase.parts and not (variant == "tiny" and name == "content_trunk")
         assert all(p.requires_grad == wanted for p in part.parameters()), name
         assert part.training == wanted
     in_groups = {id(p) for group in groups for p in group["params"]}
     assert in_groups == {id(p) for p in model.parameters() if p.requires_grad}
     assert all(group["weight_decay"] == 0 for group in groups if any(p.dim() <= 1 for p in group["params"]))
+
+
+def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales():
+    model = build()
+    phase = dataclasses.replace(training.PAPER["blur"], freeze_batch_norm=True)
+    training.parameter_groups(model, phase)
+    training.train_mode(model, phase)
+    layer = model.abc_fusenet.blur_branch.bottleneck.normalization
+    before = layer.running_mean.clone()
+    model(torch.rand(2, 3, 64, 64), branches=("blur",)).blur_map.mean().backward()
+    assert torch.equal(layer.running_mean, before) and layer.weight.grad.abs().sum() > 0
+    training.train_mode(model, training.PAPER["blur"])
+    model(torch.rand(2, 3, 64, 64), branches=("blur",))
+    assert not torch.equal(layer.running_mean, before)
+
+
+def test_small_batches_of_the_paper_keep_batch_norm_frozen():
+    assert training.PAPER["joint"].freeze_batch_norm and not training.PAPER["blur"].freeze_batch_norm
+
+
+@pytest.mark.parametrize(("reduction", "counted"), [("mean", [3 * 64 * 64 - 64, 64, 2]), ("sum", [3, 1, 2])])
+def test_losses_add_up_over_parts_of_a_batch(reduction, counted):
+    """Counts by hand; sums over parts divided by the sum of counts are the model's own loss of the whole."""
+    model = build()
+    model.config.blur_loss_reduction = reduction
+    model.eval()
+    phase = training.OURS["joint"]
+    batch = {
+        "pixel_values": torch.rand(4, 3, 64, 64),
+        "blur_labels": torch.randint(0, 4, (4, 64, 64)),
+        "attention_labels": torch.full((4, 64, 64), UNKNOWN),
+        "labels": torch.tensor([1, NO_LABEL, 3, NO_LABEL]),
+    }
+    batch["blur_labels"][3] = UNKNOWN
+    batch["blur_labels"][0, 0] = UNKNOWN
+    batch["attention_labels"][2, 5] = 3
+    parts = [{name: values[rows] for name, values in batch.items()} for rows in (slice(0, 1), slice(1, 4))]
+    counts = sum(training.count_labels(part, phase, reduction) for part in parts)
+    assert counts.tolist() == counted
+    with torch.no_grad():
+        sums = [training.summed_losses(model(part["pixel_values"]), part, phase, 0.1) for part in parts]
+        whole = model(**batch).loss
+    torch.testing.assert_close((sum(sums) / counts).sum(), whole, rtol=1e-5, atol=0)
+
+
+def test_dropout_depends_on_its_key_alone():
+    drawn = []
+    for key in ((0, 1, 0, 0), (0, 1, 0, 1), (0, 1, 0, 0)):
+        training.seed_dropout(*key)
+        drawn.append(torch.rand(8))
+    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
+def test_what_is_kept_is_judged_by_what_there_is():
+    def score(scores, branches):
+        return scores["blur_real"]["pooled_auc"]
+
+    nan = float("nan")
+    assert training.pick_by(score, {"blur_real": {"pooled_auc": 0.5}}, ()) == 0.5
+    none_real = {"blur_real": {"photos": 0}, "blur_synthetic": {"pooled_auc": 0.25}}
+    assert training.pick_by(score, none_real, ()) == 0.25
+    assert math.isnan(training.pick_by(score, {"blur_real": {"pooled_auc": nan}}, ()))
 
 
 def test_the_average_follows_a_step_by_the_decay():
