@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, is_tensorboard_available, set_seed
+from datasets.distributed import split_dataset_by_node
 from huggingface_hub import HfApi
 from tqdm import tqdm
 from transformers import get_scheduler
@@ -80,7 +81,8 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
     if settings.streaming:
         first = step * accumulation * batch_size
         say(accelerator, "  a stream: rows come in its own mixture")
-        data = StreamedPhotos(train, photos, LABELS_OF_PHASE[name], first, **share)
+        stream = split_dataset_by_node(train, accelerator.process_index, accelerator.num_processes)
+        data = StreamedPhotos(stream, photos, LABELS_OF_PHASE[name], first, **share)
         workers = min(1, settings.dataloader_num_workers)  # more would each read the whole stream
         return torch.utils.data.DataLoader(data, batch_size=batch_size, num_workers=workers)
     groups = rows_by_group(train, name, phase.mix)
@@ -257,6 +259,8 @@ def run(settings: TrainSettings) -> None:
     demonstration = settings.dataset_name is None
     out = Path(settings.output_dir)
     out.mkdir(parents=True, exist_ok=True)
+    for name in settings.phases():  # before anything is written over another run's files
+        find_checkpoint(settings.resume_from_checkpoint, out / "checkpoints" / name)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.allow_tf32
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision,
@@ -319,8 +323,10 @@ def main(argv: list[str] | None = None) -> None:
     settings = parse_settings(argv, __doc__.split("\n\n")[0])
     try:
         run(settings)
-    except ValueError as error:  # what is wrong with data or weights; of a loader's process, the last line says it
-        sentence = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+    except (ValueError, OSError) as error:  # what is wrong with data or weights
+        sentence = str(error).strip()
+        if "Original Traceback" in sentence:  # of a loader's process
+            sentence = sentence.splitlines()[-1].removeprefix("ValueError: ")
         sys.exit(f"train_accelerate.py: {sentence}")
 
 

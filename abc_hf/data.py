@@ -37,7 +37,7 @@ def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.nd
     missing = {"image", "source", "desirability", column} - set(dataset.column_names)
     if missing:
         raise ValueError(f"The data set lacks the column {', '.join(sorted(missing))}.")
-    table = dataset.with_format("arrow")[:]
+    table = dataset.select_columns(list({"source", "desirability", column})).with_format("arrow")[:]
     labelled = table[column].is_valid().to_numpy()
     sources, classes = table["source"].to_pylist(), table["desirability"].to_pylist()
     groups = np.array([group_of({"source": s, "desirability": c}) for s, c in zip(sources, classes, strict=True)])

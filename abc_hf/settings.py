@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from accelerate.tracking import get_available_trackers
+
 from .configuration_abc_fusenet import VARIANTS
+from .schema import FEATURES
 from .training import PARTS, RECIPES, Phase
 
 RESNET = "microsoft/resnet-50"
@@ -32,6 +35,7 @@ class TrainSettings:
     )
     dataset_config_name: str | None = option(None, "configuration of the data sets")
     dataset_revision: str | None = option(None, "revision of the data sets on the Hub")
+    rename_columns: list[str] | None = option(None, f"OLD=NEW ..., to the names of the schema: {', '.join(FEATURES)}")
     cache_dir: str | None = option(None, "where data sets are cached")
     streaming: bool = option(False, "read the train split while training instead of downloading it first")
     train_val_split: float = option(0.1, "share of train to validate on where no split does", above=0, below=1)
@@ -86,7 +90,9 @@ class TrainSettings:
         None, "autocast (unset: as accelerate launch has it)"
     )
     allow_tf32: bool = option(False, "faster float32 products on Ampere and later GPUs")
-    gradient_checkpointing: bool = option(False, "less memory, more time")
+    gradient_checkpointing: bool = option(
+        False, "less memory, more time (statistics of BatchNorm that are not frozen move twice as fast)"
+    )
     dataloader_num_workers: int = option(1, "processes that decode and augment, for each training process", least=0)
 
     # progress
@@ -141,6 +147,14 @@ class TrainSettings:
             if part not in PARTS:
                 raise ValueError(f"--learning_rate_factors {entry}: {wrong_name(part, PARTS)}")
         return factors
+
+    def renamed(self) -> dict[str, str]:
+        """`rename_columns` by the old name; raises ValueError, in one sentence, for what is no column of the schema."""
+        pairs = [entry.partition("=") for entry in self.rename_columns or ()]
+        for old, _, new in pairs:
+            if new not in FEATURES:
+                raise ValueError(f"--rename_columns {old}={new}: {wrong_name(new, FEATURES)}")
+        return {old: new for old, _, new in pairs}
 
     def device_batch(self, phase: Phase, processes: int) -> int:
         """Photos in a batch of one process: a step has the preset's number over all processes, or a few more."""
@@ -216,7 +230,8 @@ def check(settings: TrainSettings, given: set[str]) -> None:
         )
     for name in settings.phases():
         settings.preset(name)
-    contradictions = (
+    settings.renamed()
+    contradictions: tuple[tuple, ...] = (
         (settings.model_name_or_path, "model_name_or_path", ("variant", "blur_weights", "content_weights")),
         (not settings.use_ema, "no-use_ema", ("ema_decay",)),
         (settings.streaming, "streaming", ("train_val_split",)),
@@ -233,6 +248,12 @@ def check(settings: TrainSettings, given: set[str]) -> None:
         raise ValueError("The classifier phase cannot stream: choose another --phase, or --recipe paper.")
     if not settings.push_to_hub and {"hub_model_id", "hub_private_repo", "hub_token"} & given:
         raise ValueError("Options of the Hub were given, but nothing is to be uploaded: add --push_to_hub.")
+    trackers = [str(tracker.value) for tracker in get_available_trackers()]
+    for name in settings.report_to or ():
+        if name not in ("none", *trackers):
+            raise ValueError(
+                f"--report_to {name}: no such tracker is installed; there is {', '.join(trackers) or 'none'}."
+            )
     if settings.report_to and "none" in settings.report_to and len(settings.report_to) > 1:
         raise ValueError("--report_to none goes with no other tracker.")
     resume = settings.resume_from_checkpoint

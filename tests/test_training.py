@@ -170,3 +170,25 @@ def test_temperature_minimises_the_cross_entropy():
     assert temperature == pytest.approx(3, rel=0.1)
     costs = [desirability_loss(3 * logits / (temperature * factor), labels) for factor in (0.95, 1, 1.05)]
     assert costs[1] == min(costs)
+
+
+def test_a_step_of_the_paper_fits_in_24_gib():
+    """What a step keeps in float32, counted without computing it: activations, weights, gradients, Adam and average."""
+    with torch.device("meta"):
+        model = build("paper")
+    weights = sum(p.numel() for p in model.parameters())
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    for name, phase in training.PAPER.items():
+        training.parameter_groups(model, phase)
+        training.train_mode(model, phase)
+        kept = {}
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage()._cdata] = tensor
+            return tensor
+
+        photos = torch.empty(phase.batch_size, 3, phase.crop, phase.crop, device="meta")
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            model(photos, branches=phase.branches)
+        activations = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in own)
+        assert 3 < (activations + 5 * 4 * weights) / 2**30 < 12, name  # half is left for what convolutions need at work
