@@ -121,7 +121,8 @@ def test_a_folder_that_holds_another_run_is_not_mixed_with_it(dataset, whole_run
     assert logged(whole_run), "the other run's log is untouched"
 
 
-def test_a_stream_is_read_on_where_it_was(dataset, tmp_path):
+def test_a_stream_is_read_on_where_it_was(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)  # it waits 5 s at the end of a pass
     out = tmp_path / "run"
     options = ["--phase", "blur", "--streaming", "--max_train_steps", "2", "--checkpointing_steps", "1"]
     straight = train(dataset, out, *options)
