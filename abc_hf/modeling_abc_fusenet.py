@@ -169,7 +169,18 @@ class TFSameConv2d(nn.Conv2d):
         return super().forward(F.pad(features, (0, 1, 0, 1)))
 
 
-class MobileNetV2Trunk(nn.Module):
+class BackboneTrunk(nn.Module):
+    """A trunk made of transformers' blocks, which activation checkpointing does not know: `run` recomputes them."""
+
+    gradient_checkpointing = False  # switched, with the function it uses, by `activation_checkpointing_enable`
+
+    def run(self, block: nn.Module, features: torch.Tensor) -> torch.Tensor:
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(block, features)
+        return block(features)
+
+
+class MobileNetV2Trunk(BackboneTrunk):
     """transformers' MobileNetV2 up to its last inverted residual.
 
     Its TensorFlow padding depends on the size of the features, which does not export; where sides are multiples of the
@@ -206,7 +217,7 @@ class MobileNetV2Trunk(nn.Module):
         features = {"2": stem.first_conv(pixel_values)}
         last = stem.reduce_1x1(stem.conv_3x3(features["2"]))
         for index, block in enumerate(self.backbone.layer):
-            last = block(last)
+            last = self.run(block, last)
             if index == 1:
                 features["4"] = last
             elif index == 4:
@@ -214,7 +225,7 @@ class MobileNetV2Trunk(nn.Module):
         return {**features, "last": last}
 
 
-class ResNetTrunk(nn.Module):
+class ResNetTrunk(BackboneTrunk):
     """transformers' ResNet up to res5c. It is the v1.5 kind: a bottleneck has its stride in the 3x3 convolution, where
     the original (and the paper's Caffe weights) had it in the first 1x1."""
 
@@ -232,7 +243,11 @@ class ResNetTrunk(nn.Module):
         self.channels = {"last": config.resnet_hidden_sizes[-1]}
 
     def forward(self, pixel_values):
-        return {"last": self.backbone.encoder(self.backbone.embedder(pixel_values)).last_hidden_state}
+        last = self.backbone.embedder(pixel_values)
+        for stage in self.backbone.encoder.stages:
+            for block in stage.layers:
+                last = self.run(block, last)
+        return {"last": last}
 
 
 TRUNKS = {"inception_v2": InceptionV2Trunk, "mobilenet_v2": MobileNetV2Trunk, "resnet": ResNetTrunk}

@@ -1,5 +1,7 @@
 """Data sets in the SmartBlur schema, from photos and masks made here."""
 
+from pathlib import Path
+
 import datasets
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 from toy_photos import write_toy_photos
 
-from abc_hf.build_dataset import main, weak_blur_map
+from abc_hf.build_dataset import main, read_regions, region_levels, weak_blur_map
 from abc_hf.schema import FEATURES
+
+REGIONS = Path(__file__).parents[1] / "hub" / "labels" / "blur_regions.csv"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,50 @@ def test_a_weak_map_is_unknown_along_the_outline():
     assert levels[20, 30] == 0 and levels[2, 2] == 254
     assert (levels[9:13, 30] == 255).all()
     assert not (levels[mask] == 254).any() and not (levels[~mask] == 0).any()
+
+
+def test_labelled_cells_become_levels_that_are_unknown_where_sharp_meets_blurred():
+    levels = region_levels(["0022", "00?3"], None, 40, 80)
+    assert levels.dtype == np.uint8 and levels.shape == (40, 80)
+    assert (levels[:, :36] == 0).all() and (levels[:20, 44:] == 2).all() and (levels[20:, 64:] == 3).all()
+    assert (levels[:20, 38:42] == 255).all(), "a band along the border of sharp and blurred"
+    assert (levels[26:, 44:60] == 255).all(), "nobody knows"
+
+
+def test_labelled_cells_meet_the_weak_map():
+    weak = np.full((40, 80), 254, np.uint8)
+    weak[:, :44] = 0  # the salient object is sharp, and reaches a little into the third cell
+    weak[30:, 60:] = 0  # and the whole of a corner, which the annotator saw blurred
+    levels = region_levels(["0022", "??22"], weak, 40, 80)
+    assert (levels[:20, 44:60] == 2).all() and (levels[:20, :36] == 0).all()
+    assert (levels[:18, 40:44] == 255).all(), "the object in a cell that is mostly blurred"
+    assert (levels[26:, :40] == 0).all(), "? leaves the weak map"
+    weak[:] = 0
+    assert (region_levels(["0022", "??22"], weak, 40, 80)[:, 50:] == 2).all(), "the eye overrules the mask"
+
+
+@pytest.mark.parametrize("cells", ["", "01 012", "0x 01", "04 00"])
+def test_wrong_cells_are_one_sentence(tmp_path, cells):
+    path = tmp_path / "regions.csv"
+    path.write_text(f"file,cells\na.jpg,00 00\nb.jpg,{cells}\n")
+    with pytest.raises(ValueError, match=r"regions\.csv, row 3, column cells: rows of the same length"):
+        read_regions(path)
+    path.write_text("name,cells\na.jpg,00\n")
+    with pytest.raises(ValueError, match="row 2: the columns must be file and cells"):
+        read_regions(path)
+
+
+def test_the_regions_that_come_with_the_project():
+    regions = read_regions(REGIONS)
+    assert len(regions) > 800 and not [file for file in regions if file.startswith("cuhk/")], "CUHK is test-only"
+    assert {(len(grid), len(grid[0])) for grid in regions.values()} == {(6, 8), (8, 6)}
+
+
+def test_regions_join_the_folders(photos, tmp_path):
+    regions = tmp_path / "regions.csv"
+    regions.write_text("file,cells\necssd/images/b.png,00 00\n")
+    train = {row["source"]: row for row in build("folders", photos, tmp_path, "--regions", str(regions))["train"]}
+    assert np.asarray(train["ecssd/b"]["blur_map"])[0, 0] == 255, "the eye and the mask disagree"
 
 
 def test_synth_is_determined_by_its_seed(photos, tmp_path):

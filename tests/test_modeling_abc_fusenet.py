@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import MobileNetV2Config, MobileNetV2Model
+from transformers.models.mobilenet_v2.modeling_mobilenet_v2 import MobileNetV2InvertedResidual
+from transformers.models.resnet.modeling_resnet import ResNetBasicLayer
 
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.losses import AMOUNT_UNKNOWN, NO_LABEL, UNKNOWN
@@ -509,14 +511,17 @@ def test_exports_with_dynamic_height_and_width(variant):
             torch.testing.assert_close(output[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_activation_checkpointing_recomputes_and_gives_equal_gradients():
-    model, pixel_values = build(fusion_dropout=0.0).train(), photos(2)
-    blocks = [module for module in model.modules() if isinstance(module, InceptionBlock | BoundaryRefinement)]
+@pytest.mark.parametrize(("variant", "count"), [("tiny", 2 * 10 + 1 + 4), ("mobile", 1 + 2 * 16)])
+def test_activation_checkpointing_recomputes_and_gives_equal_gradients(variant, count):
+    # every Inception, ResNet and inverted residual block, and the refinement
+    model, pixel_values = build(variant, fusion_dropout=0.0).train(), photos(2)
+    kinds = InceptionBlock | BoundaryRefinement | ResNetBasicLayer | MobileNetV2InvertedResidual
+    blocks = [module for module in model.modules() if isinstance(module, kinds)]
     truth, ran = labels_for(pixel_values), calls(nn.ModuleList(blocks), nn.Conv2d)
     model(pixel_values, **truth).loss.backward()
     expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     once = len(ran)
-    assert len(blocks) == 2 * 10 + 1 and len(set(ran)) == once
+    assert len(blocks) == count and len(set(ran)) == once
 
     ran.clear()
     model.zero_grad()

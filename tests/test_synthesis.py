@@ -17,6 +17,7 @@ from abc_hf.synthesis import (
     SCENES,
     Layer,
     aperture_kernel,
+    arc_path,
     blur_by_depth,
     composite,
     convolve,
@@ -38,6 +39,7 @@ from abc_hf.synthesis import (
     straight_path,
     to_linear,
     to_srgb,
+    tremor_path,
 )
 
 IDENTITY = np.ones((1, 1), np.float32)
@@ -89,6 +91,15 @@ def test_an_aperture_is_a_disc_or_a_polygon():
     assert disc.shape[0] // 2 > circumradius  # nothing is cut off
 
 
+@pytest.mark.parametrize("radius", [4, 12])
+@pytest.mark.parametrize("obstruction", [0.3, 0.5])
+def test_a_ring_has_the_radius_asked_for_and_a_hole(radius, obstruction):
+    kernel = aperture_kernel(radius, obstruction=obstruction)
+    assert equivalent_radius(kernel) == pytest.approx(np.sqrt(radius**2 + 1 / 3), abs=0.08)
+    middle = kernel.shape[0] // 2
+    assert kernel[middle, middle] == 0 < kernel.max()
+
+
 @pytest.mark.parametrize("radius", [2, 5, 12])
 def test_a_gaussian_has_a_sigma_of_half_its_radius(radius):
     kernel = gaussian_kernel(radius)
@@ -106,7 +117,7 @@ def test_a_straight_path_has_0_41_of_its_length(length):
     assert np.flatnonzero(kernel.sum(1)).tolist() == [kernel.shape[0] // 2]  # all on one row
 
 
-@pytest.mark.parametrize("draw", [straight_path, shake_path])
+@pytest.mark.parametrize("draw", [straight_path, shake_path, arc_path, tremor_path])
 def test_paths_are_scaled_to_the_radius_asked_for(draw):
     for seed in range(5):
         path = scaled_path(draw(np.random.default_rng(seed)), 8.0)
@@ -118,7 +129,9 @@ def test_paths_are_scaled_to_the_radius_asked_for(draw):
 def kernels() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     drawn = [defocus_kernel(rng, radius) for radius in (0.6, 0.9, 2, 5, 13) for _ in range(6)]
-    moved = [path_kernel(scaled_path(draw(rng), r)) for r in (0.6, 2, 13) for draw in (straight_path, shake_path)]
+    drawn += [defocus_kernel(rng, radius, held_out=True) for radius in (0.9, 2, 5, 13) for _ in range(4)]
+    paths = (straight_path, shake_path, arc_path, tremor_path)
+    moved = [path_kernel(scaled_path(draw(rng), r)) for r in (0.6, 2, 13) for draw in paths]
     return drawn + moved
 
 
@@ -274,6 +287,22 @@ def test_a_scene_is_a_function_of_its_seed(scene):
     assert not np.array_equal(first.image, other.image)
     assert first.image.shape == photo.shape and first.image.dtype == first.levels.dtype == np.uint8
     assert first.levels.shape == photo.shape[:2] and set(np.unique(first.levels)) <= {0, 1, 2, 3, UNKNOWN}
+
+
+@pytest.mark.parametrize("scene", ["background", "shake", "moving-subject", "panning"])
+def test_test_photos_are_blurred_by_kernels_of_their_own(scene, monkeypatch):
+    def forbidden(*_):
+        raise AssertionError("a training kernel in a test photo, or the other way round")
+
+    for held_out, families in (
+        (True, ("gaussian_kernel", "straight_path", "shake_path")),
+        (False, ("arc_path", "tremor_path")),
+    ):
+        with monkeypatch.context() as patch:
+            for family in families:
+                patch.setattr(synthesis, family, forbidden)
+            for seed in range(6):
+                render(texture(), disc_mask(), np.random.default_rng(seed), scene=scene, held_out=held_out)
 
 
 def test_every_scene_is_drawn():
