@@ -204,6 +204,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
             save_checkpoint(accelerator, checkpoints, step, extra, settings.checkpoints_total_limit)
     bar.close()
     if trained:
+        log.account.setdefault("waiting_share", {})[name] = round(waited / trained, 4)
         say(accelerator, f"{name}: {waited / trained:.1%} of {trained:.0f} s of training was waiting for data")
     if skipped:
         say(accelerator, f"{name}: {skipped} steps were left out, for their gradients were no numbers")

@@ -22,6 +22,7 @@ from toy_photos import write_toy_photos
 from abc_hf.build_dataset import main as build_dataset
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.schema import FEATURES
+from abc_hf.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -87,6 +88,7 @@ def test_all_phases_leave_weights_and_an_account(whole_run):
     assert record["settings"]["variant"] == "tiny" and record["code"] and record["versions"]["torch"]
     assert record["data"]["train"]["rows"] == 13 and len(record["data"]["train"]["digest"]) == 16
     assert record["processes"] == 1
+    assert set(record["waiting_share"]) == {"saliency", "blur", "joint"}
     assert logged(whole_run) == record["history"]
     assert [entry["step"] for entry in record["history"] if entry["phase"] == "blur" and "loss" in entry] == [3, 4]
     for name in ("preprocessor_config.json", "curves.png", "samples/blur-000004.png", "README.md", "all_results.json"):
@@ -113,6 +115,15 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, t
     weights = train(dataset, resumed, *options, "--resume_from_checkpoint", "latest")
     assert_same(weights, load_file(whole_run / "model.safetensors"))
     assert logged(resumed) == logged(whole_run)
+
+
+def test_the_paper_variant_starts_from_resnet_50(monkeypatch):
+    asked = []
+    monkeypatch.setattr(train_accelerate, "load_trunk_weights", lambda trunk, source: asked.append(source))
+    with torch.device("meta"):
+        for options in ({"variant": "paper"}, {"variant": "paper", "content_weights": "none"}, {"variant": "tiny"}):
+            train_accelerate.build_model(TrainSettings(**options))
+    assert asked == ["microsoft/resnet-50"]
 
 
 def test_a_folder_that_holds_another_run_is_not_mixed_with_it(dataset, whole_run, capsys):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from transformers import MobileNetV2Config, MobileNetV2Model
+from transformers import MobileNetV2Config, MobileNetV2Model, ResNetForImageClassification
 
 from abc_hf import training
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
@@ -142,6 +142,17 @@ def test_trunk_weights_come_from_a_transformers_checkpoint(tmp_path):
     )
     with pytest.raises(ValueError, match="does not fit the trunk"):
         training.load_trunk_weights(build("tiny").abc_fusenet.trunks["content"], str(tmp_path))
+
+
+def test_a_resnet_classifier_fills_the_content_trunk(tmp_path):
+    """The kind of checkpoint `microsoft/resnet-50` is."""
+    trunk = build().abc_fusenet.trunks["content"]
+    torch.manual_seed(1)
+    source = ResNetForImageClassification(trunk.backbone.config)
+    source.save_pretrained(tmp_path)
+    training.load_trunk_weights(trunk, str(tmp_path))
+    mine, theirs = trunk.backbone.state_dict(), source.resnet.state_dict()
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def test_the_classifier_learns_separable_features():
