@@ -57,7 +57,7 @@ def launch(arguments, processes=1, **popen):
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
     whole = [sys.executable, *launcher, str(ROOT / "train_accelerate.py"), *arguments]
-    return subprocess.Popen(whole, env=environment, start_new_session=True, **popen)
+    return subprocess.Popen(whole, env=environment, process_group=0, **popen)
 
 
 def assert_same(one: dict, other: dict, tolerance: float = 0.0):
