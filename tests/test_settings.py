@@ -20,6 +20,14 @@ def test_every_field_is_an_option_and_no_other_is():
     assert all(field.metadata["help"] for field in dataclasses.fields(TrainSettings))
 
 
+def test_help_names_every_option_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        parse_settings(["--help"], "Train it.")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Train it." in text and "--ema_decay EMA_DECAY of that average (default: 0.998)" in text
+    assert all(f"--{field.name}" in text for field in dataclasses.fields(TrainSettings))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
