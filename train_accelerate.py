@@ -158,7 +158,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
         norm = accelerator.clip_grad_norm_(unwrapped.parameters(), settings.max_grad_norm or math.inf)
         if accelerator.scaler or torch.isfinite(norm):
             optimizer.step()
-        else:  # now and then bfloat16 convolutions of some CPUs give such gradients
+        else:  # seen with bfloat16 on a CPU; scaled float16 has its own way
             skipped += 1
         scheduler.step()
         optimizer.zero_grad()
