@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from toy_photos import write_toy_photos
 
 from abc_hf.build_dataset import main as build_dataset
+from abc_hf.losses import UNKNOWN
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.schema import FEATURES
 from abc_hf.settings import TrainSettings
@@ -142,25 +143,50 @@ def test_a_stream_is_read_on_where_it_was(dataset, tmp_path, monkeypatch):
     assert json.loads((out / "run.json").read_text())["data"]["train"]["digest"] == "of a stream"
 
 
-def test_accumulation_is_the_larger_batch(dataset, tmp_path):
+@pytest.fixture(scope="module")
+def uneven(dataset):
+    """The same photos, but of every other one the blur is known in a corner only."""
+    folder = Path(dataset[0]).parent / "uneven"
+    (folder / "data").mkdir(parents=True)
+    cache = str(folder.parent / "cache")
+    for split in ("train", "validation"):
+        parts = [datasets.load_dataset(name, split=split, cache_dir=cache) for name in dataset]
+        rows = list(datasets.concatenate_datasets(parts))
+        for row in rows[::2]:
+            levels = np.asarray(row["blur_map"]).copy()
+            levels[8:], levels[:, 8:] = UNKNOWN, UNKNOWN
+            row["blur_map"] = Image.fromarray(levels)
+        whole = datasets.Dataset.from_list(rows, features=FEATURES)
+        whole.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return [str(folder)]
+
+
+STEADY = ["--phase", "joint", "--max_train_steps", "2", "--freeze_batch_norm", "--dropout", "0"]
+STEADY += ["--adam_epsilon", "1e-3"]  # else Adam makes full steps of rounding errors
+
+
+@pytest.fixture(scope="module")
+def one_batch(uneven, tmp_path_factory):
+    out = tmp_path_factory.mktemp("one") / "run"
+    train(uneven, out, *STEADY, "--per_device_train_batch_size", "4")
+    return out
+
+
+def assert_equals_one_batch(out: Path, one_batch: Path):
+    assert_same(load_file(one_batch / "model.safetensors"), load_file(out / "model.safetensors"), 1e-6)
+    assert logged(out)[0]["loss"] == pytest.approx(logged(one_batch)[0]["loss"], rel=1e-6)
+
+
+def test_accumulation_is_the_larger_batch(uneven, one_batch, tmp_path):
     """Losses are divided by the labels of the whole step, though they are unevenly dealt out."""
-    steady = ["--phase", "joint", "--max_train_steps", "2", "--freeze_batch_norm", "--dropout", "0"]
-    steady += ["--adam_epsilon", "1e-3"]  # else Adam makes full steps of rounding errors
-    once = train(dataset, tmp_path / "1", *steady, "--per_device_train_batch_size", "4")
-    twice = train(dataset, tmp_path / "2", *steady, "--gradient_accumulation_steps", "2")
-    assert_same(once, twice, 1e-6)
-    assert logged(tmp_path / "1")[0]["loss"] == pytest.approx(logged(tmp_path / "2")[0]["loss"], rel=1e-5)
+    train(uneven, tmp_path / "2", *STEADY, "--gradient_accumulation_steps", "2")
+    assert_equals_one_batch(tmp_path / "2", one_batch)
 
 
-def test_two_processes_are_one(dataset, tmp_path):
-    steady = ["--phase", "joint", "--max_train_steps", "2", "--freeze_batch_norm", "--dropout", "0"]
-    steady += ["--adam_epsilon", "1e-3"]
-    alone = train(dataset, tmp_path / "1", *steady, "--per_device_train_batch_size", "4")
-    assert launch(command(dataset, tmp_path / "2", *steady), processes=2).wait() == 0
-    record = json.loads((tmp_path / "2" / "run.json").read_text())
-    assert record["processes"] == 2
-    assert_same(alone, load_file(tmp_path / "2" / "model.safetensors"), 1e-6)
-    assert record["history"][0]["loss"] == pytest.approx(logged(tmp_path / "1")[0]["loss"], rel=1e-5)
+def test_two_processes_are_one(uneven, one_batch, tmp_path):
+    assert launch(command(uneven, tmp_path / "2", *STEADY), processes=2).wait() == 0
+    assert json.loads((tmp_path / "2" / "run.json").read_text())["processes"] == 2
+    assert_equals_one_batch(tmp_path / "2", one_batch)
 
 
 @pytest.mark.slow
@@ -239,16 +265,16 @@ def test_the_result_is_uploaded(dataset, tmp_path):
     hub = subprocess.Popen([sys.executable, str(tool), str(port)], stdout=subprocess.PIPE, text=True)
     try:
         url = hub.stdout.readline().strip()
-        home = {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_x"}
-        options = ["--phase", "blur", "--max_train_steps", "1", "--push_to_hub", "--hub_model_id", "me/blur"]
-        options += ["--hub_token", "hf_secret"]
+        home = {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+        options = ["--phase", "blur", "--max_train_steps", "1", "--push_to_hub", "--hub_model_id", "tester/blur"]
+        options += ["--hub_token", "hf_test"]
         arguments = [sys.executable, str(ROOT / "train_accelerate.py"), *command(dataset, tmp_path / "out", *options)]
         subprocess.run(arguments, env=os.environ | home, check=True)
-        code = "import abc_hf; from huggingface_hub import list_repo_files; abc_hf.load_pipeline('me/blur'); "
-        code += "print(sorted(list_repo_files('me/blur')))"
+        code = "import abc_hf; from huggingface_hub import list_repo_files; abc_hf.load_pipeline('tester/blur'); "
+        code += "print(sorted(list_repo_files('tester/blur')))"
         answer = subprocess.run([sys.executable, "-c", code], env=os.environ | home, capture_output=True, text=True)
         assert "'README.md'" in answer.stdout and "checkpoints" not in answer.stdout, answer.stderr
-        assert not any(b"hf_secret" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+        assert not any(b"hf_test" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     finally:
         hub.kill()
         hub.wait()
