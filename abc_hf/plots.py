@@ -23,7 +23,7 @@ DPI = 150
 
 
 def styled(figure: Figure, axes, title: str, note: str = "") -> None:
-    """The look of all charts: title at the left, no box, fine grid, a note below."""
+    """The look of all charts: title at the left, no box, a note below."""
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=12)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LINE)
@@ -31,13 +31,23 @@ def styled(figure: Figure, axes, title: str, note: str = "") -> None:
     axes.xaxis.label.set(fontsize=10, color=INK)
     axes.yaxis.label.set(fontsize=10, color=INK)
     if note:
-        figure.text(0.01, 0.012, note, fontsize=8, color=GREY, va="bottom")
+        high = figure.get_figheight()
+        bottom = (0.2 + 0.16 * (1 + note.count("\n"))) / high
+        figure.get_layout_engine().set(rect=(0.01, bottom, 0.98, 1 - bottom - 0.08 / high))
+        figure.text(0.012, 0.1 / high, note, fontsize=8, color=GREY, va="bottom", linespacing=1.3)
 
 
-def chart(width: float = 6.0, height: float = 5.0) -> tuple:
+def chart(width: float, height: float) -> tuple:
     figure = Figure((width, height), dpi=DPI, facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(rect=(0.01, 0.045, 0.98, 0.945))
     return figure, figure.add_subplot()
+
+
+def precision_axis(axes, lowest: float) -> None:
+    """Recall over 0..1 and precision down to a round figure below the lowest."""
+    axes.set(
+        xlim=(0, 1.005), ylim=(max(0, np.floor(10 * lowest) / 10 - 0.1), 1.01), xlabel="recall", ylabel="precision"
+    )
+    axes.grid(color=LINE, lw=0.6, alpha=0.6)
 
 
 def precision_recall(curves: dict[str, dict], title: str, note: str = "", published: dict[str, dict] = ()) -> Figure:
@@ -54,8 +64,7 @@ def precision_recall(curves: dict[str, dict], title: str, note: str = "", publis
         axes.plot(
             np.r_[0, recall[order]], np.r_[precision[order][0], precision[order]], color=color, lw=2.6, label=label
         )
-    axes.set(xlim=(0, 1.005), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    axes.grid(color=LINE, lw=0.6, alpha=0.6)
+    precision_axis(axes, min(min(curve["precision"]) for curve in [*curves.values(), *dict(published).values()]))
     handles, labels = axes.get_legend_handles_labels()
     ours = len(handles) - len(curves)
     handles, labels = handles[ours:] + handles[:ours], labels[ours:] + labels[:ours]
@@ -81,9 +90,11 @@ def class_precision_recall(curves: dict[str, dict], scores: dict[str, dict], tit
     figure, axes = chart(8.2, 5.2)
     for name, curve in curves.items():
         label = f"{scores[name]['average_precision']:.3f}  {name} ({scores[name]['photos']})"
-        axes.step(curve["recall"], curve["precision"], where="post", color=LABEL_COLORS[name], lw=2.2, label=label)
-    axes.set(xlim=(0, 1.005), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    axes.grid(color=LINE, lw=0.6, alpha=0.6)
+        precision, recall = arrays(curve)
+        found = recall > 0  # what comes before the first hit says nothing
+        precision, recall = np.r_[precision[found], precision[found][-1]], np.r_[recall[found], 0]
+        axes.step(recall, precision, where="post", color=LABEL_COLORS[name], lw=2.2, label=label)
+    precision_axis(axes, 0)
     legend = axes.legend(
         title="average precision, class (photos)", loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False,
         fontsize=9, title_fontsize=9, alignment="left", labelcolor=INK,
@@ -98,13 +109,13 @@ def confusion_matrix(matrix: list[list[int]], names: list[str], title: str, note
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = chart(6.2, 5.6)
-    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("teal", ["#ffffff", METHOD_COLORS[0]]), vmin=0, vmax=1)
+    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("teal", ["#f0f3f3", METHOD_COLORS[0]]), vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
-        ink = "white" if share > 0.55 else INK
+        ink = "white" if share > 0.5 else INK
         axes.text(column, row - 0.08, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=13)
         count = counts[row, column]
         text = f"{count:,}" if count < 1e5 else f"{count / 1e6:.1f} M"
-        axes.text(column, row + 0.22, text, ha="center", va="center", color=ink, fontsize=8, alpha=0.75)
+        axes.text(column, row + 0.22, text, ha="center", va="center", color=ink, fontsize=8)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="truth")
@@ -120,18 +131,19 @@ def confusion_matrix(matrix: list[list[int]], names: list[str], title: str, note
 def reliability_diagram(bins: list[dict], ece: float, title: str, note: str = "") -> Figure:
     """Accuracy over confidence, and below how many photos each bin has."""
     figure = Figure((5.6, 6.0), dpi=DPI, facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(rect=(0.01, 0.045, 0.98, 0.945))
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     width = 1 / CONFIDENCE_BINS
     left = [each["from"] for each in bins]
     axes.bar(left, [each["accuracy"] for each in bins], width * 0.92, align="edge", color=METHOD_COLORS[0], alpha=0.85)
-    axes.plot([0, 1], [0, 1], "--", color=GREY, lw=1.2)
-    axes.text(0.33, 0.38, "as sure as right", color=GREY, fontsize=9, rotation=38, rotation_mode="anchor")
+    axes.plot([0, 1], [0, 1], "--", color=INK, lw=1.1, label="as often right as it says")
     axes.scatter(
         [each["confidence"] for each in bins], [each["accuracy"] for each in bins], s=34, color="white", zorder=3,
         edgecolor=INK, linewidth=1.2,
     )  # fmt: skip
-    axes.text(0.03, 0.95, f"ECE {ece:.3f}", fontsize=12, color=INK, va="top")
+    axes.legend(
+        title=f"expected calibration error {ece:.3f}", loc="upper left", frameon=False, fontsize=9, title_fontsize=11,
+        labelcolor=GREY, alignment="left",
+    )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
     below.bar(left, [each["photos"] for each in bins], width * 0.92, align="edge", color="#b9bec4")
     for each in bins:
@@ -184,7 +196,7 @@ def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
     colors = ScalarMappable(cmap=ListedColormap(COLORS / 255))
     colors.set_clim(0, 1)
     bar = figure.colorbar(colors, cax=bar_axes, orientation="horizontal")
-    bar.set_ticks(list(LEVELS.values()), labels=[f"{name} blur" for name in LEVELS], fontsize=8, color=GREY)
+    bar.set_ticks(list(LEVELS.values()), labels=["no blur", *list(LEVELS)[1:-1], "high blur"], fontsize=8, color=GREY)
     bar.ax.get_xticklabels()[0].set_ha("left")
     bar.ax.get_xticklabels()[-1].set_ha("right")
     bar.ax.tick_params(length=0)
