@@ -1,17 +1,12 @@
-"""Rows of the SmartBlur schema: opened, and made into training batches.
-
-What a step draws depends on (seed, step) and nothing else.
-"""
+"""Rows of the SmartBlur schema -> training batches. What a step draws depends on (seed, step) and nothing else."""
 
 import io
 from collections.abc import Iterator
 
-import datasets
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from .configuration_abc_fusenet import DESIRABILITY
 from .losses import AMOUNT_UNKNOWN, NO_LABEL, NUM_LEVELS, UNKNOWN
 
 LABELS_OF_PHASE = {
@@ -21,44 +16,6 @@ LABELS_OF_PHASE = {
     "joint": "desirability",
 }
 """The column a row needs to take part in a phase."""
-
-
-LABELS = tuple(dict.fromkeys(LABELS_OF_PHASE.values()))
-
-
-def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
-    """A split of a data set, a folder or a Hub name, with at least one label out of those `needed`.
-
-    Raises ValueError, in one sentence, if there is no such data set or split, it is empty, a column is missing or of
-    another kind, or no row has such a label.
-    """
-    try:
-        splits = datasets.get_dataset_split_names(name)
-        rows = datasets.load_dataset(name, split=split) if split in splits else None
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise ValueError(
-            f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name that holds one."
-        ) from error
-    if rows is None:
-        raise ValueError(f"The data set {name} has no split {split}; it has {', '.join(splits)}.")
-    if not len(rows):
-        raise ValueError(f"The split {split} of {name} is empty.")
-    if missing := {"image", "source"} - set(rows.column_names):
-        raise ValueError(f"The data set {name} lacks the column {', '.join(sorted(missing))}.")
-    found = [column for column in needed if column in rows.column_names]
-    if not found:
-        raise ValueError(f"The data set {name} has nothing to score against: it lacks the column {', '.join(needed)}.")
-    for column in ("image", *found):
-        kind = rows.features[column]
-        if column == "desirability" and getattr(kind, "names", None) != list(DESIRABILITY):
-            raise ValueError(f"The column desirability of {name} must be a ClassLabel of {', '.join(DESIRABILITY)}.")
-        if column != "desirability" and not isinstance(kind, datasets.Image):
-            raise ValueError(f"The column {column} of {name} must be of the type Image.")
-    table = rows.with_format("arrow")[:]
-    if not any(table[column].null_count < len(rows) for column in found):
-        raise ValueError(f"No row of the split {split} of {name} has a {' or '.join(found)}.")
-    return rows
 
 
 def group_of(row: dict) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
@@ -25,6 +26,7 @@ from .metrics import MapCounts, MapScores, class_curves, class_scores, confusion
 from .modeling_abc_fusenet import BRANCHES
 from .photos import load_photo
 
+LABELS = ("blur_map", "salient_mask", "desirability")
 FEWEST = 10
 """A source of fewer photos is counted with the rest of its folder."""
 
@@ -47,6 +49,41 @@ class PhotoRecord:
     attention: MapCounts | None = None
     desirability: int | None = None
     probabilities: np.ndarray | None = None
+
+
+def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
+    """A split of a data set, a folder or a Hub name, with at least one label out of those `needed`.
+
+    Raises ValueError, in one sentence, if there is no such data set or split, it is empty, a column is missing or of
+    another kind, or no row has such a label.
+    """
+    try:
+        splits = datasets.get_dataset_split_names(name)
+        rows = datasets.load_dataset(name, split=split) if split in splits else None
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise ValueError(
+            f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name that holds one."
+        ) from error
+    if rows is None:
+        raise ValueError(f"The data set {name} has no split {split}; it has {', '.join(splits)}.")
+    if not len(rows):
+        raise ValueError(f"The split {split} of {name} is empty.")
+    if missing := {"image", "source"} - set(rows.column_names):
+        raise ValueError(f"The data set {name} lacks the column {', '.join(sorted(missing))}.")
+    found = [column for column in needed if column in rows.column_names]
+    if not found:
+        raise ValueError(f"The data set {name} has nothing to score against: it lacks the column {', '.join(needed)}.")
+    for column in ("image", *found):
+        kind = rows.features[column]
+        if column == "desirability" and getattr(kind, "names", None) != list(DESIRABILITY):
+            raise ValueError(f"The column desirability of {name} must be a ClassLabel of {', '.join(DESIRABILITY)}.")
+        if column != "desirability" and not isinstance(kind, datasets.Image):
+            raise ValueError(f"The column {column} of {name} must be of the type Image.")
+    table = rows.with_format("arrow")[:]
+    if not any(table[column].null_count < len(rows) for column in found):
+        raise ValueError(f"No row of the split {split} of {name} has a {' or '.join(found)}.")
+    return rows
 
 
 @torch.inference_mode()

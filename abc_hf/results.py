@@ -10,8 +10,18 @@ from accelerate import PartialState
 
 from . import __version__, plots
 from .configuration_abc_fusenet import DESIRABILITY
-from .data import LABELS, open_split
-from .evaluation import MapFolder, model_predictor, photo_names, plain, read_row, score_rows, spread, summarize
+from .evaluation import (
+    LABELS,
+    MapFolder,
+    model_predictor,
+    open_split,
+    photo_names,
+    plain,
+    read_row,
+    score_rows,
+    spread,
+    summarize,
+)
 from .photos import load_photo
 from .pipeline import load_pipeline
 from .visualization import LEVELS
@@ -68,7 +78,7 @@ def evaluate_to_folder(
     state = PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
     published = plots.read_curves(peer_curves) if peer_curves else {}
     with state.main_process_first():
-        rows = open_split(dataset, split, LABELS if model else ("blur_map",))
+        rows = open_split(dataset, split, LABELS if model else LABELS[:1])
     chosen, names = spread(list(range(len(rows))), max_samples), photo_names(rows)
     methods: dict[str, Callable] = {}
     if predictions:

@@ -1,5 +1,6 @@
 """Scores of whole photos against scikit-learn, the scorer of the literature, and what is right by construction."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,11 +17,19 @@ from toy_photos import write_toy_split
 from abc_hf import load_pipeline
 from abc_hf.cli import main
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
-from abc_hf.evaluation import MapFolder, evaluate, photo_names, predict, read_map, score_photo, selection_score, spread
+from abc_hf.evaluation import (
+    MapFolder,
+    evaluate,
+    open_split,
+    photo_names,
+    predict,
+    read_map,
+    score_photo,
+    score_rows,
+    selection_score,
+    spread,
+)
 from abc_hf.results import read_results
-
-sys.path.insert(0, str(Path(__file__).parent / "tools"))
-import score_maps  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +66,8 @@ def test_maps_are_scored_as_the_literature_does(scored, rows, tmp_path):
     maps = scored[1]
     assert main(["evaluate", "--predictions", str(maps), "--dataset", str(dataset), "--out", str(tmp_path / "o")]) == 0
     ours = read_results(tmp_path / "o" / "results.json")["blur_map"]["all"]
-    sys_argv = ["score_maps.py", str(maps), str(masks), "--json", str(tmp_path / "oracle.json")]
-    subprocess.run([sys.executable, score_maps.__file__, *sys_argv[1:]], check=True, capture_output=True)
-    expected = __import__("json").loads((tmp_path / "oracle.json").read_text())
+    scorer = [sys.executable, Path(__file__).parent / "tools" / "score_maps.py", maps, masks]
+    expected = json.loads(subprocess.run(scorer, check=True, capture_output=True).stdout)
     assert expected["photos"] == 8
     for name, value in expected.items():
         assert ours[name] == pytest.approx(value, abs=1e-6), name
@@ -238,3 +246,40 @@ def test_masks_that_are_not_levels_are_refused(rows):
     row = {**rows[0], "blur_map": Image.new("L", (8, 8), 128)}
     with pytest.raises(ValueError, match=r"Row 0 \(toy/photo0\): its blur_map holds the value 128; it must be grey"):
         score_photo(0, row, {"blur_map": np.zeros((8, 8), np.float32)})
+
+
+def saved(folder: Path, table, split: str = "test") -> str:
+    (folder / "data").mkdir(parents=True)
+    table.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return str(folder)
+
+
+def test_data_sets_that_cannot_be_scored_are_one_sentence(rows, tmp_path):
+    def refused(said: str, name: str, **options):
+        with pytest.raises(ValueError, match=said) as error:
+            open_split(name, options.pop("split", "test"), **options)
+        assert "\n" not in str(error.value)
+
+    whole = saved(tmp_path / "whole", rows)
+    assert len(open_split(whole, "test")) == 9
+    refused("No data set can be loaded from .*nothing", str(tmp_path / "nothing"))
+    refused("has no split train; it has test", whole, split="train")
+    refused("The split test of .* is empty", saved(tmp_path / "empty", rows.select([])))
+    refused("lacks the column source", saved(tmp_path / "source", rows.remove_columns("source")))
+    bare = saved(tmp_path / "bare", rows.remove_columns("blur_map"))
+    refused("nothing to score against: it lacks the column blur_map", bare, needed=("blur_map",))
+    assert len(open_split(bare, "test")) == 9
+    unlabelled = saved(tmp_path / "unlabelled", rows.select([8]))
+    refused("No row of the split test of .* has a blur_map or salient_mask or desirability", unlabelled)
+    names = saved(tmp_path / "names", rows.cast_column("desirability", datasets.Value("int64")))
+    refused("desirability of .* must be a ClassLabel of no-blur, good-blur, ok-blur, bad-blur", names)
+    numbers = rows.remove_columns("blur_map").add_column("blur_map", [0] * 9)
+    refused("blur_map of .* must be of the type Image", saved(tmp_path / "numbers", numbers))
+
+
+def test_a_photo_that_is_damaged_is_one_sentence(rows, tmp_path):
+    row = {"image": {"bytes": b"no photo", "path": None}, "source": "toy/damaged"}
+    features = datasets.Features({"image": datasets.Image(), "source": datasets.Value("string")})
+    table = datasets.Dataset.from_list([row], features=features)
+    with pytest.raises(ValueError, match=r"Row 0 of the data set cannot be read \(.*\); repair it or leave it out"):
+        score_rows(table, [0], lambda index, row: {})

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import datasets
 import numpy as np
@@ -133,7 +134,7 @@ def test_what_does_not_go_together_is_one_sentence(arguments, said, tmp_path, ca
 
 
 def test_without_the_extra_it_is_one_sentence(monkeypatch, capsys, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    monkeypatch.setitem(sys.modules, "datasets", None)
     assert main(["evaluate", "bundled", "--dataset", "x", "--out", str(tmp_path)]) == 1
     said = 'abc-fusenet: Evaluation needs more packages; run `pip install "abc-fusenet[train]"`.\n'
     assert capsys.readouterr().err == said
