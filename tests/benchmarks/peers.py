@@ -13,9 +13,9 @@ import os
 import platform
 import sys
 import time
+import warnings
 from pathlib import Path
 
-import blur_detector
 import numpy as np
 import torch
 from PIL import Image
@@ -33,7 +33,7 @@ from hub.render_readme import peers_table  # noqa: E402
 
 LAPLACIAN_WINDOW, LAPLACIAN_SCALE = 15, 0.05
 """Side of the window [pixels], and the standard deviation of the Laplacian (of grey in 0..1) that counts as half sharp;
-neither changes the order of the pixels by much."""
+the second does not change the order of the pixels."""
 LBP_THRESHOLD, LBP_WINDOWS = 0.016, (11, 15, 21)
 """Section 3 of the paper: the difference that counts, of grey in 0..1, and the sides of the windows [pixels]."""
 
@@ -74,14 +74,18 @@ def local_binary_patterns(photo: Image.Image) -> np.ndarray:
 
 def hifst(photo: Image.Image) -> np.ndarray:
     """The Python version of HiFST (Golestaneh and Karam, CVPR 2017) with the parameters its README has."""
-    sharp = blur_detector.detectBlur(
-        np.asarray(photo.convert("L")),
-        downsampling_factor=4,
-        num_scales=4,
-        scale_start=2,
-        num_iterations_RF_filter=3,
-        show_progress=False,
-    )
+    from blur_detector import detectBlur  # the one method that is not in the extra `train`
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sharp = detectBlur(
+            np.asarray(photo.convert("L")),
+            downsampling_factor=4,
+            num_scales=4,
+            scale_start=2,
+            num_iterations_RF_filter=3,
+            show_progress=False,
+        )
     return 1 - np.clip(sharp, 0, 1)
 
 
@@ -124,11 +128,11 @@ def main(argv: list[str] | None = None) -> None:
         scores = summarize(records[name])
         entries.append({"name": name, "seconds": float(np.median(seconds[name])), "blur_map": scores["blur_map"]})
     result = {
-        "dataset": Path(args.dataset).name,
+        "sources": sorted({source.split("/")[0] for source in rows.select(chosen)["source"]}),
         "split": args.split,
         "photos": len(chosen),
         "of": len(rows),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch with {torch.get_num_threads()} threads",
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()})",
         "methods": entries,
     }
     write(plain(result), args.out)
