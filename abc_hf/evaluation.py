@@ -61,14 +61,14 @@ def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
         splits = datasets.get_dataset_split_names(name)
         rows = datasets.load_dataset(name, split=split) if split in splits else None
     except Exception as error:
+        if "corresponds to no data" in str(error):
+            raise ValueError(f"The split {split} of {name} is empty.") from error
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise ValueError(
             f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name that holds one."
         ) from error
     if rows is None:
         raise ValueError(f"The data set {name} has no split {split}; it has {', '.join(splits)}.")
-    if not len(rows):
-        raise ValueError(f"The split {split} of {name} is empty.")
     if missing := {"image", "source"} - set(rows.column_names):
         raise ValueError(f"The data set {name} lacks the column {', '.join(sorted(missing))}.")
     found = [column for column in needed if column in rows.column_names]

@@ -143,9 +143,7 @@ def write(result: dict, out: Path) -> None:
     write_json(out / "peers.json", result)
     (out / "peers.md").write_text(peers_table(result) + "\n")
     points = [{**each, "curve_ap": each["blur_map"]["all"]["curve_ap"]} for each in result["methods"]]
-    note = (
-        f"{result['photos']} photos of {result['dataset']}, {result['split']} split; median time, {result['machine']}."
-    )
+    note = f"{result['photos']} photos of {', '.join(result['sources'])}; median time on {result['machine']}"
     plots.accuracy_over_time(points, "Blur maps: accuracy and time", note).savefig(out / "peers.png")
     print(peers_table(result))
 
