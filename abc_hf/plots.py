@@ -90,10 +90,10 @@ def class_precision_recall(curves: dict[str, dict], scores: dict[str, dict], tit
     figure, axes = chart(8.2, 5.2)
     for name, curve in curves.items():
         label = f"{scores[name]['average_precision']:.3f}  {name} ({scores[name]['photos']})"
-        precision, recall = arrays(curve)
-        found = recall > 0  # what comes before the first hit says nothing
-        precision, recall = np.r_[precision[found], precision[found][-1]], np.r_[recall[found], 0]
-        axes.step(recall, precision, where="post", color=LABEL_COLORS[name], lw=2.2, label=label)
+        best = dict(zip(curve["recall"], curve["precision"], strict=True))  # at each recall, of the highest threshold
+        best.pop(0.0, None)  # what comes before the first hit says nothing
+        recall, precision = np.array(sorted(best.items())).T
+        axes.step(np.r_[0, recall], np.r_[precision[0], precision], color=LABEL_COLORS[name], lw=2.2, label=label)
     precision_axis(axes, 0)
     legend = axes.legend(
         title="average precision, class (photos)", loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False,
@@ -114,7 +114,7 @@ def confusion_matrix(matrix: list[list[int]], names: list[str], title: str, note
         ink = "white" if share > 0.5 else INK
         axes.text(column, row - 0.08, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=13)
         count = counts[row, column]
-        text = f"{count:,}" if count < 1e5 else f"{count / 1e6:.1f} M"
+        text = f"{count:,}" if counts.sum() < 1e5 else f"{count / 1e6:.2f} M"
         axes.text(column, row + 0.22, text, ha="center", va="center", color=ink, fontsize=8)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
