@@ -60,7 +60,15 @@ def results_table(run: dict, published: dict) -> str:
     }
     measures = {key: name for key, name in CLASS_MEASURES.items() if all(key in row for row in verdicts.values())}
     rows = [[title, str(row["photos"]), *(number(row[key]) for key in measures)] for title, row in verdicts.items()]
-    return "\n".join([*lines, "", *markdown(["desirability", "photos", *measures.values()], rows)])
+    lines += ["", *markdown(["desirability", "photos", *measures.values()], rows)]
+    sharp = run["validation"].get("sharp")
+    if sharp:
+        lines += [
+            "",
+            f"Of {sharp['photos']} validation photos without blur, {sharp['above_0.2']:.1%} have a blur map of",
+        ]
+        lines[-1] += f" more than 0.2 on average; the mean is {sharp['mean']:.3f}, and 0 would be right."
+    return "\n".join(lines)
 
 
 def levels_table(scores: dict) -> list[str]:
