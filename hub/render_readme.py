@@ -7,6 +7,7 @@ beside ours (peers.py) and the published ones. The README's picture is drawn ane
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard
@@ -63,11 +64,11 @@ def results_table(run: dict, published: dict) -> str:
     lines += ["", *markdown(["desirability", "photos", *measures.values()], rows)]
     sharp = run["validation"].get("sharp")
     if sharp:
-        lines += [
-            "",
-            f"Of {sharp['photos']} validation photos without blur, {sharp['above_0.2']:.1%} have a blur map of",
-        ]
-        lines[-1] += f" more than 0.2 on average; the mean is {sharp['mean']:.3f}, and 0 would be right."
+        text = (
+            f"Of {sharp['photos']} validation photos without blur, {sharp['above_0.2']:.1%} have a blur map of more than "
+            f"0.2 on average; the mean is {sharp['mean']:.3f}, and 0 would be right."
+        )
+        lines += ["", *textwrap.wrap(text, 120)]
     return "\n".join(lines)
 
 
@@ -103,26 +104,25 @@ def render(readme: str, run: dict, published: dict, peers: dict) -> str:
 
 def model_index(run: dict) -> list[EvalResult]:
     """The scores of the model card's metadata."""
-    cuhk, validation = run["cuhk"], run["validation"]["desirability"]
     blur = {"task_type": "image-segmentation", "task_name": "Blur maps", "dataset_type": "cuhk-blur"}
     verdict = {"task_type": "image-classification", "task_name": "Blur desirability"}
-    results = []
-    for name, title in MAPS.items():
-        for key, measure in MAP_MEASURES.items():
-            value = round(cuhk["blur_map"][name][key], 4)
-            results.append(
-                EvalResult(**blur, dataset_name=title, metric_type=key, metric_name=measure, metric_value=value)
-            )
-    for kind, title, scores in (
-        ("cuhk-blur", "CUHK, labels of this project", cuhk["desirability"]),
-        ("smartblur-real", "real photos, validation split", validation),
+    parts = [
+        # the configuration tells rows of one data set apart, which would be merged otherwise
+        ({**blur, "dataset_name": title, "dataset_config": name}, MAP_MEASURES, run["cuhk"]["blur_map"][name])
+        for name, title in MAPS.items()
+    ]
+    for part, kind, title in (
+        ("cuhk", "cuhk-blur", "CUHK, labels of this project"),
+        ("validation", "smartblur-real", "real photos, validation split"),
     ):
-        for key, measure in CLASS_MEASURES.items():
-            if key in scores:
-                value = round(scores[key], 4)
-                metric = {"metric_type": key, "metric_name": measure, "metric_value": value}
-                results.append(EvalResult(**verdict, dataset_type=kind, dataset_name=title, **metric))
-    return results
+        about = {**verdict, "dataset_type": kind, "dataset_name": title}
+        parts.append((about, CLASS_MEASURES, run[part]["desirability"]))
+    return [
+        EvalResult(**about, metric_type=key, metric_name=measures[key], metric_value=round(scores[key], 4))
+        for about, measures, scores in parts
+        for key in measures
+        if key in scores
+    ]
 
 
 def render_card(card: str, run: dict, published: dict) -> str:
