@@ -65,8 +65,8 @@ def results_table(run: dict, published: dict) -> str:
     sharp = run["validation"].get("sharp")
     if sharp:
         text = (
-            f"Of {sharp['photos']} validation photos without blur, {sharp['above_0.2']:.1%} have a blur map of more than "
-            f"0.2 on average; the mean is {sharp['mean']:.3f}, and 0 would be right."
+            f"Of {sharp['photos']} validation photos without blur, {sharp['above_0.2']:.1%} have a blur map of more "
+            f"than 0.2 on average; the mean is {sharp['mean']:.3f}, and 0 would be right."
         )
         lines += ["", *textwrap.wrap(text, 120)]
     return "\n".join(lines)
@@ -131,7 +131,7 @@ def render_card(card: str, run: dict, published: dict) -> str:
     card = section.sub(lambda match: f"{match[1]}{results_table(run, published)}\n{match[2]}", card)
     parsed = ModelCard(card, ignore_metadata_errors=True)
     parsed.data.model_name, parsed.data.eval_results = "ABC-FuseNet", model_index(run)
-    return str(parsed)
+    return str(parsed).rstrip() + "\n"
 
 
 def main() -> None:
