@@ -226,13 +226,14 @@ def accuracy_over_time(points: list[dict], title: str, note: str = "") -> Figure
         color = METHOD_COLORS[index]
         axes.scatter(point["seconds"], point["curve_ap"], s=110, color=color, zorder=3)
         axes.annotate(
-            f"{point['name']}\n{point['curve_ap']:.3f}, {point['seconds']:.3g} s",
+            f"{point['name']}\n{point['curve_ap']:.3f} at {point['seconds']:.2g} s",
             (point["seconds"], point["curve_ap"]), xytext=(9, 0), textcoords="offset points", va="center",
             fontsize=9, color=INK, linespacing=1.3,
         )  # fmt: skip
     axes.set_xscale("log")
     low, high = min(point["seconds"] for point in points), max(point["seconds"] for point in points)
-    axes.set(xlim=(low / 2, high * 8), ylim=(0.5, 1), xlabel="seconds a photo", ylabel="area under the averaged curve")
+    axes.set(xlim=(low / 2, high * 8), ylim=(0.5, 1), xlabel="seconds a photo", ylabel="curve AP")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(color=LINE, lw=0.6, alpha=0.6)
     axes.minorticks_off()
     styled(figure, axes, title, note)

@@ -88,7 +88,7 @@ def peers_table(peers: dict) -> str:
     for each in peers["methods"]:
         maps = each["blur_map"]
         figures = [number(maps["all"][name]) for name in columns] + [number(maps[kind]["curve_ap"]) for kind in kinds]
-        rows.append([each["name"], *figures, f"{each['seconds']:.3g}"])
+        rows.append([each["name"], *figures, f"{each['seconds']:.2g}"])
     header = [f"{peers['photos']} photos", *columns.values(), *(f"curve AP, {kind}" for kind in kinds)]
     return "\n".join(markdown([*header, "seconds a photo"], rows))
 

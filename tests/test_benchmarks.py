@@ -36,7 +36,7 @@ def test_patterns_of_a_difference_in_one_direction_are_those_of_scikit_image():
     """A centre that is nowhere above its neighbours: then what counts differences counts what the usual ones count."""
     values = np.ones((15, 15))
     values[1::3, 1::3] = 0  # isolated dark pixels, each in the middle of ones
-    usual = local_binary_pattern(values, 8, 1, "uniform")
+    usual = local_binary_pattern(values.astype(np.uint8), 8, 1, "uniform")
     ours = peers.uniform_patterns(values, 0.5)
     dark = values == 0
     assert (ours[dark] == usual[dark]).all() and (ours[dark] == 8).all()
@@ -53,4 +53,5 @@ def test_the_benchmark_writes_json_table_and_plot(tmp_path, tiny_folder, monkeyp
     assert [each["name"] for each in result["methods"]] == ["ABC-FuseNet", *peers.METHODS]
     assert all(each["seconds"] > 0 and each["blur_map"]["all"]["photos"] == 2 for each in result["methods"])
     assert (out / "peers.md").read_text() == capsys.readouterr().out
-    assert Image.open(out / "peers.png").width > 500
+    with Image.open(out / "peers.png") as plot:
+        assert plot.width > 500
