@@ -5,6 +5,7 @@ The JSON files are run.json beside the bundled weights (hub/bundle.py), and in t
 beside ours (peers.py) and the published ones. The README's picture is drawn anew, too.
 """
 
+import hashlib
 import json
 import re
 import textwrap
@@ -35,12 +36,18 @@ CLASS_MEASURES = {
 """Of these, the ones that every row of run.json has are shown."""
 
 
-def sources() -> dict[str, dict]:
-    """The JSON files that figures come from, by name."""
+def fingerprint(folder: Path) -> str:
+    """What tells weights from others."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
+
+
+def sources() -> dict:
+    """The JSON files that figures come from, by name, and the fingerprint of the bundled weights."""
     return {
         "run": json.loads(RUN.read_text()),
         "published": json.loads((BENCHMARKS / "published.json").read_text()),
         "peers": json.loads((BENCHMARKS / "results" / "peers.json").read_text()),
+        "weights": fingerprint(RUN.parent),
     }
 
 
@@ -80,22 +87,25 @@ def levels_table(scores: dict) -> list[str]:
     return markdown(["blur levels, computed blur", "photos", *MAP_MEASURES.values(), "level error", "kappa"], [row])
 
 
-def peers_table(peers: dict) -> str:
-    """Ours beside peers, measured in one call on the same photos."""
+def peers_table(peers: dict, weights: str) -> str:
+    """Ours beside peers, measured in one call on the same photos; it says so if that was with other weights."""
     columns = {"pooled_ap": "pooled AP", "curve_ap": "curve AP", "f_beta": "F_beta", "mae": "MAE", "iou": "IoU"}
     kinds = [kind for kind in ("defocus", "motion") if kind in peers["methods"][0]["blur_map"]]
     rows = []
     for each in peers["methods"]:
         maps = each["blur_map"]
         figures = [number(maps["all"][name]) for name in columns] + [number(maps[kind]["curve_ap"]) for kind in kinds]
-        rows.append([each["name"], *figures, f"{each['seconds']:.2g}"])
+        name = each["name"]
+        if each == peers["methods"][0] and peers["weights"] != weights:
+            name += " (earlier weights)"
+        rows.append([name, *figures, f"{each['seconds']:.2g}"])
     header = [f"{peers['photos']} photos", *columns.values(), *(f"curve AP, {kind}" for kind in kinds)]
     return "\n".join(markdown([*header, "seconds a photo"], rows))
 
 
-def render(readme: str, run: dict, published: dict, peers: dict) -> str:
+def render(readme: str, run: dict, published: dict, peers: dict, weights: str) -> str:
     """README.md with its sections as the JSON has them."""
-    sections = {"results": results_table(run, published), "peers": peers_table(peers)}
+    sections = {"results": results_table(run, published), "peers": peers_table(peers, weights)}
     for name, text in sections.items():
         section = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         readme = section.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", readme)

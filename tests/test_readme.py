@@ -56,6 +56,11 @@ def test_a_changed_peer_would_be_noticed():
     assert render(README, **given) != README
 
 
+def test_peers_measured_beside_other_weights_say_so():
+    shown = render(README, **{**sources(), "weights": "other"})
+    assert shown.count("| ABC-FuseNet (earlier weights) |") == 1
+
+
 def test_scores_on_computed_blur_are_shown_where_there_are_some():
     given = sources()
     given["run"]["synthetic"] = {

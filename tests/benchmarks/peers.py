@@ -29,7 +29,7 @@ from abc_hf.photos import load_photo
 from abc_hf.results import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from hub.render_readme import peers_table  # noqa: E402
+from hub.render_readme import fingerprint, peers_table  # noqa: E402
 
 LAPLACIAN_WINDOW, LAPLACIAN_SCALE = 15, 0.05
 """Side of the window [pixels], and the standard deviation of the Laplacian (of grey in 0..1) that counts as half sharp;
@@ -130,6 +130,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {
         "sources": sorted({source.split("/")[0] for source in rows.select(chosen)["source"]}),
         "split": args.split,
+        "weights": fingerprint(Path(pipe.model.name_or_path)),
         "photos": len(chosen),
         "of": len(rows),
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()})",
@@ -141,11 +142,11 @@ def main(argv: list[str] | None = None) -> None:
 def write(result: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "peers.json", result)
-    (out / "peers.md").write_text(peers_table(result) + "\n")
+    (out / "peers.md").write_text(peers_table(result, result["weights"]) + "\n")
     points = [{**each, "curve_ap": each["blur_map"]["all"]["curve_ap"]} for each in result["methods"]]
     note = f"{result['photos']} photos of {', '.join(result['sources'])}; median time on {result['machine']}"
     plots.accuracy_over_time(points, "Blur maps: accuracy and time", note).savefig(out / "peers.png")
-    print(peers_table(result))
+    print(peers_table(result, result["weights"]))
 
 
 if __name__ == "__main__":
