@@ -2,206 +2,227 @@
 
 The paper's three phases, each a preset in abc_hf/training.py: saliency (attention learns salient objects), blur (the
 blur map learns levels) and joint (everything, with the desirability of the photo). The best weights by the validation
-split are kept, with the run's settings and scores beside them.
+split are kept, with the run's settings and scores beside them. Without a data set, a small one is made to try it with.
 """
 
-import argparse
-import dataclasses
+import contextlib
+import datetime
+import itertools
 import json
-import subprocess
+import math
 import sys
 import time
-import types
-import typing
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, set_seed
-from datasets import concatenate_datasets, load_dataset
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, is_tensorboard_available, set_seed
+from datasets.distributed import split_dataset_by_node
+from huggingface_hub import HfApi
 from tqdm import tqdm
-from transformers import get_cosine_schedule_with_warmup
+from transformers import get_scheduler
 
+from abc_hf import reporting
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
-from abc_hf.data import StepSampler, TrainingPhotos, rows_by_group
+from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, rows_by_group
 from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+from abc_hf.reporting import RunLog, say
+from abc_hf.sample_data import NEXT_COMMAND, sample_settings
+from abc_hf.schema import fingerprint, load_splits
+from abc_hf.settings import RESNET, TrainSettings, parse_settings
 from abc_hf.training import (
-    RECIPES,
     MovingAverage,
-    TrainSettings,
+    count_labels,
+    find_checkpoint,
     fit_classifier,
     fit_temperature,
     fusion_inputs,
     load_trunk_weights,
     parameter_groups,
+    pick_by,
+    save_checkpoint,
+    seed_dropout,
+    share_weights,
+    summed_losses,
     train_mode,
 )
 
 MOST_ROWS = 1500
 """Rows of each group that the classifier's features are kept of (0.4 MB each)."""
-
-
-def parse_settings(argv: list[str] | None = None) -> TrainSettings:
-    """An option per field of TrainSettings; anything else is refused."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
-    for field in dataclasses.fields(TrainSettings):
-        kind, options = typing.get_type_hints(TrainSettings)[field.name], {"help": field.metadata["help"]}
-        if typing.get_origin(kind) in (typing.Union, types.UnionType):
-            kind = typing.get_args(kind)[0]
-        if typing.get_origin(kind) is typing.Literal:
-            options["choices"], kind = typing.get_args(kind), str
-        if typing.get_origin(kind) is list:
-            options["nargs"], kind = "+", str
-        if field.default is dataclasses.MISSING:
-            options["required"] = True
-        else:
-            options["default"] = field.default
-            options["help"] += " (default: %(default)s)"
-        parser.add_argument(f"--{field.name}", type=kind, **options)
-    settings = TrainSettings(**vars(parser.parse_args(argv)))
-    if settings.variant not in VARIANTS:
-        parser.error(f"--variant {settings.variant}: choose one of {', '.join(VARIANTS)}.")
-    return settings
-
-
-def load_splits(names: list[str]):
-    """The train and validation splits of all data sets together."""
-    loaded = [load_dataset(name) for name in names]
-    return tuple(concatenate_datasets([d[split] for d in loaded if split in d]) for split in ("train", "validation"))
+NOT_UPLOADED = ["checkpoints/*", "best-*/*", "last-*/*", "logs/*", "sample-data/*"]
 
 
 def build_model(settings: TrainSettings) -> ABCFuseNetForBlurUnderstanding:
+    changed = {} if settings.dropout is None else {"fusion_dropout": settings.dropout}
     if settings.model_name_or_path:
-        return ABCFuseNetForBlurUnderstanding.from_pretrained(settings.model_name_or_path, dtype=torch.float32)
-    model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS[settings.variant]))
-    for name, source in (("blur", settings.blur_weights), ("content", settings.content_weights)):
-        if source:
+        return load_model(settings.model_name_or_path, **changed)
+    model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS[settings.variant], **changed))
+    content = settings.content_weights or (RESNET if settings.variant == "paper" else "none")
+    for name, source in (("blur", settings.blur_weights), ("content", content)):
+        if source not in (None, "none"):
             load_trunk_weights(model.abc_fusenet.trunks[name], source)
     return model
 
 
-def code_version() -> str:
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    return answer.stdout.strip() or "unknown"
+def load_model(source, **changed) -> ABCFuseNetForBlurUnderstanding:
+    return ABCFuseNetForBlurUnderstanding.from_pretrained(source, dtype=torch.float32, **changed)
 
 
-def save(model, processor, folder: Path, record: dict) -> None:
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+def training_batches(name: str, phase, processor, train, settings: TrainSettings, accelerator: Accelerator, step: int):
+    """A loader of this process's batches of a phase, from those of the step after `step` on."""
+    batch_size = settings.device_batch(phase, accelerator.num_processes)
+    accumulation = settings.gradient_accumulation_steps
+    share = {"process": accelerator.process_index, "processes": accelerator.num_processes}
+    photos = TrainingPhotos(train, processor, phase.crop, phase.scales, settings.seed, settings.augment)
+    say(accelerator, f"  a step: {batch_size} photos x {accumulation} batches x {accelerator.num_processes} processes")
+    if settings.streaming:
+        first = step * accumulation * batch_size
+        say(accelerator, "  a stream: rows come in its own mixture")
+        stream = split_dataset_by_node(train, accelerator.process_index, accelerator.num_processes)
+        data = StreamedPhotos(stream, photos, LABELS_OF_PHASE[name], first, **share)
+        workers = min(1, settings.dataloader_num_workers)  # more would each read the whole stream
+        return torch.utils.data.DataLoader(data, batch_size=batch_size, num_workers=workers)
+    groups = rows_by_group(train, name, phase.mix)
+    say(accelerator, "  rows: " + ", ".join(f"{len(rows)} {group}" for group, rows in groups.items()))
+    first, last = step * accumulation, phase.steps * accumulation
+    sampler = StepSampler(groups, phase.mix, settings.seed, first, last, batch_size, **share)
+    return torch.utils.data.DataLoader(photos, batch_sampler=sampler, num_workers=settings.dataloader_num_workers)
 
 
-def log_scores(entry: dict, settings: TrainSettings, history: list) -> None:
-    history.append(entry)
-    with (Path(settings.output_dir) / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(entry) + "\n")
-    tqdm.write(json.dumps(entry))
-
-
-def train_phase(name: str, model, processor, splits, settings: TrainSettings, accelerator: Accelerator, history: list):
+def train_phase(name: str, model, processor, splits, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
     """Train one phase; returns the model with the best weights by the validation split."""
     train, validation = splits
-    phase = RECIPES[settings.recipe][name]
-    phase = dataclasses.replace(
-        phase,
-        steps=settings.max_train_steps or phase.steps,
-        batch_size=settings.per_device_train_batch_size or phase.batch_size,
-        learning_rate=settings.learning_rate or phase.learning_rate,
-    )
-    print(f"phase {name}: {phase}")
-    out = Path(settings.output_dir)
-    groups = rows_by_group(train, name, phase.mix)
-    print("rows:", {group: len(rows) for group, rows in groups.items()})
+    phase = settings.preset(name)
+    say(accelerator, f"phase {name}: {phase}")
+    best_folder, checkpoints = log.out / f"best-{name}", log.out / "checkpoints" / name
+    checkpoint = find_checkpoint(settings.resume_from_checkpoint, checkpoints)
 
     model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(parameter_groups(model, phase, phase.learning_rate, phase.weight_decay))
-    scheduler = get_cosine_schedule_with_warmup(optimizer, min(settings.warmup_steps, phase.steps // 4), phase.steps)
-    average = MovingAverage(model, settings.ema_decay)
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    betas = settings.adam_beta1, settings.adam_beta2
+    optimizer = torch.optim.AdamW(parameter_groups(model, phase), betas=betas, eps=settings.adam_epsilon)
+    warmup = min(settings.warmup_steps, phase.steps // 4)
+    scheduler = get_scheduler(settings.lr_scheduler_type, optimizer, warmup, phase.steps)
+    average = MovingAverage(model, settings.ema_decay) if settings.use_ema else None
+    reduction, weight = model.config.blur_loss_reduction, model.config.desirability_loss_weight
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
-    average.model.to(accelerator.device)
-
-    progress = {"step": 0, "best": float("-inf")}
-    checkpoints = out / "checkpoints" / name
-    if settings.resume_from_checkpoint:
-        chosen = Path(settings.resume_from_checkpoint)
-        if settings.resume_from_checkpoint == "latest":
-            found = sorted(checkpoints.glob("step-*"))
-            chosen = found[-1] if found else None
-        if chosen is not None:
-            accelerator.load_state(chosen)
-            extra = torch.load(chosen / "extra.pt", weights_only=True)
-            average.load_state_dict(extra["average"])
-            progress = extra["progress"]
-            print(f"going on from {chosen}")
-
-    photos = TrainingPhotos(train, processor, name, phase.crop, phase.scales, settings.seed)
-    first, last = progress["step"] * phase.batch_size, phase.steps * phase.batch_size
-    loader = torch.utils.data.DataLoader(
-        photos,
-        sampler=StepSampler(groups, phase.mix, settings.seed, first, last),
-        batch_size=phase.batch_size,
-        num_workers=settings.dataloader_num_workers,
-    )
     unwrapped = accelerator.unwrap_model(model)
-    losses, waited, started = [], 0.0, time.perf_counter()
+    judged = unwrapped if average is None else average.model.to(accelerator.device)
+
+    progress = {"step": 0, "best": -math.inf, "losses": []}
+    if checkpoint is not None:
+        accelerator.load_state(checkpoint)
+        extra = torch.load(checkpoint / "extra.pt", weights_only=True)
+        progress = extra["progress"]
+        log.restore(extra["history"])
+        if average is not None:
+            average.load_state_dict(extra["average"])
+        if not best_folder.exists():
+            progress["best"] = -math.inf
+        say(accelerator, f"going on from {checkpoint}")
+        changed = [key for key, value in settings.record().items() if extra["settings"].get(key) != value]
+        if changed := sorted(set(changed) - {"resume_from_checkpoint", "output_dir"}):
+            say(accelerator, f"settings that are not what they were: {', '.join(changed)}")
+
+    loader = training_batches(name, phase, processor, train, settings, accelerator, progress["step"])
+    shown = reporting.sample_rows(validation, "salient_mask" if name == "saliency" else "blur_map")
+    accumulation, device = settings.gradient_accumulation_steps, accelerator.device
+    losses = progress["losses"]
+    waited, trained, skipped = 0.0, 0.0, 0
     bar = tqdm(total=phase.steps, initial=progress["step"], desc=name, disable=not accelerator.is_main_process)
     batches = iter(loader)
     for step in range(progress["step"] + 1, phase.steps + 1):
-        mark = time.perf_counter()
-        batch = next(batches)
-        waited += time.perf_counter() - mark
+        started = time.perf_counter()
+        group = list(itertools.islice(batches, accumulation))
+        waited += time.perf_counter() - started
+
+        # a loss is summed and divided by the labels of the whole step, of all its batches and processes: where labels
+        # are few, a mean of means would weigh them by how they happen to be dealt out
+        group = [{key: batch[key].to(device) for key in ("pixel_values", *phase.losses)} for batch in group]
+        counts = accelerator.reduce(sum(count_labels(batch, phase, reduction) for batch in group)).clamp(min=1)
         train_mode(unwrapped, phase)
-        pixel_values = batch["pixel_values"].to(accelerator.device, memory_format=torch.channels_last)
-        labels = {key: batch[key].to(accelerator.device) for key in phase.losses}
-        with accelerator.autocast():
-            output = model(pixel_values, branches=phase.branches, **labels)
-        accelerator.backward(output.loss)
-        accelerator.clip_grad_norm_(unwrapped.parameters(), settings.max_grad_norm)
-        optimizer.step()
+        total = torch.zeros((), device=device)
+        for index, batch in enumerate(group):
+            seed_dropout(settings.seed, step, index, accelerator.process_index)
+            pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+            with accelerator.no_sync(model) if index + 1 < accumulation else contextlib.nullcontext():
+                with accelerator.autocast():
+                    output = model(pixel_values, branches=phase.branches)
+                loss = (summed_losses(output, batch, phase, weight) / counts).sum()
+                accelerator.backward(loss * accelerator.num_processes)  # gradients are averaged over processes
+            total += loss.detach()
+        norm = accelerator.clip_grad_norm_(unwrapped.parameters(), settings.max_grad_norm or math.inf)
+        if accelerator.scaler or torch.isfinite(norm):
+            optimizer.step()
+        else:  # seen with bfloat16 on a CPU; scaled float16 has its own way
+            skipped += 1
         scheduler.step()
         optimizer.zero_grad()
-        average.update(unwrapped)
-        losses.append(float(output.loss.detach()))
+        if average is not None:
+            average.update(unwrapped)
+        losses.append(accelerator.reduce(total))
         bar.update()
-        bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4f}")
 
-        if step % settings.eval_steps == 0 or step == phase.steps:
-            scores = evaluate(average.model, processor, validation, phase.branches, settings.max_eval_samples)
-            best = selection_score(scores, phase.branches)
-            entry = {
-                "phase": name,
-                "step": step,
-                "loss": sum(losses[-200:]) / len(losses[-200:]),
-                "seconds": round(time.perf_counter() - started, 1),
-                "waiting_share": round(waited / (time.perf_counter() - started), 3),
-                "selection": best,
-                **scores,
+        last = step == phase.steps
+        saves, scores_due = last or step % settings.checkpointing_steps == 0, last or step % settings.eval_steps == 0
+        if saves or scores_due or step % settings.logging_steps == 0:
+            losses[:] = [float(value) for value in losses]
+            if not all(math.isfinite(value) for value in losses):
+                raise ValueError(f"The loss of phase {name} is no number at step {step}: try a lower --learning_rate.")
+        trained += time.perf_counter() - started
+        if last or step % settings.logging_steps == 0:
+            mean = sum(losses) / len(losses)
+            log.log(phase=name, step=step, loss=mean, learning_rate=scheduler.get_last_lr()[0])
+            bar.set_postfix(loss=f"{mean:.4f}")
+            losses.clear()
+        if scores_due:
+            share_weights(judged)
+            judged.eval()
+            scores = evaluate(judged, processor, validation, phase.branches, settings.max_eval_samples)
+            best = pick_by(selection_score, scores, phase.branches)
+            log.log(phase=name, step=step, selection=best, **scores)
+            say(accelerator, f"{name}, step {step}: score {best:.4f} (metrics.jsonl has all)")
+            if accelerator.is_main_process:
+                log.draw("curves.png", reporting.curves(log.history))
+                figure = reporting.samples(judged, processor, shown, phase.branches)
+                if figure is not None:
+                    log.draw(f"samples/{name}-{step:06d}.png", figure)
+            if best > progress["best"] or not math.isfinite(progress["best"]):
+                progress["best"] = best if math.isfinite(best) else -math.inf
+                log.save(judged, processor, best_folder, scores=log.history[-1])
+        if saves:
+            extra = {
+                "progress": progress | {"step": step, "losses": list(losses)},
+                "history": reporting.plain(log.history),
+                "settings": settings.record(),
+                "average": average.state_dict() if average is not None else None,
             }
-            log_scores(entry, settings, history)
-            if best > progress["best"]:
-                progress["best"] = best
-                record = {"settings": dataclasses.asdict(settings), "code": code_version(), "scores": entry}
-                save(average.model, processor, out / f"best-{name}", record)
-        if step % settings.checkpointing_steps == 0:
-            progress["step"] = step
-            folder = checkpoints / f"step-{step:06d}"
-            accelerator.save_state(folder)
-            torch.save({"average": average.state_dict(), "progress": progress}, folder / "extra.pt")
+            save_checkpoint(accelerator, checkpoints, step, extra, settings.checkpoints_total_limit)
     bar.close()
-    return ABCFuseNetForBlurUnderstanding.from_pretrained(out / f"best-{name}", dtype=torch.float32)
+    if trained:
+        log.account.setdefault("waiting_share", {})[name] = round(waited / trained, 4)
+        say(accelerator, f"{name}: {waited / trained:.1%} of {trained:.0f} s of training was waiting for data")
+    if skipped:
+        say(accelerator, f"{name}: {skipped} steps were left out, for their gradients were no numbers")
+    log.save(judged, processor, log.out / f"last-{name}")
+    accelerator.wait_for_everyone()
+    return load_model(best_folder)
 
 
-def train_classifier(model, processor, splits, settings: TrainSettings, accelerator: Accelerator, history: list):
+def train_classifier(model, processor, splits, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
     """The classifier alone, on what the frozen branches make of whole photos."""
     train, validation = splits
-    phase = RECIPES[settings.recipe]["classifier"]
-    phase = dataclasses.replace(phase, steps=settings.max_train_steps or phase.steps)
-    print(f"phase classifier: {phase}")
+    phase = settings.preset("classifier")
+    say(accelerator, f"phase classifier: {phase}")
+    folder = log.out / "best-classifier"
+    if settings.resume_from_checkpoint and (folder / "run.json").is_file():
+        log.restore(json.loads((folder / "run.json").read_text())["history"])
+        say(accelerator, f"going on from {folder}")
+        return load_model(folder)
     groups = rows_by_group(train, "classifier", phase.mix)
     groups = {name: chosen[:: -(-len(chosen) // MOST_ROWS)] for name, chosen in groups.items()}
     rows = [int(row) for chosen in groups.values() for row in chosen]
@@ -209,12 +230,13 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     model = model.to(accelerator.device, memory_format=torch.channels_last)
     cached = fusion_inputs(model, processor, train.select(rows))
     model.classifier.train()
+    seed_dropout(settings.seed)
     fit_classifier(model.classifier, cached, phase, weights, settings.seed)
+    share_weights(model.classifier)
     scores = evaluate(model.eval(), processor, validation, phase.branches, settings.max_eval_samples)
-    entry = {"phase": "classifier", "step": phase.steps, "selection": selection_score(scores, phase.branches), **scores}
-    log_scores(entry, settings, history)
-    record = {"settings": dataclasses.asdict(settings), "code": code_version(), "scores": entry}
-    save(model, processor, Path(settings.output_dir) / "best-classifier", record)
+    log.log(phase="classifier", step=phase.steps, selection=pick_by(selection_score, scores, phase.branches), **scores)
+    say(accelerator, f"classifier: score {log.history[-1]['selection']:.4f} (metrics.jsonl has all)")
+    log.save(model, processor, folder, scores=log.history[-1], history=log.history)
     return model
 
 
@@ -225,35 +247,88 @@ def calibrate(model, processor, validation) -> float:
         if row["desirability"] is not None:
             logits.append(predict(model, processor, row["image"].convert("RGB"))["logits"])
             labels.append(row["desirability"])
+    if not logits:
+        return model.config.temperature
     temperature = fit_temperature(torch.from_numpy(np.stack(logits)) * model.config.temperature, torch.tensor(labels))
     model.config.temperature = temperature
     return temperature
 
 
-def main(argv: list[str] | None = None) -> None:
-    settings = parse_settings(argv)
+def run(settings: TrainSettings) -> None:
+    tensorboard = ["tensorboard"] if is_tensorboard_available() else []
+    trackers = tensorboard if settings.report_to is None else [name for name in settings.report_to if name != "none"]
+    demonstration = settings.dataset_name is None
     out = Path(settings.output_dir)
     out.mkdir(parents=True, exist_ok=True)
+    for name in settings.phases():  # before anything is written over another run's files
+        find_checkpoint(settings.resume_from_checkpoint, out / "checkpoints" / name)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.allow_tf32
     accelerator = Accelerator(
-        mixed_precision=settings.mixed_precision, project_config=ProjectConfiguration(project_dir=settings.output_dir)
+        mixed_precision=settings.mixed_precision,
+        cpu=settings.cpu,
+        step_scheduler_with_optimizer=False,
+        log_with=trackers or None,
+        project_config=ProjectConfiguration(project_dir=out, logging_dir=out / "logs"),
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=datetime.timedelta(hours=2))
+        ],  # the first one may evaluate long
     )
     set_seed(settings.seed)
-    splits = load_splits(settings.dataset_name)
+    with accelerator.main_process_first():
+        if demonstration:
+            settings = sample_settings(settings, out)
+        splits = load_splits(settings)
+    data = {"train": fingerprint(splits[0]), "validation": fingerprint(splits[1])}
+    log = RunLog(accelerator, out, settings.record(), data)
+    if trackers:
+        plain_settings = {k: v for k, v in settings.record().items() if isinstance(v, int | float | str)}
+        accelerator.init_trackers("abc-fusenet", config=plain_settings)
     processor = ABCFuseNetImageProcessor(size={"longest_edge": settings.working_size})
     model = build_model(settings)
-    history: list[dict] = []
-    for name in RECIPES[settings.recipe] if settings.phase == "all" else (settings.phase,):
+    say(accelerator, f"recipe {settings.recipe}, phases {', '.join(settings.phases())}, code {log.account['code']}")
+    say(accelerator, f"data: {data}")
+
+    for name in settings.phases():
         if name == "classifier":
-            model = train_classifier(model, processor, splits, settings, accelerator, history)
+            model = train_classifier(model, processor, splits, settings, accelerator, log)
         else:
-            model = train_phase(name, model, processor, splits, settings, accelerator, history)
+            model = train_phase(name, model, processor, splits, settings, accelerator, log)
         accelerator.free_memory()
-    if settings.phase in ("all", "classifier", "joint"):
+    model = model.to(accelerator.device)
+    if settings.phases()[-1] in ("classifier", "joint"):
         temperature = calibrate(model.eval(), processor, splits[1])
-        print(f"temperature {temperature:.3f}")
-    record = {"settings": dataclasses.asdict(settings), "code": code_version(), "command": sys.argv, "history": history}
-    save(model, processor, out, record)
-    print(f"trained weights: {out}")
+        say(accelerator, f"temperature {temperature:.3f}")
+
+    best = reporting.best_scores(log.history)
+    log.save(model, processor, out, scores=best, history=log.history)
+    if accelerator.is_main_process:
+        (out / "all_results.json").write_text(json.dumps(reporting.plain(best), indent=2) + "\n")
+        (out / "README.md").write_text(reporting.model_card(log.account, best))
+        if settings.push_to_hub:
+            push(settings, out)
+    accelerator.end_training()
+    say(accelerator, f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
+    if demonstration:
+        say(accelerator, NEXT_COMMAND.format(out=out))
+
+
+def push(settings: TrainSettings, out: Path) -> None:
+    api = HfApi(token=settings.hub_token)
+    name = settings.hub_model_id or out.resolve().name
+    url = api.create_repo(name, private=settings.hub_private_repo or None, exist_ok=True)
+    api.upload_folder(repo_id=url.repo_id, folder_path=out, ignore_patterns=NOT_UPLOADED)
+    print(f"uploaded: {url}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    settings = parse_settings(argv, __doc__.split("\n\n")[0])
+    try:
+        run(settings)
+    except (ValueError, OSError) as error:  # what is wrong with data or weights
+        sentence = str(error).strip()
+        if "Original Traceback" in sentence:  # of a loader's process
+            sentence = sentence.splitlines()[-1].removeprefix("ValueError: ")
+        sys.exit(f"train_accelerate.py: {sentence}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,21 @@
 
     python -m abc_hf.build_dataset folders DATA --out OUT     photos, masks and labels as they are
     python -m abc_hf.build_dataset synth DATA --out OUT       SmartBlur-Synth from the photos labelled no-blur
+    python -m abc_hf.build_dataset smartblur DATA --out OUT   the SmartBlur release
+    python -m abc_hf.build_dataset cuhk DATA --out OUT        CUHK blur detection, for testing
 
-DATA holds `desirability.csv` (file, desirability, blur_kind, split, ...) and, beside each folder `NAME/images`,
-masks of salient objects (`NAME/masks` or `NAME/salient`; 255 = object)
-or, for `cuhk`, of blur (`cuhk/masks`; 255 = blurred).
+folders, synth: DATA holds `desirability.csv` (file, desirability, blur_kind, split, ...) and, beside each folder
+`NAME/images`, masks of salient objects (`NAME/masks` or `NAME/salient`; 255 = object) or, for `cuhk`, of blur
+(`cuhk/masks`; 255 = blurred).
+
+smartblur: DATA holds `images/`, `blur_maps/` (for each photo STEM.png, grey, of the photo's size: levels 0..3, or the
+grey values that --levels names; 254 = blurred, amount unknown; 255 = unknown) and `labels.csv` (file, a name in
+`images/`; desirability, one of no-blur, good-blur, ok-blur, bad-blur or empty; split, train, validation or test).
+
+cuhk: DATA holds the photos in `images/` or `image/` and their masks (255 = blurred) in `masks/` or `gt/`.
+
+A photo that cannot be read is reported and left out. README.md, the card of the data set, is written beside the
+Parquet.
 """
 
 import argparse
@@ -21,52 +32,46 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from .configuration_abc_fusenet import DESIRABILITY
-from .losses import AMOUNT_UNKNOWN, UNKNOWN
+from .dataset_card import SPLITS, TEXTS, contact_sheet, write_card
+from .losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
 from .photos import PhotoError, load_photo
+from .schema import FEATURES
 from .synthesis import encode_jpeg, encode_png, render, soften
-
-FEATURES = datasets.Features(
-    {
-        "image": datasets.Image(),
-        "blur_map": datasets.Image(mode="L"),
-        "salient_mask": datasets.Image(mode="L"),
-        "desirability": datasets.ClassLabel(names=list(DESIRABILITY)),
-        "blur_kind": datasets.Value("string"),
-        "source": datasets.Value("string"),
-        "license": datasets.Value("string"),
-    }
-)
-"""The SmartBlur schema. blur_map: levels 0..3, 254 = blurred, amount unknown, 255 = unknown. Any label may be None."""
 
 LICENSES = {
     "cid22": "CC-BY-SA-4.0",
     "clic": "Unsplash",
     "clothing": "CC0-1.0",
     "kodak": "unrestricted",
+    "skimage": "public domain or CC0-1.0",
+    "sklearn": "CC-BY-2.0",
 }
 SHARD_ROWS = 250
 LONG_SIDES = (352, 512)
 """Range of the long side of a synthetic photo [pixels]."""
 
 
-def read_labels(folder: Path) -> list[dict]:
-    """Rows of `desirability.csv` that are photos; raises ValueError for a missing file or column, or a wrong label."""
-    path = folder / "desirability.csv"
+def read_labels(path: Path, columns: tuple[str, ...] = ("file", "desirability", "blur_kind", "split")) -> list[dict]:
+    """Rows of a CSV file of labels that are photos, with their `number` in it.
+
+    Raises ValueError for a missing file or column, and for a class or split that is none, with row and column.
+    """
     if not path.is_file():
-        raise ValueError(f"{folder} holds no desirability.csv: give the folder that holds it and the photos.")
+        raise ValueError(f"{path.parent} holds no {path.name}: give the folder that holds it and the photos.")
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        missing = {"file", "desirability", "blur_kind", "split"} - set(reader.fieldnames or ())
+        missing = set(columns) - set(reader.fieldnames or ())
         if missing:
             raise ValueError(f"{path} lacks the column {', '.join(sorted(missing))}.")
-        rows = list(reader)
-    allowed = {*DESIRABILITY, "not-a-photo", ""}
-    for number, row in enumerate(rows, start=2):
-        if row["desirability"] not in allowed:
-            raise ValueError(
-                f"{path}, row {number}, column desirability: {row['desirability']!r} is not one of "
-                f"{', '.join(DESIRABILITY)}."
-            )
+        rows = [row | {"number": number} for number, row in enumerate(reader, start=2)]
+    allowed = {"desirability": (*DESIRABILITY, "not-a-photo", ""), "split": SPLITS}
+    for row in rows:
+        for column, names in allowed.items():
+            if row[column] not in names:
+                raise ValueError(
+                    f"{path}, row {row['number']}, column {column}: {row[column]!r} is not one of "
+                    f"{', '.join(name for name in names if name)}."
+                )
     return [row for row in rows if row["desirability"] != "not-a-photo"]
 
 
@@ -163,6 +168,54 @@ def real_row(folder: Path, row: dict, grid: list[str] | None = None) -> dict:
     }
 
 
+def smartblur_row(folder: Path, row: dict, levels: tuple[int, ...]) -> dict:
+    """One photo of the SmartBlur release; `levels` are the grey values of the four levels in its blur maps."""
+    path = folder / "images" / row["file"]
+    image, map_path, blur_map = load_photo(path), folder / "blur_maps" / f"{Path(row['file']).stem}.png", None
+    if map_path.is_file():
+        grey = np.asarray(load_photo(map_path).convert("L"))
+        where = f"{folder / 'labels.csv'}, row {row['number']}, {map_path.name}"
+        if grey.shape != (image.height, image.width):
+            size = f"{grey.shape[1]}x{grey.shape[0]}"
+            raise ValueError(f"{where}: the map is {size}, its photo {image.width}x{image.height}.")
+        table = np.full(256, -1)
+        table[[AMOUNT_UNKNOWN, UNKNOWN]] = AMOUNT_UNKNOWN, UNKNOWN
+        table[list(levels)] = range(NUM_LEVELS)
+        if (table[grey] < 0).any():
+            raise ValueError(
+                f"{where}: the value {grey[table[grey] < 0][0]} is none of the levels {', '.join(map(str, levels))}; "
+                "name the grey values of the four levels with --levels."
+            )
+        blur_map = table[grey].astype(np.uint8)
+    return {
+        "image": {"bytes": path.read_bytes(), "path": path.name},
+        "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
+        "salient_mask": None,
+        "desirability": row["desirability"] or None,
+        "blur_kind": row.get("blur_kind") or None,
+        "source": f"smartblur/{path.stem}",
+        "license": row.get("license") or "Creative Commons",
+    }
+
+
+def cuhk_row(photo: Path, mask: Path) -> dict:
+    """One photo of CUHK; what is blurred is, by an unknown amount."""
+    image, blurred = load_photo(photo), np.asarray(load_photo(mask).convert("L")) > 127
+    if abs(blurred.shape[1] * image.height / (blurred.shape[0] * image.width) - 1) > 0.03:
+        raise ValueError(
+            f"{mask} is {blurred.shape[1]}x{blurred.shape[0]}, its photo {image.width}x{image.height}: not its mask."
+        )
+    return {
+        "image": {"bytes": photo.read_bytes(), "path": photo.name},
+        "blur_map": {"bytes": encode_png(np.where(blurred, AMOUNT_UNKNOWN, 0).astype(np.uint8)), "path": None},
+        "salient_mask": None,
+        "desirability": None,
+        "blur_kind": "motion" if photo.stem.startswith("motion") else "defocus",
+        "source": f"cuhk/{photo.stem}",
+        "license": "none stated",
+    }
+
+
 def photo_and_subject(folder: Path, file: str, size: tuple[int, int] | None, long_side: int):
     photo = load_photo(folder / file)
     if size is None:
@@ -240,15 +293,17 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
 
 
 def build_folders(args: argparse.Namespace) -> None:
-    rows, regions = read_labels(args.data), read_regions(args.regions)
-    for split in ("train", "validation", "test"):
+    rows, regions = read_labels(args.data / "desirability.csv"), read_regions(args.regions)
+    for split in SPLITS:
         arguments = [(args.data, row, regions.get(row["file"])) for row in rows if row["split"] == split]
         if arguments:
             write_split(args.out, split, real_row, arguments, args.workers)
 
 
 def build_synth(args: argparse.Namespace) -> None:
-    rows = [row for row in read_labels(args.data) if row["desirability"] in ("no-blur", "good-blur")]
+    rows = [
+        row for row in read_labels(args.data / "desirability.csv") if row["desirability"] in ("no-blur", "good-blur")
+    ]
     tenth = args.count // 10
     for number, (split, count) in enumerate((("train", args.count), ("validation", tenth), ("test", tenth))):
         held_out = split == "test"  # photos of the validation split, kernels and paths of its own
@@ -261,30 +316,68 @@ def build_synth(args: argparse.Namespace) -> None:
         write_split(args.out, split, synthetic_row, arguments, args.workers)
 
 
+def build_smartblur(args: argparse.Namespace) -> None:
+    rows = read_labels(args.data / "labels.csv", ("file", "desirability", "split"))
+    for split in SPLITS:
+        arguments = [(args.data, row, tuple(args.levels)) for row in rows if row["split"] == split]
+        if arguments:
+            write_split(args.out, split, smartblur_row, arguments, args.workers)
+    print("The paper's Table 2: 8,400 for training (its classes add up to 8,350), 800 for validation, 800 for testing.")
+
+
+def build_cuhk(args: argparse.Namespace) -> None:
+    photos, masks = (
+        next((args.data / name for name in names if (args.data / name).is_dir()), None)
+        for names in (("images", "image"), ("masks", "gt"))
+    )
+    if photos is None or masks is None:
+        raise ValueError(f"{args.data} must hold the photos in images/ or image/ and the masks in masks/ or gt/.")
+    pairs = [
+        (photo, masks / f"{photo.stem}.png") for photo in sorted(photos.iterdir()) if not photo.name.startswith(".")
+    ]
+    missing = [photo.name for photo, mask in pairs if not mask.is_file()]
+    if missing:
+        raise ValueError(f"{len(missing)} of {len(pairs)} photos have no mask in {masks}, the first is {missing[0]}.")
+    write_split(args.out, "test", cuhk_row, pairs, args.workers)
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m abc_hf.build_dataset", description=__doc__.split("\n\n")[0])
-    commands = parser.add_subparsers(required=True)
-    for name, function, text in (
-        ("folders", build_folders, "photos, masks and labels as they are"),
-        ("synth", build_synth, "SmartBlur-Synth: blur put into the photos labelled no-blur"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("data", type=Path, help="the folder that holds desirability.csv and the photos")
+    parser = argparse.ArgumentParser(
+        prog="python -m abc_hf.build_dataset",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, dest="command")
+    options = {
+        "folders": build_folders,
+        "synth": build_synth,
+        "smartblur": build_smartblur,
+        "cuhk": build_cuhk,
+    }
+    for name, function in options.items():
+        command = commands.add_parser(name, help=TEXTS[name][1])
+        command.add_argument("data", type=Path, help="the folder the photos are in")
         command.add_argument("--out", type=Path, required=True, help="the data set to write")
         command.add_argument("--workers", type=int, default=2)
         command.set_defaults(function=function)
-        if name == "folders":
-            command.add_argument("--regions", type=Path, help="CSV of blurred regions labelled by eye (file, cells)")
-        else:
-            command.add_argument(
-                "--count", type=int, default=5000, help="photos in train; a tenth in validation and in test"
-            )
-            command.add_argument("--seed", type=int, default=0)
+        options[name] = command
+    options["folders"].add_argument("--regions", type=Path, help="CSV of blurred regions labelled by eye (file, cells)")
+    options["synth"].add_argument(
+        "--count", type=int, default=5000, help="photos in train; a tenth in validation and in test"
+    )
+    options["synth"].add_argument("--seed", type=int, default=0)
+    options["smartblur"].add_argument(
+        "--levels", type=int, nargs=NUM_LEVELS, default=range(NUM_LEVELS), help="grey values of no, low, medium, high"
+    )
     args = parser.parse_args(argv)
     try:
         args.function(args)
+        shown = f"{parser.prog} {args.command} {args.data.name} --out {args.out.name}"
+        print(write_card(args.out, args.command, shown))
+        if args.command == "synth":
+            contact_sheet(args.out)
     except ValueError as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
+        parser.exit(1, f"{parser.prog}: {str(error).strip().splitlines()[-1]}\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Rows of the SmartBlur schema -> training batches. What a step draws depends on (seed, step) and nothing else."""
 
 import io
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +17,8 @@ LABELS_OF_PHASE = {
     "joint": "desirability",
 }
 """The column a row needs to take part in a phase."""
+SHUFFLE_ROWS = 500
+"""Rows of a stream that are held to draw from (their files, undecoded)."""
 
 
 def group_of(row: dict) -> str:
@@ -34,7 +37,7 @@ def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.nd
     missing = {"image", "source", "desirability", column} - set(dataset.column_names)
     if missing:
         raise ValueError(f"The data set lacks the column {', '.join(sorted(missing))}.")
-    table = dataset.with_format("arrow")[:]
+    table = dataset.select_columns(list({"source", "desirability", column})).with_format("arrow")[:]
     labelled = table[column].is_valid().to_numpy()
     sources, classes = table["source"].to_pylist(), table["desirability"].to_pylist()
     groups = np.array([group_of({"source": s, "desirability": c}) for s, c in zip(sources, classes, strict=True)])
@@ -46,23 +49,33 @@ def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.nd
 
 
 class StepSampler(torch.utils.data.Sampler):
-    """Yields (draw, row): draw number d of a run takes its group and row from a generator keyed on (seed, d), so a run
-    that goes on at step s draws what it would have drawn anyway."""
+    """Yields the batches of one process, each a list of (draw, row).
 
-    def __init__(self, groups: dict[str, np.ndarray], mix: dict[str, float], seed: int, first: int, last: int):
-        self.groups, self.seed, self.first, self.last = groups, seed, first, last
+    Draw number d of a run takes its group and row from a generator keyed on (seed, d); the batches of a step hold the
+    next draws in order, process after process. So a run that goes on at step s draws what it would have drawn anyway,
+    and the photos of a step do not depend on how many processes share them.
+
+    first, last: the batches of a process to begin with and to end before.
+    """
+
+    def __init__(self, groups, mix, seed, first, last, batch_size, process=0, processes=1):
+        self.groups, self.seed, self.batches, self.batch_size = groups, seed, range(first, last), batch_size
+        self.process, self.processes = process, processes
         self.weights = np.array([mix[name] for name in groups])
         self.weights /= self.weights.sum()
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return len(self.batches)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        names = list(self.groups)
-        for draw in range(self.first, self.last):
-            rng = np.random.default_rng((self.seed, draw, 0))
-            rows = self.groups[names[rng.choice(len(names), p=self.weights)]]
-            yield draw, int(rows[rng.integers(len(rows))])
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.batches:
+            first = (batch * self.processes + self.process) * self.batch_size
+            yield [(draw, self.row(draw)) for draw in range(first, first + self.batch_size)]
+
+    def row(self, draw: int) -> int:
+        rng = np.random.default_rng((self.seed, draw, 0))
+        rows = self.groups[list(self.groups)[rng.choice(len(self.groups), p=self.weights)]]
+        return int(rows[rng.integers(len(rows))])
 
 
 class TrainingPhotos(torch.utils.data.Dataset):
@@ -70,47 +83,111 @@ class TrainingPhotos(torch.utils.data.Dataset):
 
     The paper's augmentations: horizontal flip, random crop, brightness, contrast; a random scale that never enlarges;
     and what cameras and the web do to photos (`develop`). The labels go along; what a crop reaches beyond the photo is
-    filled by reflection and labelled unknown.
+    filled by reflection and labelled unknown. Without `augment`, the top left `crop` pixels of the photo as it is.
+
+    Raises ValueError, with row and column, for what cannot be read or is no label.
     """
 
-    def __init__(self, dataset, processor, phase: str, crop: int, scales: tuple[float, float], seed: int):
-        self.dataset, self.phase, self.crop, self.scales, self.seed = dataset, phase, crop, scales, seed
+    def __init__(self, dataset, processor, crop: int, scales: tuple[float, float], seed: int, augment: bool = True):
+        self.dataset, self.crop, self.scales, self.seed, self.augment = dataset, crop, scales, seed, augment
         self.mean, self.std = np.float32(processor.image_mean), np.float32(processor.image_std)
         self.working_size = processor.size["longest_edge"]
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
         draw, index = key
+        try:
+            row = self.dataset[index]
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"Row {index} of train has an image or a map that cannot be read ({error}).") from error
+        return self.sample(draw, row, f"Row {index} of train ({row['source']})")
+
+    def sample(self, draw: int, row: dict, name: str) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng((self.seed, draw, 1))
-        row = self.dataset[index]
         photo = row["image"].convert("RGB")
-        scale = min(1, self.working_size / max(photo.size)) * rng.uniform(*self.scales)
+        scale = min(1, self.working_size / max(photo.size))
+        if self.augment:
+            scale *= rng.uniform(*self.scales)
         size = tuple(max(1, round(side * scale)) for side in photo.size)
         sample = {"image": np.asarray(photo.resize(size, Image.BICUBIC))}
-        for name in ("blur_map", "salient_mask"):
-            if row[name] is not None:
-                sample[name] = np.asarray(row[name].resize(size, Image.NEAREST))
-        sample = flip_and_crop(sample, self.crop, rng)
-        pixels = jitter(develop(sample["image"], rng), rng)
+        for column in ("blur_map", "salient_mask"):
+            if row[column] is not None:
+                check_map(row[column], photo, f"{name}, column {column}")
+                sample[column] = np.asarray(row[column].resize(size, Image.NEAREST))
+        sample = flip_and_crop(sample, self.crop, rng if self.augment else None)
+        pixels = sample["image"]
+        pixels = jitter(develop(pixels, rng), rng) if self.augment else pixels.astype(np.float32) / 255
         pixels = (pixels - self.mean) / self.std
         unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
-        salient = sample.get("salient_mask")
+        levels, salient = sample.get("blur_map", unknown), sample.get("salient_mask")
+        if not KNOWN_LEVELS[levels].all():
+            raise ValueError(
+                f"{name}, column blur_map: the value {levels[~KNOWN_LEVELS[levels]][0]} is none of 0..3 (levels), "
+                f"{AMOUNT_UNKNOWN} (blurred, amount unknown) and {UNKNOWN} (unknown)."
+            )
         if salient is not None:
             salient = np.where(salient == UNKNOWN - 1, UNKNOWN, np.where(salient > 127, NUM_LEVELS - 1, 0))
         label = row["desirability"]
         return {
             "pixel_values": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
-            "blur_labels": torch.from_numpy(sample.get("blur_map", unknown).astype(np.int64)),
+            "blur_labels": torch.from_numpy(levels.astype(np.int64)),
             "attention_labels": torch.from_numpy((unknown if salient is None else salient).astype(np.int64)),
             "labels": torch.tensor(NO_LABEL if label is None else label),
         }
 
 
-def flip_and_crop(sample: dict[str, np.ndarray], crop: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The same flip and crop of `crop` x `crop` pixels for a photo and its maps."""
-    if rng.random() < 0.5:
-        sample = {name: values[:, ::-1] for name, values in sample.items()}
-    height, width = sample["image"].shape[:2]
-    top, left = (int(rng.integers(max(0, side - crop) + 1)) for side in (height, width))
+KNOWN_LEVELS = np.isin(np.arange(256), (*range(NUM_LEVELS), AMOUNT_UNKNOWN, UNKNOWN))
+
+
+def check_map(labels: Image.Image, photo: Image.Image, name: str) -> None:
+    """Raise ValueError for a map that is not grey or has not the photo's shape (its size may differ)."""
+    if labels.mode != "L":
+        raise ValueError(f"{name}: a grey map of 8 bits was expected; got the mode {labels.mode}.")
+    if abs(labels.width * photo.height / (labels.height * photo.width) - 1) > 0.03:
+        raise ValueError(f"{name}: the map is {labels.width}x{labels.height}, its photo {photo.width}x{photo.height}.")
+
+
+class StreamedPhotos(torch.utils.data.IterableDataset):
+    """The samples of `photos` (a `TrainingPhotos`) made of a stream of rows, for one of several processes.
+
+    The stream, shuffled anew for each pass, holds this process's share of the rows; those without a `column` are
+    skipped, and so are the samples before number `first`, undecoded: a run that goes on reads what it would have read.
+    """
+
+    def __init__(self, stream, photos: TrainingPhotos, column: str, first: int, process: int = 0, processes: int = 1):
+        self.stream, self.photos, self.column, self.first = stream.decode(False), photos, column, first
+        self.process, self.processes, self.features = process, processes, stream.features
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        number = 0
+        for epoch in itertools.count():
+            before = number
+            for row in self.stream.shuffle(seed=self.photos.seed + epoch, buffer_size=SHUFFLE_ROWS):
+                if row[self.column] is None:
+                    continue
+                if number >= self.first:
+                    draw = number * self.processes + self.process
+                    yield self.photos.sample(draw, self.decode(row), f"The row {row['source']} of train")
+                number += 1
+            if number == before:
+                raise ValueError(f"No row of the stream has a {self.column}.")
+
+    def decode(self, row: dict) -> dict:
+        try:
+            return self.features.decode_example(row)
+        except (OSError, SyntaxError) as error:
+            raise ValueError(
+                f"The row {row['source']} of train has an image or a map that cannot be read ({error})."
+            ) from error
+
+
+def flip_and_crop(sample: dict[str, np.ndarray], crop: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+    """The same flip and crop of `crop` x `crop` pixels for a photo and its maps; the top left ones without `rng`."""
+    top = left = 0
+    if rng is not None:
+        if rng.random() < 0.5:
+            sample = {name: values[:, ::-1] for name, values in sample.items()}
+        height, width = sample["image"].shape[:2]
+        top, left = (int(rng.integers(max(0, side - crop) + 1)) for side in (height, width))
     result = {}
     for name, values in sample.items():
         values = values[top : top + crop, left : left + crop]

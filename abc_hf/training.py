@@ -1,17 +1,22 @@
-"""What a training run is made of: settings, phases, parameter groups, averages. The loop is train_accelerate.py."""
+"""What a training run is made of: phases, parameter groups, losses, checkpoints, averages.
+
+The loop is train_accelerate.py.
+"""
 
 import copy
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast
 from torch import nn
 from tqdm import tqdm
 from transformers import AutoModel
 
-from .losses import desirability_loss
+from .losses import NO_LABEL, UNKNOWN, desirability_loss, desirability_loss_terms, map_loss_terms
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,8 @@ class Phase:
     """One stage of the protocol.
 
     branches: what runs; losses: which labels the model is given; parts: what trains, by the names of `parts_of`, each
-    with the factor on the learning rate; mix: how often a group of rows is drawn; crop, scales: see `TrainingPhotos`.
+    with the factor on the learning rate; mix: how often a group of rows is drawn; batch_size: photos of a step, over
+    all processes; crop, scales: see `TrainingPhotos`; freeze_batch_norm: see `train_mode`.
     """
 
     branches: tuple[str, ...]
@@ -32,6 +38,17 @@ class Phase:
     weight_decay: float
     crop: int
     scales: tuple[float, float]
+    freeze_batch_norm: bool = False
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} x{factor:g}" for name, factor in self.parts.items())
+        mix = ", ".join(f"{name} {share:.0%}" for name, share in self.mix.items())
+        return (
+            f"{self.steps} steps of {self.batch_size} photos ({mix}), crops of {self.crop} pixels at scales of "
+            f"{self.scales[0]:g} to {self.scales[1]:g}\n  labels: {', '.join(self.losses)}; Adam, learning rate "
+            f"{self.learning_rate:g}, weight decay {self.weight_decay:g}\n  trains: {parts}; BatchNorm statistics "
+            f"{'frozen' if self.freeze_batch_norm else 'of the batch'}"
+        )
 
 
 PAPER = {
@@ -58,9 +75,11 @@ PAPER = {
         },
         mix={"synthetic": 0.4, "blurred": 0.4, "sharp": 0.2},
         steps=20_000, batch_size=4, learning_rate=1e-2, weight_decay=0.01, crop=512, scales=(1.0, 1.0),
+        freeze_batch_norm=True,
     ),
 }  # fmt: skip
-"""Section 5, "Implementation details". Steps and crops, on which it is silent, are ours."""
+"""Section 5, "Implementation details". Steps, crops and the frozen BatchNorm of batches of 4, on which it is silent,
+are ours."""
 
 OURS = {
     "saliency": Phase(
@@ -68,7 +87,7 @@ OURS = {
         losses=("attention_labels",),
         parts={"content_trunk": 0.3, "attention_trunk": 0.3, "attention_branch": 1.0},
         mix={"sharp": 0.6, "blurred": 0.4},
-        steps=600, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=288, scales=(0.7, 1.0),
+        steps=500, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=288, scales=(0.7, 1.0),
     ),
     "blur": Phase(
         branches=("blur",),
@@ -92,43 +111,14 @@ OURS = {
         },
         mix={"synthetic": 0.2, "blurred": 0.3, "sharp": 0.5},
         steps=500, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=512, scales=(0.9, 1.0),
+        freeze_batch_norm=True,
     ),
 }  # fmt: skip
 """What did better with the data at hand (EXPERIMENTS.md). Between blur and joint, the classifier alone trains on the
 frozen branches, whose outputs are computed once."""
 
 RECIPES = {"paper": PAPER, "ours": OURS}
-PHASES = tuple(OURS)
-
-
-@dataclass
-class TrainSettings:
-    """The command line of train_accelerate.py: an option per field, its default here and nowhere else."""
-
-    dataset_name: list[str] = field(metadata={"help": "data sets in the SmartBlur schema: folders or Hub names"})
-    output_dir: str = field(metadata={"help": "where the weights, run.json and metrics.jsonl go"})
-    phase: Literal["saliency", "blur", "classifier", "joint", "all"] = field(
-        default="all", metadata={"help": "which stage to train"}
-    )
-    recipe: Literal["paper", "ours"] = field(default="ours", metadata={"help": "preset of the stages"})
-    variant: str = field(default="mobile", metadata={"help": "paper, mobile or tiny, when no model is given"})
-    model_name_or_path: str | None = field(default=None, metadata={"help": "weights to go on from"})
-    blur_weights: str | None = field(default=None, metadata={"help": "pre-trained weights of the blur trunk"})
-    content_weights: str | None = field(default=None, metadata={"help": "pre-trained weights of the content trunk"})
-    working_size: int = field(default=512, metadata={"help": "long side at which photos are judged [pixels]"})
-    max_train_steps: int | None = field(default=None, metadata={"help": "steps of each phase, instead of the preset's"})
-    per_device_train_batch_size: int | None = field(default=None, metadata={"help": "instead of the preset's"})
-    learning_rate: float | None = field(default=None, metadata={"help": "instead of the preset's"})
-    ema_decay: float = field(default=0.998, metadata={"help": "of the average of the weights, which is what is saved"})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "gradient clipping"})
-    warmup_steps: int = field(default=100, metadata={"help": "linear warm-up; then the rate falls as a cosine"})
-    eval_steps: int = field(default=250, metadata={"help": "evaluate on the validation split this often"})
-    max_eval_samples: int = field(default=150, metadata={"help": "photos of each kind in an evaluation"})
-    checkpointing_steps: int = field(default=250, metadata={"help": "save a checkpoint to resume from this often"})
-    resume_from_checkpoint: str | None = field(default=None, metadata={"help": "a checkpoint folder, or latest"})
-    mixed_precision: Literal["no", "bf16", "fp16"] = field(default="bf16", metadata={"help": "autocast"})
-    dataloader_num_workers: int = field(default=1, metadata={"help": "processes that decode and augment"})
-    seed: int = field(default=0, metadata={"help": "of weights, drawing and augmentation"})
+PARTS = ("blur_trunk", "attention_trunk", "content_trunk", "blur_branch", "attention_branch", "classifier")
 
 
 def parts_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -139,27 +129,123 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
     return {**trunks, **heads}
 
 
-def parameter_groups(model: nn.Module, phase: Phase, learning_rate: float, weight_decay: float) -> list[dict]:
+def trained_parts(model: nn.Module, phase: Phase) -> dict[str, nn.Module]:
+    """The parts that train in a phase: those it names, if the model has them and its branches use them."""
+    used = {f"{model.abc_fusenet.trunk_of[branch]}_trunk" for branch in phase.branches}
+    parts = {name: part for name, part in parts_of(model).items() if name in phase.parts}
+    return {name: part for name, part in parts.items() if not name.endswith("_trunk") or name in used}
+
+
+def parameter_groups(model: nn.Module, phase: Phase) -> list[dict]:
     """Freeze what the phase does not train; the rest as optimizer groups (no weight decay on norms and biases)."""
     model.requires_grad_(False)
     groups = []
-    for name, part in parts_of(model).items():
-        if name not in phase.parts:
-            continue
+    for name, part in trained_parts(model, phase).items():
         part.requires_grad_(True)
-        rate = learning_rate * phase.parts[name]
+        rate = phase.learning_rate * phase.parts[name]
         matrices = [p for p in part.parameters() if p.dim() > 1]
         vectors = [p for p in part.parameters() if p.dim() <= 1]
-        groups.append({"params": matrices, "lr": rate, "weight_decay": weight_decay})
+        groups.append({"params": matrices, "lr": rate, "weight_decay": phase.weight_decay})
         groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
     return groups
 
 
 def train_mode(model: nn.Module, phase: Phase) -> None:
-    """Training mode for the parts the phase trains; the frozen ones keep their BatchNorm statistics."""
+    """Training mode for the parts the phase trains; the frozen ones keep their BatchNorm statistics, and with
+    `freeze_batch_norm` so do all (their scales and offsets train)."""
     model.eval()
-    for name, part in parts_of(model).items():
-        part.train(name in phase.parts)
+    for part in trained_parts(model, phase).values():
+        part.train()
+        for module in part.modules():
+            if phase.freeze_batch_norm and isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+def count_labels(batch: dict[str, torch.Tensor], phase: Phase, reduction: str) -> torch.Tensor:
+    """(len(phase.losses),) int64: what the sum of each loss is to be divided by.
+
+    Rows with a class; of maps the labelled pixels, or with the reduction "sum" (equation 1) the photos that have any.
+    """
+    counts = []
+    for name in phase.losses:
+        known = batch[name] != (NO_LABEL if name == "labels" else UNKNOWN)
+        if name != "labels" and reduction == "sum":
+            known = known.flatten(1).any(1)
+        counts.append(known.sum())
+    return torch.stack(counts)
+
+
+def summed_losses(output, batch: dict[str, torch.Tensor], phase: Phase, weight: float) -> torch.Tensor:
+    """(len(phase.losses),) the losses of equation (2), summed and not yet divided; `weight` is its lambda."""
+    sums = {
+        "blur_labels": lambda: map_loss_terms(output.blur_map, batch["blur_labels"])[0],
+        "attention_labels": lambda: map_loss_terms(output.attention_map, batch["attention_labels"])[0],
+        "labels": lambda: weight * desirability_loss_terms(output.logits, batch["labels"])[0],
+    }
+    return torch.stack([sums[name]() for name in phase.losses])
+
+
+def seed_dropout(*key: int) -> None:
+    """Dropout from here on depends on the key (seed, step, batch, process) alone: a resumed run has the same."""
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+def find_checkpoint(wanted: str | None, folder: Path) -> Path | None:
+    """The checkpoint to resume from: the one that is wanted, or with "latest" the last complete one, if there is any.
+
+    Raises ValueError if none is wanted but the folder holds some, which the run would mix with its own.
+    """
+    found = sorted(folder.glob("step-*[0-9]"), key=lambda path: int(path.name[5:]))
+    if wanted is None:
+        if found:
+            raise ValueError(
+                f"{folder} holds checkpoints of another run: add --resume_from_checkpoint latest to go on with it, or "
+                "choose another --output_dir."
+            )
+        return None
+    if wanted != "latest":
+        return Path(wanted)
+    return found[-1] if found else None
+
+
+def save_checkpoint(accelerator, folder: Path, step: int, extra: dict, limit: int) -> None:
+    """Write `folder/step-NNNNNN` and drop all but the last `limit`; it has its name only once it is complete."""
+    partial, complete = folder / f"step-{step:06d}.partial", folder / f"step-{step:06d}"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(partial)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        torch.save(extra, partial / "extra.pt")
+        shutil.rmtree(complete, ignore_errors=True)
+        partial.rename(complete)
+        kept = sorted(folder.glob("step-*[0-9]"), key=lambda path: int(path.name[5:]))
+        for path in kept[:-limit]:
+            shutil.rmtree(path)
+    accelerator.wait_for_everyone()
+
+
+def share_weights(model: nn.Module) -> None:
+    """Give every process the weights and BatchNorm statistics of the first."""
+    for tensor in model.state_dict().values():
+        broadcast(tensor)
+
+
+def pick_by(score, scores: dict, branches: tuple[str, ...]) -> float:
+    """`score(scores, branches)`, or with synthetic photos in place of real ones where there are none to judge by;
+    NaN where there are neither."""
+    synthetic = {"blur_real": "blur_synthetic", "desirability_real": "desirability_synthetic"}
+    stand_ins = {real: scores[other] for real, other in synthetic.items() if other in scores}
+    for source in (scores, scores | stand_ins):
+        try:
+            value = score(source, branches)
+        except KeyError:
+            continue
+        if math.isfinite(value):
+            return value
+    return math.nan
 
 
 def load_trunk_weights(trunk: nn.Module, pretrained: str) -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from huggingface_hub import DatasetCard
+from PIL import Image
 from toy_photos import write_toy_photos
 
-from abc_hf.build_dataset import FEATURES, main, read_regions, region_levels, weak_blur_map
+from abc_hf.build_dataset import main, read_regions, region_levels, weak_blur_map
+from abc_hf.schema import FEATURES
 
 REGIONS = Path(__file__).parents[1] / "hub" / "labels" / "blur_regions.csv"
 
@@ -140,3 +143,98 @@ def test_a_folder_without_labels_is_one_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit):
         build("folders", tmp_path, tmp_path / "out")
     assert "holds no desirability.csv" in capsys.readouterr().err
+
+
+def test_a_card_and_a_contact_sheet_lie_beside_the_parquet(photos, tmp_path, capsys):
+    build("folders", photos, tmp_path / "real")
+    card = DatasetCard.load(tmp_path / "real" / "README.md")
+    assert card.data.size_categories == ["n<1K"]
+    files = card.data.configs[0]["data_files"]
+    assert files[0] == {"split": "train", "path": "data/train-*.parquet"}
+    assert [entry["split"] for entry in files] == ["train", "validation", "test"]
+    assert "| train | 3 | 2 | 1 | 0 | 0 | 0 | 3 | 2 |" in card.text
+    assert "| kodak | unrestricted | 1 |" in card.text
+    assert "| train | 3 |" in capsys.readouterr().out
+    build("synth", photos, tmp_path / "synth", "--count", "12")
+    sheet = Image.open(tmp_path / "synth" / "contact_sheet.png")
+    assert min(sheet.size) > 300 and np.asarray(sheet.convert("L")).std() > 20
+
+
+@pytest.fixture
+def release(tmp_path):
+    """SmartBlur as it is to be given: four photos, a map each but the last."""
+    folder = tmp_path / "smartblur"
+    for name in ("images", "blur_maps"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    lines = ["file,desirability,split"]
+    splits = ("train", "train", "validation", "test")
+    for index, (label, split) in enumerate(zip(("no-blur", "good-blur", "", "bad-blur"), splits, strict=True)):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / "images" / f"{index}.jpg")
+        levels = np.repeat(np.uint8([0, 1, 2, 3, 255]), 12)[None].repeat(40, 0)
+        if index < 3:
+            Image.fromarray(levels).save(folder / "blur_maps" / f"{index}.png")
+        lines.append(f"{index}.jpg,{label},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_the_smartblur_release(release, tmp_path, capsys):
+    splits = build("smartblur", release, tmp_path / "out")
+    assert {name: len(split) for name, split in splits.items()} == {"train": 2, "validation": 1, "test": 1}
+    row = splits["train"][1]
+    assert row["desirability"] == 1 and row["source"] == "smartblur/1"
+    assert np.unique(row["blur_map"]).tolist() == [0, 1, 2, 3, 255]
+    assert splits["validation"][0]["desirability"] is None and splits["test"][0]["blur_map"] is None
+    assert "| train | 2 | 1 | 1 | 0 | 0 | 0 | 2 | 0 |" in capsys.readouterr().out
+
+
+def test_other_grey_values_of_the_levels_are_named(release, tmp_path, capsys):
+    for path in (release / "blur_maps").iterdir():
+        Image.fromarray(np.repeat(np.uint8([0, 85, 170, 255]), 15)[None].repeat(40, 0)).save(path)
+    with pytest.raises(SystemExit):
+        build("smartblur", release, tmp_path / "out")
+    assert "row 2, 0.png: the value 85 is none of the levels 0, 1, 2, 3; name" in capsys.readouterr().err
+    splits = build("smartblur", release, tmp_path / "out", "--levels", "0", "85", "170", "255")
+    assert np.asarray(splits["train"][0]["blur_map"])[0, ::15].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("0.jpg,no-blur,train", "0.jpg,no-blur,training", "row 2, column split: 'training' is not one of train"),
+        ("split", "part", "lacks the column split"),
+    ],
+)
+def test_wrong_rows_of_a_release_are_named(release, tmp_path, capsys, old, new, said):
+    labels = release / "labels.csv"
+    labels.write_text(labels.read_text().replace(old, new))
+    with pytest.raises(SystemExit):
+        build("smartblur", release, tmp_path / "out")
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("image", "gt")])
+def test_cuhk_is_for_testing_only(tmp_path, names):
+    rng = np.random.default_rng(0)
+    for name in names:
+        (tmp_path / "cuhk" / name).mkdir(parents=True)
+    for stem in ("motion0001", "out_of_focus0001"):
+        photo = Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+        photo.save(tmp_path / "cuhk" / names[0] / f"{stem}.jpg")
+        mask = np.zeros((80, 120), np.uint8)
+        mask[:, 60:] = 255
+        Image.fromarray(mask).save(tmp_path / "cuhk" / names[1] / f"{stem}.png")
+    splits = build("cuhk", tmp_path / "cuhk", tmp_path / "out")
+    assert list(splits) == ["test"]
+    assert [row["blur_kind"] for row in splits["test"]] == ["motion", "defocus"]
+    assert np.asarray(splits["test"][0]["blur_map"])[5, [0, 119]].tolist() == [0, 254]
+
+
+def test_a_photo_of_cuhk_without_a_mask_is_named(tmp_path, capsys):
+    for name in ("images", "masks"):
+        (tmp_path / "cuhk" / name).mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "cuhk/images/motion0001.png")
+    with pytest.raises(SystemExit):
+        build("cuhk", tmp_path / "cuhk", tmp_path / "out")
+    assert "1 of 1 photos have no mask" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from PIL import Image
 from toy_photos import write_toy_photos
 
 from abc_hf.build_dataset import main
-from abc_hf.data import StepSampler, TrainingPhotos, has_blur, rows_by_group
+from abc_hf.data import StepSampler, StreamedPhotos, TrainingPhotos, has_blur, rows_by_group
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.losses import NO_LABEL, UNKNOWN
 
@@ -22,7 +22,7 @@ def rows(tmp_path_factory):
 
 
 def training_photos(rows, crop=48, scales=(1.0, 1.0)):
-    return TrainingPhotos(rows, ABCFuseNetImageProcessor(), "blur", crop, scales, seed=0)
+    return TrainingPhotos(rows, ABCFuseNetImageProcessor(), crop, scales, seed=0)
 
 
 def test_rows_take_part_where_they_have_a_label(rows):
@@ -37,10 +37,19 @@ def test_rows_take_part_where_they_have_a_label(rows):
 
 def test_a_sampler_that_starts_later_draws_the_same():
     groups, mix = {"a": np.arange(10), "b": np.arange(10, 40)}, {"a": 0.9, "b": 0.1}
-    whole = list(StepSampler(groups, mix, 3, 0, 500))
-    assert list(StepSampler(groups, mix, 3, 200, 500)) == whole[200:]
-    share = np.mean([row < 10 for _, row in whole])
+    whole = list(StepSampler(groups, mix, 3, 0, 250, batch_size=2))
+    assert list(StepSampler(groups, mix, 3, 100, 250, batch_size=2)) == whole[100:]
+    share = np.mean([row < 10 for batch in whole for _, row in batch])
     assert share == pytest.approx(0.9, abs=0.05)
+
+
+def test_the_photos_of_a_step_do_not_depend_on_how_they_are_shared():
+    groups, mix = {"a": np.arange(10), "b": np.arange(10, 40)}, {"a": 0.5, "b": 0.5}
+    whole = list(StepSampler(groups, mix, 3, 0, 6, batch_size=12))
+    assert [draw for batch in whole for draw, _ in batch] == list(range(72))
+    shares = [StepSampler(groups, mix, 3, 0, 12, 3, process, 2) for process in (0, 1)]  # two batches a step
+    dealt = [sum(batches, []) for batches in zip(*shares, strict=True)]
+    assert [dealt[i] + dealt[i + 1] for i in range(0, 12, 2)] == whole
 
 
 def test_a_sample_depends_on_its_draw_alone(rows):
@@ -90,3 +99,45 @@ def test_binary_truth_of_levels():
     blurred, known = has_blur(np.array([0, 1, 3, 254, 255]))
     assert blurred.tolist()[:4] == [False, True, True, True]
     assert known.tolist() == [True, True, True, True, False]
+
+
+def test_without_augmentation_a_photo_is_as_it_is(rows):
+    photos = TrainingPhotos(rows, ABCFuseNetImageProcessor(), 96, (0.5, 1.0), seed=0, augment=False)
+    first, other = photos[0, 0], photos[1, 0]
+    assert torch.equal(first["pixel_values"], other["pixel_values"])
+    whole = ABCFuseNetImageProcessor()(rows[0]["image"], return_tensors="pt")["pixel_values"][0]
+    torch.testing.assert_close(first["pixel_values"][:, :64], whole[:, :64], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("start", [0, 2, 5])
+def test_a_stream_goes_on_where_it_was(rows, start):
+    stream = rows.to_iterable_dataset(num_shards=2)
+    samples = iter(StreamedPhotos(stream, training_photos(rows), "blur_map", first=0))
+    whole = [next(samples) for _ in range(8)]  # more than a pass
+    later = iter(StreamedPhotos(stream, training_photos(rows), "blur_map", first=start))
+    for sample in whole[start:]:
+        again = next(later)
+        assert all(torch.equal(sample[name], again[name]) for name in sample)
+
+
+def test_the_processes_of_a_stream_share_its_rows(rows):
+    from datasets.distributed import split_dataset_by_node
+
+    stream = rows.to_iterable_dataset(num_shards=2)
+    seen = []
+    for process in (0, 1):
+        part = split_dataset_by_node(stream, process, 2)
+        seen.append({row["source"] for row in part})
+    assert seen[0] | seen[1] == set(rows["source"]) and not seen[0] & seen[1]
+
+
+def test_a_map_that_is_none_is_named_with_its_row(rows):
+    photos = training_photos(rows)
+    row = rows[0]
+    for column, wrong, said in (
+        ("blur_map", Image.new("L", (96, 64), 7), "R, column blur_map: the value 7 is none of 0..3"),
+        ("blur_map", Image.new("L", (64, 96)), "R, column blur_map: the map is 64x96, its photo 96x64"),
+        ("salient_mask", Image.new("RGB", (96, 64)), "R, column salient_mask: a grey map"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            photos.sample(0, row | {column: wrong}, "R")

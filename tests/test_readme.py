@@ -124,3 +124,15 @@ def test_the_demo_command_opens_the_demo(tmp_path):
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.mark.slow
+def test_the_training_command_trains(tmp_path):
+    """As it is written, from a clean clone; `from_pretrained` loads what it wrote."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    done = subprocess.run(
+        ["bash", "-c", block_after("training command")], cwd=tmp_path / "clone", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "abc-fusenet assess PHOTO --model out" in done.stdout + done.stderr
+    assert abc_hf.load_pipeline(tmp_path / "clone" / "out")(ROOT / "abc_hf" / "examples" / "bokeh.jpg").label

@@ -1,19 +1,34 @@
 """The training script, run as users run it, on a toy data set."""
 
 import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import datasets
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from toy_photos import write_toy_photos
 
 from abc_hf.build_dataset import main as build_dataset
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+from abc_hf.schema import FEATURES
+from abc_hf.settings import TrainSettings
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 import train_accelerate  # noqa: E402
+
+SMALL = ["--variant", "tiny", "--working_size", "96", "--crop_size", "64", "--dataloader_num_workers", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -25,38 +40,215 @@ def dataset(tmp_path_factory):
     return [str(folder / "real"), str(folder / "synth")]
 
 
+def command(dataset, out, *options):
+    return [
+        *("--dataset_name", *dataset, "--output_dir", str(out), "--cache_dir", str(Path(dataset[0]).parent / "cache")),
+        *("--max_eval_samples", "2", "--per_device_train_batch_size", "2", *SMALL, *options),
+    ]
+
+
 def train(dataset, out, *options):
-    train_accelerate.main(
-        ["--dataset_name", *dataset, "--output_dir", str(out), "--variant", "tiny", "--mixed_precision", "no"]
-        + ["--per_device_train_batch_size", "2", "--dataloader_num_workers", "0", *options]
-    )
+    train_accelerate.main(command(dataset, out, *options))
     return load_file(out / "model.safetensors")
 
 
-def test_all_phases_leave_weights_and_an_account(dataset, tmp_path):
-    train(dataset, tmp_path, "--max_train_steps", "2", "--eval_steps", "2", "--max_eval_samples", "2")
-    model = ABCFuseNetForBlurUnderstanding.from_pretrained(tmp_path)
+def launch(arguments, processes=1, **popen):
+    """The script in processes of its own, by `torchrun`: `accelerate launch --cpu` starts one whatever it is told."""
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    whole = [sys.executable, *launcher, str(ROOT / "train_accelerate.py"), *arguments]
+    return subprocess.Popen(whole, env=environment, process_group=0, **popen)
+
+
+def assert_same(one: dict, other: dict, tolerance: float = 0.0):
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(
+            one[name], other[name], atol=tolerance, rtol=0, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+def logged(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole_run(dataset, tmp_path_factory):
+    """A run of all phases, with its checkpoints."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(dataset, out, "--max_train_steps", "4", "--checkpointing_steps", "2", "--logging_steps", "3", "--seed", "1")
+    return out
+
+
+def test_all_phases_leave_weights_and_an_account(whole_run):
+    model = ABCFuseNetForBlurUnderstanding.from_pretrained(whole_run)
     assert model.config.temperature != 1.0
-    record = json.loads((tmp_path / "run.json").read_text())
-    assert [entry["phase"] for entry in record["history"]] == ["saliency", "blur", "classifier", "joint"]
-    assert record["settings"]["variant"] == "tiny" and record["code"]
-    assert (tmp_path / "preprocessor_config.json").exists()
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+    record = json.loads((whole_run / "run.json").read_text())
+    assert list(record["scores"]) == ["saliency", "blur", "classifier", "joint"]
+    assert record["settings"]["variant"] == "tiny" and record["code"] and record["versions"]["torch"]
+    assert record["data"]["train"]["rows"] == 13 and len(record["data"]["train"]["digest"]) == 16
+    assert record["processes"] == 1
+    assert set(record["waiting_share"]) == {"saliency", "blur", "joint"}
+    assert logged(whole_run) == record["history"]
+    assert [entry["step"] for entry in record["history"] if entry["phase"] == "blur" and "loss" in entry] == [3, 4]
+    for name in ("preprocessor_config.json", "curves.png", "samples/blur-000004.png", "README.md", "all_results.json"):
+        assert (whole_run / name).stat().st_size > 100, name
+    for name in ("best-blur", "last-blur", "best-joint", "last-joint"):
+        assert (whole_run / name / "model.safetensors").exists(), name
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(dataset, tmp_path):
-    options = ["--phase", "blur", "--max_train_steps", "4", "--eval_steps", "4", "--checkpointing_steps", "2"]
-    straight = train(dataset, tmp_path / "straight", *options)
-    checkpoint = str(tmp_path / "straight/checkpoints/blur/step-000002")
-    resumed = train(dataset, tmp_path / "resumed", *options, "--resume_from_checkpoint", checkpoint)
-    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+@pytest.mark.parametrize("phase", [pytest.param("blur", marks=pytest.mark.slow), "joint"])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, tmp_path, phase):
+    """Weights, scores and log, bit for bit, with dropout, moving average and the phases that were done already."""
+    resumed = tmp_path / "run"
+    shutil.copytree(whole_run, resumed)
+    later = ("blur", "joint") if phase == "blur" else ("joint",)
+    for name in later:
+        shutil.rmtree(resumed / "checkpoints" / name / "step-000004")
+        shutil.rmtree(resumed / f"best-{name}")
+    if phase == "blur":
+        shutil.rmtree(resumed / "checkpoints" / "joint")
+        shutil.rmtree(resumed / "best-classifier")
+    (resumed / "checkpoints" / phase / "step-000003.partial").mkdir()  # the kill came while it was written
+    (resumed / "model.safetensors").unlink()
+    options = ["--max_train_steps", "4", "--checkpointing_steps", "2", "--logging_steps", "3", "--seed", "1"]
+    weights = train(dataset, resumed, *options, "--resume_from_checkpoint", "latest")
+    assert_same(weights, load_file(whole_run / "model.safetensors"))
+    assert logged(resumed) == logged(whole_run)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [(["--variant", "huge"], "choose one of paper, mobile, tiny"), (["--learning_rat", "1"], "unrecognized arguments")],
-)
-def test_wrong_options_are_refused(capsys, options, said):
-    with pytest.raises(SystemExit):
-        train_accelerate.parse_settings(["--dataset_name", "x", "--output_dir", "y", *options])
-    assert said in capsys.readouterr().err
+def test_the_paper_variant_starts_from_resnet_50(monkeypatch):
+    asked = []
+    monkeypatch.setattr(train_accelerate, "load_trunk_weights", lambda trunk, source: asked.append(source))
+    with torch.device("meta"):
+        for options in ({"variant": "paper"}, {"variant": "paper", "content_weights": "none"}, {"variant": "tiny"}):
+            train_accelerate.build_model(TrainSettings(**options))
+    assert asked == ["microsoft/resnet-50"]
+
+
+def test_a_folder_that_holds_another_run_is_not_mixed_with_it(dataset, whole_run, capsys):
+    with pytest.raises(SystemExit, match="holds checkpoints of another run: add --resume_from_checkpoint latest"):
+        train(dataset, whole_run)
+    assert logged(whole_run), "the other run's log is untouched"
+
+
+def test_a_stream_is_read_on_where_it_was(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)  # it waits 5 s at the end of a pass
+    out = tmp_path / "run"
+    options = ["--phase", "blur", "--streaming", "--max_train_steps", "2", "--checkpointing_steps", "1"]
+    straight = train(dataset, out, *options)
+    shutil.rmtree(out / "checkpoints" / "blur" / "step-000002")
+    assert_same(straight, train(dataset, out, *options, "--resume_from_checkpoint", "latest"))
+    assert json.loads((out / "run.json").read_text())["data"]["train"]["digest"] == "of a stream"
+
+
+def test_accumulation_is_the_larger_batch(dataset, tmp_path):
+    """Losses are divided by the labels of the whole step, though they are unevenly dealt out."""
+    steady = ["--phase", "joint", "--max_train_steps", "2", "--freeze_batch_norm", "--dropout", "0"]
+    steady += ["--adam_epsilon", "1e-3"]  # else Adam makes full steps of rounding errors
+    once = train(dataset, tmp_path / "1", *steady, "--per_device_train_batch_size", "4")
+    twice = train(dataset, tmp_path / "2", *steady, "--gradient_accumulation_steps", "2")
+    assert_same(once, twice, 1e-6)
+    assert logged(tmp_path / "1")[0]["loss"] == pytest.approx(logged(tmp_path / "2")[0]["loss"], rel=1e-5)
+
+
+def test_two_processes_are_one(dataset, tmp_path):
+    steady = ["--phase", "joint", "--max_train_steps", "2", "--freeze_batch_norm", "--dropout", "0"]
+    steady += ["--adam_epsilon", "1e-3"]
+    alone = train(dataset, tmp_path / "1", *steady, "--per_device_train_batch_size", "4")
+    assert launch(command(dataset, tmp_path / "2", *steady), processes=2).wait() == 0
+    record = json.loads((tmp_path / "2" / "run.json").read_text())
+    assert record["processes"] == 2
+    assert_same(alone, load_file(tmp_path / "2" / "model.safetensors"), 1e-6)
+    assert record["history"][0]["loss"] == pytest.approx(logged(tmp_path / "1")[0]["loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_three_times_it_ends_as_if_it_had_not_been(dataset, tmp_path):
+    options = ["--max_train_steps", "12", "--checkpointing_steps", "2", "--eval_steps", "5"]
+    began = time.monotonic()
+    assert launch(command(dataset, tmp_path / "straight", *options)).wait() == 0
+    duration = time.monotonic() - began
+    options += ["--resume_from_checkpoint", "latest"]
+    moments = random.Random()
+    killed = 0
+    for _ in range(3):
+        process = launch(command(dataset, tmp_path / "killed", *options))
+        time.sleep(moments.uniform(0.4, 0.9) * duration)
+        os.killpg(process.pid, signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert launch(command(dataset, tmp_path / "killed", *options)).wait() == 0
+    assert killed
+    straight, other = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    assert_same(straight, other)
+    assert logged(tmp_path / "straight") == logged(tmp_path / "killed")
+
+
+def test_a_broken_row_is_one_sentence(dataset, tmp_path):
+    rows = datasets.load_dataset(dataset[0], split="train", cache_dir=str(tmp_path / "cache"))
+    wrong = Image.fromarray(np.full((64, 96), 77, np.uint8))
+    rows = rows.map(lambda row: {"blur_map": wrong}, features=rows.features)
+    (tmp_path / "bad" / "data").mkdir(parents=True)
+    for split in ("train", "validation"):
+        rows.to_parquet(tmp_path / "bad" / "data" / f"{split}-00000-of-00001.parquet")
+    with pytest.raises(
+        SystemExit, match=r"^train_accelerate.py: Row \d of train \(.*\), column blur_map: the value 77 "
+    ):
+        train([str(tmp_path / "bad")], tmp_path / "out", "--phase", "blur", "--dataloader_num_workers", "1")
+
+
+def test_twenty_photos_are_learned_by_heart(tmp_path):
+    """Maps and classes of 20 photos that look like their labels, without augmentation."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(20):
+        label = index % 4
+        levels = np.zeros((64, 64), np.uint8)
+        levels[:, 32:] = label
+        photo = rng.integers(60, 190, (64, 64, 3)).astype(np.float32)
+        photo[:, 32:] = 40 + 60 * label + rng.normal(0, 4, (64, 32, 3))
+        image, mask = Image.fromarray(photo.clip(0, 255).astype(np.uint8)), Image.fromarray(levels)
+        rows.append(
+            {"image": image, "blur_map": mask, "salient_mask": None, "desirability": label, "source": f"x/{index}"}
+        )
+    rows = [row | {"blur_kind": None, "license": None} for row in rows]
+    folder = tmp_path / "twenty" / "data"
+    folder.mkdir(parents=True)
+    for split in ("train", "validation"):
+        datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    options = ["--phase", "joint", "--recipe", "paper", "--content_weights", "none", "--variant", "tiny"]
+    options += ["--no-augment", "--dropout", "0", "--max_train_steps", "120", "--learning_rate", "1e-2"]
+    options += ["--per_device_train_batch_size", "10", "--no-freeze_batch_norm", "--weight_decay", "0"]
+    train_accelerate.main(
+        ["--dataset_name", str(tmp_path / "twenty"), "--output_dir", str(tmp_path / "out"), "--working_size", "64"]
+        + ["--crop_size", "64", "--cache_dir", str(tmp_path / "cache"), "--ema_decay", "0.9", *options]
+    )
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [entry["loss"] for entry in record["history"] if "loss" in entry][-1] < 0.01
+    assert record["scores"]["joint"]["desirability_real"]["accuracy"] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("ABC_SHARED" not in os.environ, reason="needs the stand-in for the Hub in ABC_SHARED")
+def test_the_result_is_uploaded(dataset, tmp_path):
+    """To a server that speaks the Hub's language, on this machine; then loaded from there by name."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tool = Path(os.environ["ABC_SHARED"]) / "tools" / "mini_hub.py"
+    hub = subprocess.Popen([sys.executable, str(tool), str(port)], stdout=subprocess.PIPE, text=True)
+    try:
+        url = hub.stdout.readline().strip()
+        home = {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_x"}
+        options = ["--phase", "blur", "--max_train_steps", "1", "--push_to_hub", "--hub_model_id", "me/blur"]
+        options += ["--hub_token", "hf_secret"]
+        arguments = [sys.executable, str(ROOT / "train_accelerate.py"), *command(dataset, tmp_path / "out", *options)]
+        subprocess.run(arguments, env=os.environ | home, check=True)
+        code = "import abc_hf; from huggingface_hub import list_repo_files; abc_hf.load_pipeline('me/blur'); "
+        code += "print(sorted(list_repo_files('me/blur')))"
+        answer = subprocess.run([sys.executable, "-c", code], env=os.environ | home, capture_output=True, text=True)
+        assert "'README.md'" in answer.stdout and "checkpoints" not in answer.stdout, answer.stderr
+        assert not any(b"hf_secret" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    finally:
+        hub.kill()
+        hub.wait()

@@ -1,0 +1,132 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The SmartBlur schema, and the splits of any data set brought into it."""
+
+import hashlib
+
+import datasets
+import pyarrow.compute as pc
+
+from .configuration_abc_fusenet import DESIRABILITY
+
+FEATURES = datasets.Features(
+    {
+        "image": datasets.Image(),
+        "blur_map": datasets.Image(mode="L"),
+        "salient_mask": datasets.Image(mode="L"),
+        "desirability": datasets.ClassLabel(names=list(DESIRABILITY)),
+        "blur_kind": datasets.Value("string"),
+        "source": datasets.Value("string"),
+        "license": datasets.Value("string"),
+    }
+)
+"""The SmartBlur schema. blur_map: levels 0..3, 254 = blurred, amount unknown, 255 = unknown. Any label may be None."""
+
+
+def load_splits(settings):
+    """The train split of the data sets that `TrainSettings` names, all together, and their validation split.
+
+    Where no data set has a validation split, a share of train becomes it. With `streaming`, train is an
+    `IterableDataset`.
+
+    Raises ValueError, in one sentence, for what cannot be loaded and for rows and columns that do not fit the schema.
+    """
+    loaded = [open_dataset(name, settings) for name in settings.dataset_name]
+    parts = {
+        split: [conform(splits[split], name, split, settings.renamed()) for name, splits in loaded if split in splits]
+        for split in ("train", "validation")
+    }
+    if not parts["train"]:
+        raise ValueError(f"There is no split named train in {', '.join(settings.dataset_name)}.")
+    if settings.streaming:
+        if not parts["validation"]:
+            raise ValueError("--streaming needs a split named validation: no part of a stream can be held out.")
+        train = parts["train"][0] if len(parts["train"]) == 1 else datasets.interleave_datasets(parts["train"])
+        most = 4 * settings.max_eval_samples
+        rows = [row for part in parts["validation"] for row in part.decode(False).take(most)]
+        validation = datasets.Dataset.from_list(rows, features=FEATURES)
+        return (train.take(settings.max_train_samples) if settings.max_train_samples else train), validation
+
+    train = datasets.concatenate_datasets(parts["train"])
+    if parts["validation"]:
+        validation = datasets.concatenate_datasets(parts["validation"])
+    else:
+        if len(train) < 2:
+            raise ValueError("The data has one row; there must be some to train on and some to validate on.")
+        split = train.train_test_split(test_size=settings.train_val_split, seed=settings.seed)
+        train, validation = split["train"], split["test"]
+    if settings.max_train_samples and settings.max_train_samples < len(train):
+        train = train.shuffle(seed=settings.seed).select(range(settings.max_train_samples))
+    return train, validation
+
+
+def open_dataset(name: str, settings):
+    try:
+        splits = datasets.load_dataset(
+            name,
+            settings.dataset_config_name,
+            revision=settings.dataset_revision,
+            cache_dir=settings.cache_dir,
+            streaming=settings.streaming,
+        )
+    except Exception as error:  # of a dozen kinds, from folders, network, Parquet and YAML
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise ValueError(f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name.") from error
+    return name, splits
+
+
+def conform(rows, name: str, split: str, renamed: dict[str, str]):
+    """The rows with the columns of the schema in its order, renamed if need be; labels that they do not have are None.
+
+    `desirability` may be a ClassLabel of the four classes or their names.
+    """
+    for old, new in renamed.items():
+        if old not in rows.column_names or new in rows.column_names:
+            have = ", ".join(rows.column_names)
+            raise ValueError(f"{name}, split {split}: no column {old} to be renamed to {new} among {have}.")
+        rows = rows.rename_column(old, new)
+    if "image" not in (rows.column_names or ()):
+        raise ValueError(f"{name}, split {split}: there is no column image among {', '.join(rows.column_names)}.")
+    for column in ("image", "blur_map", "salient_mask"):
+        if column in rows.column_names and not isinstance(rows.features[column], datasets.Image):
+            kind = rows.features[column]
+            raise ValueError(f"{name}, split {split}, column {column}: images were expected, not {kind}.")
+    if "desirability" in rows.column_names:
+        check_classes(rows, f"{name}, split {split}")
+    if missing := set(FEATURES) - set(rows.column_names):
+
+        def fill(indices):
+            columns = {column: [None] * len(indices) for column in missing}
+            if "source" in missing:
+                columns["source"] = [f"row/{index}" for index in indices]
+            return columns
+
+        features = datasets.Features({**rows.features, **{column: FEATURES[column] for column in missing}})
+        rows = rows.map(lambda batch, indices: fill(indices), batched=True, with_indices=True, features=features)
+    return rows.select_columns(list(FEATURES)).cast(FEATURES)
+
+
+def check_classes(rows, name: str) -> None:
+    feature = rows.features["desirability"]
+    if getattr(feature, "names", None) == list(DESIRABILITY):
+        return
+    allowed = f"must be a ClassLabel or the names of {', '.join(DESIRABILITY)}"
+    if getattr(feature, "dtype", None) != "string":
+        raise ValueError(f"{name}, column desirability: it {allowed}, in this order.")
+    if isinstance(rows, datasets.IterableDataset):
+        return  # the cast meets a wrong one when it comes by
+    for number, value in enumerate(rows["desirability"]):
+        if value is not None and value not in DESIRABILITY:
+            raise ValueError(f"{name}, row {number}, column desirability: {value!r}; it {allowed}.")
+
+
+def fingerprint(rows) -> dict:
+    """What tells a split from another: its rows, and a digest of sources, classes and the sizes of all files in it."""
+    if isinstance(rows, datasets.IterableDataset):
+        return {"rows": None, "digest": "of a stream"}
+    digest = hashlib.sha256()
+    for table in rows.with_format("arrow").iter(batch_size=500):
+        for column in ("image", "blur_map", "salient_mask"):
+            sizes = pc.binary_length(pc.struct_field(table[column], "bytes"))
+            digest.update(repr(sizes.to_pylist()).encode())
+        digest.update(repr(table.select(["source", "desirability"]).to_pydict()).encode())
+    return {"rows": len(rows), "digest": digest.hexdigest()[:16]}
