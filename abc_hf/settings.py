@@ -13,8 +13,8 @@ from typing import Literal
 from accelerate.tracking import get_available_trackers
 
 from .configuration_abc_fusenet import VARIANTS
-from .schema import FEATURES
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from .schema import FEATURES
 from .training import PARTS, RECIPES, Phase
 
 RESNET = "microsoft/resnet-50"

@@ -23,7 +23,7 @@ from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 BUNDLED = Path(__file__).parents[1] / "abc_hf" / "pretrained" / "mobile"
 
 
-def count_sources(dataset) -> dict[str, dict]:
+def count_sources(dataset) -> dict[str, int]:
     """Photos and licence of each source of a split."""
     columns = dataset.select_columns(["source", "license"])
     counts = collections.Counter((re.sub(r"/.*", "", row["source"]), row["license"]) for row in columns)
@@ -33,7 +33,9 @@ def count_sources(dataset) -> dict[str, dict]:
 def account_of(run: Path) -> dict:
     """What a run says of itself: its code, settings (folders by their names) and the last scores of each phase."""
     record = json.loads((run / "run.json").read_text())
-    last = {entry["phase"]: entry for entry in record["history"]}
+    last = {
+        entry["phase"]: entry for entry in record["history"] if "selection" in entry
+    }  # others are of the loss alone
     return {"code": record["code"], "settings": without_folders(record["settings"]), "scores": last}
 
 
@@ -57,9 +59,12 @@ def main(argv: list[str] | None = None) -> None:
     model = model.to(memory_format=torch.channels_last)
     processor = ABCFuseNetImageProcessor.from_pretrained(args.run)
     splits, *more = [load_dataset(name) for name in args.dataset]
+    sources = collections.Counter()
+    for part in (splits, *more):
+        sources.update(count_sources(part["train"]))
     record = {
         "runs": [account_of(run) for run in [*args.before, args.run]],
-        "train": {key: n for part in (splits, *more) for key, n in count_sources(part["train"]).items()},
+        "train": dict(sources),
         "validation": score_split(model, processor, splits["validation"]),
         "cuhk": score_split(model, processor, splits["test"]),
     }
