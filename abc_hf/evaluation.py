@@ -269,10 +269,18 @@ def evaluate(model, processor, dataset, branches=BRANCHES, per_group: int | None
 
 
 def selection_score(scores: dict, branches: tuple[str, ...]) -> float:
-    """The figure by which the best checkpoint of a phase is kept: real photos of the validation split, never CUHK."""
-    if set(branches) == set(BRANCHES):
-        return scores["desirability_real"]["kappa"] + scores["blur_real"]["pooled_auc"]
-    return scores["blur_real"]["pooled_auc"] if "blur" in branches else scores["attention"]["per_photo_auc"]
+    """The figure by which the best checkpoint of a phase is kept, of the validation split, never CUHK.
+
+    Blur maps: the mean AUC of real photos, pooled and per photo, and of synthetic ones, where levels are exact; one of
+    them alone wavers more than checkpoints differ. Verdicts: kappa of real photos, plus that. Attention: per-photo AUC.
+    """
+    if "blur" not in branches:
+        return scores["attention"]["per_photo_auc"]
+    real, synthetic = scores["blur_real"], scores["blur_synthetic"]
+    found = [real.get("pooled_auc"), real.get("per_photo_auc"), synthetic.get("pooled_auc")]
+    found = [value for value in found if value is not None]
+    blur = sum(found) / len(found) if found else float("nan")
+    return blur + scores["desirability_real"]["kappa"] if set(branches) == set(BRANCHES) else blur
 
 
 def map_scores(records: list[PhotoRecord], name: str) -> MapScores:
