@@ -19,8 +19,7 @@ from datasets import load_dataset
 from abc_hf.evaluation import score_split
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
-
-BUNDLED = Path(__file__).parents[1] / "abc_hf" / "pretrained" / "mobile"
+from abc_hf.pipeline import BUNDLED
 
 
 def count_sources(dataset) -> dict[str, int]:

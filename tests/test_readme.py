@@ -102,6 +102,7 @@ def test_public_names_are_importable():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_the_demo_command_opens_the_demo(tmp_path):
     """As it is written, from a clean clone; the port is told by Gradio's own variable."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
@@ -127,6 +128,7 @@ def test_the_demo_command_opens_the_demo(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_the_training_command_trains(tmp_path):
     """As it is written, from a clean clone; `from_pretrained` loads what it wrote."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
