@@ -6,9 +6,9 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 import transformers
 from tqdm import tqdm
 
@@ -23,16 +23,23 @@ COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 1 if something failed."""
     args = build_parser().parse_args(argv)
+    if sys.stdout is None:  # closed by whoever started it
+        sys.stdout = open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        return args.command(args)
+        status = args.command(args)
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, ImportError, OSError) as error:
         complain(error)
+        return 1
+    except torch.OutOfMemoryError:
+        complain("there is not enough memory on the device; lower --batch-size, or use --device cpu.")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -54,14 +61,36 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=positive, default=1, metavar="N", help="photos judged at a time")
     command.set_defaults(command=assess)
 
+    score = commands.add_parser(
+        "evaluate",
+        help="score a model, or blur maps of any program, on a data set",
+        description="Score a model, or blur maps of any program, on a data set in the SmartBlur schema: results.json "
+        "and figures. On several devices: `accelerate launch -m abc_hf.cli evaluate ...`.",
+    )
+    score.add_argument(
+        "model", nargs="?", metavar="MODEL", help='a folder, a Hub repository, or "bundled": the weights in the package'
+    )
+    score.add_argument("--dataset", metavar="NAME_OR_FOLDER", help="a data set in the SmartBlur schema")
+    score.add_argument("--split", default="test", help="(default: %(default)s)")
+    score.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    score.add_argument("--predictions", type=Path, metavar="DIR", help="score these blur maps: STEM.png or STEM.npy")
+    score.add_argument("--save-maps", type=Path, metavar="DIR", help="write the model's blur maps here, as STEM.npy")
+    score.add_argument("--max-samples", type=positive, metavar="N", help="score N photos, evenly spread over the split")
+    score.add_argument("--peer-curves", type=Path, metavar="DIR", help="published curves for the figure of all photos")
+    score.add_argument(
+        "--compare", nargs="+", type=Path, metavar="JSON", help="put results.json files of the same photos side by side"
+    )
+    score.set_defaults(command=evaluate)
+
     demo = commands.add_parser("demo", help="open the demo in a browser", description="Open the demo in a browser.")
-    demo.add_argument("--port", type=positive, help="port to serve on (default: 7860, or the next one free)")
+    demo.add_argument("--port", type=port, help="port to serve on (default: 7860, or the next one free)")
     demo.add_argument("--share", action="store_true", help="make a public link, through Gradio's servers")
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     demo.set_defaults(command=run_demo)
 
     for each in (command, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
+    for each in (command, score, demo):
         each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
     return parser
 
@@ -72,15 +101,25 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    if positive(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is at most 65535, got {text}")
+    return int(text)
+
+
 def assess(args: argparse.Namespace) -> int:
-    photos = list(expand(args.photos))
+    photos, empty = expand(args.photos)
     if args.save and any(photo.parent.resolve() == args.save.resolve() for photo in photos):
         raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
+    if args.save and args.save.exists() and not args.save.is_dir():
+        raise ValueError(f"--save {args.save} is a file; choose a folder.")
     pipe = load_pipeline(args.model, device=args.device)
     reports = pipe((photo for photo in photos), batch_size=args.batch_size, on_error="return")
     stems = unique_stems(photos)
-    width = min(40, max(len(printable(photo)) for photo in photos))
-    objects = []
+    width = min(40, max((len(printable(photo)) for photo in photos), default=5))
+    objects = [{"file": str(folder), "error": f"{folder}: {reason}"} for folder, reason in empty.items()]
+    for entry in objects:
+        complain(entry["error"])
     if not args.json:
         print(COLUMNS.format("photo", "verdict", "score", "subject", "background", width=width))
     reports = tqdm(reports, total=len(photos), unit="photo", disable=None)
@@ -102,17 +141,26 @@ def assess(args: argparse.Namespace) -> int:
     return int(any("error" in entry for entry in objects))
 
 
-def expand(names: list[str]) -> Iterator[Path]:
-    """Each photo, and for a folder the photos in it (not in folders below), by name; raises ValueError for one
-    without photos."""
+def expand(names: list[str]) -> tuple[list[Path], dict[Path, str]]:
+    """The photos named, for a folder those in it (not in folders below) by name; and the folders that gave none, why.
+
+    Hidden files are left out of a folder: what macOS keeps beside IMG.jpg is named ._IMG.jpg and is no photo.
+    """
+    photos, empty = [], {}
     for path in map(Path, names):
-        if not os.path.isdir(path):
-            yield path
+        if not os.path.isdir(path):  # False for names no file can have, too
+            photos.append(path)
             continue
-        photos = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTO_EXTENSIONS)
-        if not photos:
-            raise ValueError(f"{path} holds no photos.")
-        yield from photos
+        try:
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTO_EXTENSIONS)
+            found = [file for file in found if not file.name.startswith(".") and not file.is_dir()]
+        except OSError as error:
+            empty[path] = f"the folder cannot be read ({error.strerror})."
+            continue
+        photos += found
+        if not found:
+            empty[path] = "the folder holds no photos."
+    return photos, empty
 
 
 def unique_stems(photos: list[Path]) -> list[str]:
@@ -141,8 +189,43 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
-def complain(error: Exception) -> None:
+def complain(error: Exception | str) -> None:
     tqdm.write(f"{PROGRAM}: {printable(error)}", file=sys.stderr)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    if not args.compare and not (args.dataset and (args.model or args.predictions)):
+        raise ValueError("Give MODEL, --predictions or both, with --dataset; or --compare and results.json files.")
+    if args.compare and (args.model or args.predictions or args.dataset):
+        raise ValueError("--compare takes results.json files alone; leave MODEL, --predictions and --dataset out.")
+    if args.save_maps and not args.model:
+        raise ValueError("--save-maps writes the maps of a MODEL; give one.")
+    try:
+        import datasets
+
+        from .results import compare, evaluate_to_folder, table
+    except ModuleNotFoundError as error:
+        if error.name not in ("accelerate", "datasets", "sklearn"):
+            raise
+        raise ImportError('Evaluation needs more packages; run `pip install "abc-fusenet[train]"`.') from None
+    if args.compare:
+        print(compare(args.compare, args.out, args.peer_curves))
+        return 0
+    datasets.disable_progress_bars()
+    results = evaluate_to_folder(
+        args.model,
+        args.dataset,
+        args.split,
+        args.out,
+        predictions=args.predictions,
+        peer_curves=args.peer_curves,
+        save_maps=args.save_maps,
+        max_samples=args.max_samples,
+        device=args.device,
+    )
+    if results:  # on the main process
+        print(table(results))
+    return 0
 
 
 def run_demo(args: argparse.Namespace) -> int:

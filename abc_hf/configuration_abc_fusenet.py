@@ -1,6 +1,9 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Configuration of ABC-FuseNet (Zhang et al., "Learning to Understand Image Blur", CVPR 2018)."""
 
+import dataclasses
+import difflib
+import math
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -74,6 +77,10 @@ class ABCFuseNetConfig(PreTrainedConfig):
     temperature: float = 1.0
 
     def __post_init__(self, **kwargs):
+        names = [field.name for field in dataclasses.fields(type(self))]
+        for name in kwargs:  # transformers keeps any other keyword as an attribute, so that a typo would pass
+            if close := difflib.get_close_matches(name, names, 1, cutoff=0.85):
+                raise TypeError(f"ABCFuseNetConfig has no {name}; did you mean {close[0]}?")
         if not {"id2label", "label2id", "num_labels"} & kwargs.keys() and self.id2label is None:
             self.id2label = dict(enumerate(DESIRABILITY))
             self.label2id = {label: index for index, label in enumerate(DESIRABILITY)}
@@ -101,9 +108,22 @@ class ABCFuseNetConfig(PreTrainedConfig):
             raise ValueError(f"pyramid_bins must be positive grid sizes such as (1, 2, 3, 6); got {self.pyramid_bins}.")
         if not self.skip_strides or not set(self.skip_strides) <= {2, 4, 8}:
             raise ValueError(f"skip_strides must be one or more of 2, 4 and 8; got {list(self.skip_strides)}.")
-        for name in ("width_multiplier", "temperature"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0; got {getattr(self, name)}.")
+        if len(set(self.fusion_inputs)) < len(self.fusion_inputs):
+            raise ValueError(f"fusion_inputs must name each map once; got {list(self.fusion_inputs)}.")
+        sizes = {name: getattr(self, name) for name in ("num_channels", "resnet_embedding_size", "decoder_channels")}
+        sizes |= {name: getattr(self, name) for name in ("refinement_growth", "attention_channels", "fusion_channels")}
+        sizes |= {"resnet_depths": min(self.resnet_depths), "resnet_hidden_sizes": min(self.resnet_hidden_sizes)}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be 1 or more; got {size}.")
+        if self.refinement_layers < 0:
+            raise ValueError(f"refinement_layers must be 0 or more; got {self.refinement_layers}.")
+        if not 1 / 16 <= self.width_multiplier <= 16:
+            raise ValueError(f"width_multiplier must be between 1/16 and 16; got {self.width_multiplier}.")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be above 0; got {self.temperature}.")
+        if not 0 <= self.desirability_loss_weight < math.inf:
+            raise ValueError(f"desirability_loss_weight must be 0 or more; got {self.desirability_loss_weight}.")
         if not 0 <= self.fusion_dropout < 1:
             raise ValueError(f"fusion_dropout must be in [0, 1); got {self.fusion_dropout}.")
 

@@ -51,7 +51,7 @@ class ABCFuseNetImageProcessor(PilBackend):
     model_input_names = ["pixel_values"]
     do_convert_rgb = True
     do_resize = True
-    size = {"longest_edge": 640}
+    size = {"longest_edge": 512}
     default_to_square = False
     resample = PILImageResampling.BICUBIC
     do_rescale = True
@@ -79,6 +79,8 @@ class ABCFuseNetImageProcessor(PilBackend):
             `pixel_values` (B, 3, H, W), in -1..1, and with `blur_maps` also `blur_labels` (B, H, W), int64. Lists of
             arrays without `return_tensors`.
         """
+        if isinstance(images, list | tuple) and not images:
+            raise ValueError("There is no photo in the list; give one or more.")
         return super().preprocess(images, blur_maps, **kwargs)
 
     def _standardize_kwargs(self, size=None, **kwargs) -> dict:

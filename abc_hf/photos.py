@@ -111,6 +111,10 @@ def _reason(error: Exception) -> str:
             return "it has more pixels than Pillow decodes in this format; give a smaller copy."
         case MemoryError():
             return "there is not enough memory to open it."
+        case OSError() if error.errno:
+            return f"the file cannot be opened ({error.strerror})."
+        case ValueError() if "null byte" in str(error):
+            return "no file can have a null byte in its name."
     detail = " ".join(str(error).split()) or type(error).__name__
     return f"cannot be read; it is damaged, cut short or of a rare kind ({detail})."
 
@@ -196,6 +200,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if image.mode[0] in "IF":
         image = _from_array(_full_range(image))
+    if image.mode == "La":  # grey multiplied by its alpha, which Pillow converts to LA only
+        image = image.convert("LA")
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
     elif image.mode not in ("L", "RGB", "CMYK"):

@@ -3,6 +3,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -188,7 +189,11 @@ class BlurUnderstandingPipeline(Pipeline):
                 `Dataset` of these.
             options: `batch_size`, `num_workers`, and those of the class.
         """
-        return [] if isinstance(photos, list) and not photos else super().__call__(photos, **options)
+        if isinstance(photos, list) and not photos:
+            return []
+        if isinstance(photos, Iterator):  # transformers knows generators only
+            photos = (photo for photo in photos)
+        return super().__call__(photos, **options)
 
     def _sanitize_parameters(self, on_error: str | None = None, max_pixels: int | None = None, **unknown):
         if unknown:
@@ -279,6 +284,8 @@ def load_pipeline(
         )
         if info["missing_keys"]:
             raise ValueError(f"it lacks weights, among them {min(info['missing_keys'])}")
+        if network.config.num_labels != len(DESIRABILITY):
+            raise ValueError(f"its classifier has {network.config.num_labels} classes, not {len(DESIRABILITY)}")
         processor = ABCFuseNetImageProcessor.from_pretrained(name, **hub)
     except Exception as error:
         raise ValueError(

@@ -13,6 +13,7 @@ from typing import Literal
 from accelerate.tracking import get_available_trackers
 
 from .configuration_abc_fusenet import VARIANTS
+from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from .schema import FEATURES
 from .training import PARTS, RECIPES, Phase
 
@@ -52,7 +53,9 @@ class TrainSettings:
     content_weights: str | None = option(
         None, f"pre-trained weights of the content trunk; the paper variant takes {RESNET} unless this is none"
     )
-    working_size: int = option(512, "long side at which photos are judged [pixels]", least=32)
+    working_size: int = option(
+        ABCFuseNetImageProcessor.size["longest_edge"], "long side at which photos are judged [pixels]", least=32
+    )
     dropout: float | None = option(None, "of the classifier, instead of the model's", least=0, below=1)
     freeze: list[str] | None = option(None, f"parts that do not train, of {', '.join(PARTS)}")
     freeze_batch_norm: bool | None = option(

@@ -87,7 +87,7 @@ OURS = {
         losses=("attention_labels",),
         parts={"content_trunk": 0.3, "attention_trunk": 0.3, "attention_branch": 1.0},
         mix={"sharp": 0.6, "blurred": 0.4},
-        steps=600, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=288, scales=(0.7, 1.0),
+        steps=500, batch_size=12, learning_rate=1e-3, weight_decay=0.01, crop=288, scales=(0.7, 1.0),
     ),
     "blur": Phase(
         branches=("blur",),
@@ -100,8 +100,8 @@ OURS = {
         branches=("blur", "attention", "content"),
         losses=("labels",),
         parts={"classifier": 1.0},
-        mix={"synthetic": 0.3, "blurred": 0.4, "sharp": 0.3},
-        steps=5000, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=512, scales=(1.0, 1.0),
+        mix={"synthetic": 0.15, "blurred": 0.31, "sharp": 0.54},
+        steps=1500, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=512, scales=(1.0, 1.0),
     ),
     "joint": Phase(
         branches=("blur", "attention", "content"),
@@ -109,8 +109,9 @@ OURS = {
         parts={
             "blur_trunk": 0.02, "blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0,
         },
-        mix={"synthetic": 0.25, "blurred": 0.45, "sharp": 0.3},
-        steps=800, batch_size=4, learning_rate=1e-3, weight_decay=0.01, crop=512, scales=(0.9, 1.0),
+        mix={"synthetic": 0.2, "blurred": 0.3, "sharp": 0.5},
+        steps=500, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=512, scales=(0.9, 1.0),
+        freeze_batch_norm=True,
     ),
 }  # fmt: skip
 """What did better with the data at hand (EXPERIMENTS.md). Between blur and joint, the classifier alone trains on the

@@ -14,7 +14,6 @@ Everything goes through the public pipeline. Writes `behaviour.json` and the con
 """
 
 import argparse
-import io
 import json
 from pathlib import Path
 
@@ -24,9 +23,19 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from abc_hf import load_pipeline
+from abc_hf import load_photo, load_pipeline
 from abc_hf.metrics import auc
-from abc_hf.synthesis import Layer, aperture_kernel, composite, fill_hole, random_region, soften, to_linear, to_srgb
+from abc_hf.synthesis import (
+    Layer,
+    aperture_kernel,
+    composite,
+    encode_jpeg,
+    fill_hole,
+    random_region,
+    soften,
+    to_linear,
+    to_srgb,
+)
 
 RADII = np.geomspace(0.002, 0.025, 6)
 """Radii of the growing blur, as a fraction of the long side."""
@@ -36,12 +45,6 @@ JPEG_QUALITY = 90
 HARD_PER_RULE = 15
 DRAWS = 2000
 LONG_SIDE = 512
-
-
-def through_jpeg(image: np.ndarray) -> Image.Image:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return Image.open(buffer).convert("RGB")
 
 
 def put_blur(photo: np.ndarray, region: np.ndarray, radius: float, where: str) -> Image.Image:
@@ -56,7 +59,8 @@ def put_blur(photo: np.ndarray, region: np.ndarray, radius: float, where: str) -
         "region": [Layer(behind, everywhere, sharp), Layer(light, region, blurred)],
         "background": [Layer(behind, everywhere, blurred), Layer(light, region, sharp)],
     }[where]
-    return through_jpeg(np.rint(to_srgb(composite(layers)[0])).astype(np.uint8))
+    image = np.rint(to_srgb(composite(layers)[0])).astype(np.uint8)
+    return load_photo(encode_jpeg(image, JPEG_QUALITY))
 
 
 def arrays(row) -> tuple[np.ndarray, np.ndarray | None]:

@@ -2,7 +2,8 @@
 """Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA ...`.
 
 RUN is the folder train_accelerate.py wrote; `--before` names the runs it went on from, oldest first, whose settings and
-scores are kept as well. DATA are the data sets it was trained on; the test split of the first is CUHK.
+scores are kept as well. DATA are the data sets it was trained on; the test split of the first is CUHK, and a test split
+of another is blur put into sharp photos by kernels that training did not see.
 """
 
 import argparse
@@ -18,11 +19,10 @@ from datasets import load_dataset
 from abc_hf.evaluation import score_split
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+from abc_hf.pipeline import BUNDLED
 
-BUNDLED = Path(__file__).parents[1] / "abc_hf" / "pretrained" / "mobile"
 
-
-def count_sources(dataset) -> dict[str, dict]:
+def count_sources(dataset) -> dict[str, int]:
     """Photos and licence of each source of a split."""
     columns = dataset.select_columns(["source", "license"])
     counts = collections.Counter((re.sub(r"/.*", "", row["source"]), row["license"]) for row in columns)
@@ -32,7 +32,9 @@ def count_sources(dataset) -> dict[str, dict]:
 def account_of(run: Path) -> dict:
     """What a run says of itself: its code, settings (folders by their names) and the last scores of each phase."""
     record = json.loads((run / "run.json").read_text())
-    last = {entry["phase"]: entry for entry in record["history"]}
+    last = {
+        entry["phase"]: entry for entry in record["history"] if "selection" in entry
+    }  # others are of the loss alone
     return {"code": record["code"], "settings": without_folders(record["settings"]), "scores": last}
 
 
@@ -56,12 +58,18 @@ def main(argv: list[str] | None = None) -> None:
     model = model.to(memory_format=torch.channels_last)
     processor = ABCFuseNetImageProcessor.from_pretrained(args.run)
     splits, *more = [load_dataset(name) for name in args.dataset]
+    sources = collections.Counter()
+    for part in (splits, *more):
+        sources.update(count_sources(part["train"]))
     record = {
         "runs": [account_of(run) for run in [*args.before, args.run]],
-        "train": {key: n for part in (splits, *more) for key, n in count_sources(part["train"]).items()},
+        "train": dict(sources),
         "validation": score_split(model, processor, splits["validation"]),
         "cuhk": score_split(model, processor, splits["test"]),
     }
+    computed = [part["test"] for part in more if "test" in part]
+    if computed:
+        record["synthetic"] = score_split(model, processor, computed[0])
     shutil.rmtree(BUNDLED, ignore_errors=True)
     model.save_pretrained(BUNDLED)
     processor.save_pretrained(BUNDLED)

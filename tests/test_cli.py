@@ -73,9 +73,21 @@ def test_expand(folder):
     (folder / "UPPER.JPG").touch()
     (folder / "sub").mkdir()
     named = [str(folder / "notes.txt"), str(folder)]
-    assert [path.name for path in expand(named)] == ["notes.txt", "UPPER.JPG", "a.jpg", "broken.png", "c.png"]
-    with pytest.raises(ValueError, match="sub holds no photos"):
-        list(expand([str(folder / "sub")]))
+    (folder / "._a.jpg").touch()
+    (folder / "album.jpg").mkdir()
+    photos, empty = expand([*named, str(folder / "sub")])
+    assert [path.name for path in photos] == ["notes.txt", "UPPER.JPG", "a.jpg", "broken.png", "c.png"]
+    assert empty == {folder / "sub": "the folder holds no photos."}
+
+
+def test_an_empty_folder_does_not_stop_the_rest(assess, folder):
+    (folder / "sub").mkdir()
+    status, out, err = assess(folder / "sub", folder / "a.jpg", "--json")
+    assert status == 1
+    assert err == f"abc-fusenet: {folder}/sub: the folder holds no photos.\n"
+    assert ["error" in entry for entry in json.loads(out)] == [True, False]
+    status, out, err = assess(folder / "sub", "--json")
+    assert status == 1 and len(json.loads(out)) == 1
 
 
 def test_save(assess, folder, photo):
@@ -109,7 +121,7 @@ def test_what_cannot_be_saved_is_an_error_of_that_photo(assess, folder):
     ("arguments", "message"),
     [
         (["--save", "."], "--save . is a folder of photos to assess; choose another one."),
-        (["empty"], "empty holds no photos."),
+        (["--save", "a.jpg"], "--save a.jpg is a file; choose a folder."),
         (["--model", "empty"], "No ABC-FuseNet model can be loaded from empty ("),
     ],
 )
@@ -123,7 +135,10 @@ def test_a_mistake_is_one_sentence(folder, monkeypatch, capsys, tiny_folder, arg
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["assess"], ["assess", "a.jpg", "--batch-size", "0"], ["asses", "a.jpg"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["assess"], ["assess", "a.jpg", "--batch-size", "0"], ["demo", "--port", "99999"], ["asses", "a.jpg"]],
+)
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
@@ -191,11 +206,12 @@ def test_version(capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif("ABC_SHARED" not in os.environ, reason="ABC_SHARED does not name the folder of research data")
-def test_many_bad_files_in_one_call(tiny_folder, tmp_path):
+def test_many_bad_files_in_one_call():
+    """With the bundled weights, as a user would."""
     files = sorted(path for path in (Path(os.environ["ABC_SHARED"]) / "bad_inputs").rglob("*") if path.is_file())
     start = time.monotonic()
     run = subprocess.run(
-        [sys.executable, "-c", MEASURED, "assess", "--json", "--model", tiny_folder, "--device", "cpu", *files],
+        [sys.executable, "-c", MEASURED, "assess", "--json", "--device", "cpu", *files],
         capture_output=True,
         text=True,
     )

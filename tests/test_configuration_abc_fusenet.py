@@ -90,7 +90,15 @@ def test_wrong_types_and_unknown_choices_are_refused(field, value):
         ({"pyramid_bins": (1, 0)}, "pyramid_bins must be positive grid sizes"),
         ({"skip_strides": ()}, "skip_strides must be one or more of 2, 4 and 8"),
         ({"skip_strides": (2, 16)}, "skip_strides must be one or more of 2, 4 and 8"),
-        ({"width_multiplier": 0.0}, "width_multiplier must be above 0; got 0.0"),
+        ({"width_multiplier": 0.0}, "width_multiplier must be between 1/16 and 16; got 0.0"),
+        ({"width_multiplier": 0.001}, "width_multiplier must be between 1/16 and 16; got 0.001"),
+        ({"fusion_inputs": ("blur", "blur")}, "fusion_inputs must name each map once; got "),
+        ({"resnet_depths": (3, 0, 6, 3)}, "resnet_depths must be 1 or more; got 0"),
+        ({"decoder_channels": 0}, "decoder_channels must be 1 or more; got 0"),
+        ({"fusion_channels": -4}, "fusion_channels must be 1 or more; got -4"),
+        ({"refinement_layers": -1}, "refinement_layers must be 0 or more; got -1"),
+        ({"desirability_loss_weight": -1.0}, "desirability_loss_weight must be 0 or more; got -1.0"),
+        ({"temperature": float("nan")}, "temperature must be above 0; got nan"),
         ({"temperature": -1.0}, "temperature must be above 0; got -1.0"),
         ({"fusion_dropout": 1.0}, "fusion_dropout must be in [0, 1); got 1.0"),
     ],
@@ -112,3 +120,9 @@ def test_every_field_is_documented():
     own = [name for name in ABCFuseNetConfig.__annotations__ if name not in ("model_type", "num_channels")]
     undocumented = [name for name in own if name not in ABCFuseNetConfig.__doc__]
     assert undocumented == ["initializer_range"]  # transformers' own
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("blur_trnk", "blur_trunk"), ("width_multiplyer", "width_multiplier")])
+def test_a_typo_is_not_kept_as_an_attribute(typo, meant):
+    with pytest.raises(TypeError, match=f"has no {typo}; did you mean {meant}?"):
+        ABCFuseNetConfig(**{typo: 1})

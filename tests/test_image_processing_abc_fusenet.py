@@ -56,7 +56,7 @@ def test_long_side_fits_and_the_aspect_is_kept(shape):
 def test_photos_of_any_shape_are_padded_to_the_stride(shape):
     photo = Image.linear_gradient("L").resize(shape[::-1], Image.Resampling.NEAREST)
     values = pixel_values(photo)
-    for padded, side in zip(values.shape[2:], working_shape(*shape, 640), strict=True):
+    for padded, side in zip(values.shape[2:], working_shape(*shape, 512), strict=True):
         assert padded % 32 == 0
         assert 0 <= padded - side < 32
     assert values.shape[:2] == (1, 3)
@@ -225,6 +225,11 @@ def test_post_processing_says_what_is_missing():
         processor.post_process_blur_understanding(outputs, resize=True)
 
 
+def test_no_photo_is_one_sentence():
+    with pytest.raises(ValueError, match="There is no photo in the list; give one or more."):
+        ABCFuseNetImageProcessor()([])
+
+
 # --- as a part of transformers ---
 
 
@@ -235,7 +240,7 @@ def test_save_and_load(tmp_path):
     assert loaded.to_dict() == processor.to_dict()
     photo = random_photo(100, 130)
     assert torch.equal(pixel_values(photo, loaded), pixel_values(photo, processor))
-    assert ABCFuseNetImageProcessor().size.longest_edge == 640
+    assert ABCFuseNetImageProcessor().size.longest_edge == 512
 
 
 def test_stock_image_classification_pipeline():

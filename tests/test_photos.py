@@ -75,6 +75,9 @@ def test_grey_and_rgba_arrays():
         (b"", "the given bytes: the file is empty"),
         (b"%PDF-1.7 not a photo at all", "the given bytes: not a photo"),
         (b"P", "the given bytes: not a photo"),
+        ("a\0b.jpg", "a\0b.jpg: no file can have a null byte in its name."),
+        ("a" * 300 + ".jpg", "a" * 300 + ".jpg: the file cannot be opened (File name too long)."),
+        (f"{__file__}/a.jpg", f"{__file__}/a.jpg: the file cannot be opened (Not a directory)."),
     ],
 )
 def test_what_is_not_a_photo_is_refused_in_one_sentence(given, reason):
@@ -82,6 +85,11 @@ def test_what_is_not_a_photo_is_refused_in_one_sentence(given, reason):
         load_photo(given)
     assert str(caught.value).startswith(reason)
     assert "\n" not in str(caught.value)
+
+
+def test_grey_multiplied_by_its_alpha():
+    image = Image.new("LA", (2, 2), (0, 51)).convert("La")
+    assert load_photo(image).getpixel((0, 0)) == (204, 204, 204)
 
 
 def test_errors_name_the_file(tmp_path):

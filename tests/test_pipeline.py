@@ -117,6 +117,18 @@ def test_generators_and_data_sets_are_read_as_their_reports_are(pipe, photo):
         assert_same(report, pipe(photo(64, 48, index)))
     assert index == 2
     assert pipe([]) == []
+    for report in pipe(map(lambda seed: photo(64, 48, seed), [0])):  # any iterator, not generators alone
+        assert_same(report, first)
+
+
+@pytest.mark.parametrize(("size", "file_format"), [((1, 1), "PNG"), ((17, 4000), "PNG"), ((8000, 6000), "JPEG")])
+def test_odd_sizes_from_file_to_files(pipe, size, file_format, tmp_path):
+    path = tmp_path / f"photo.{file_format}"
+    Image.radial_gradient("L").resize(size).save(path, file_format)
+    report = pipe(str(path))
+    assert report.blur_map.shape == report.attention_map.shape == size[::-1] and report.size == size
+    if size[0] < 100:
+        assert all(file.stat().st_size for file in report.save(tmp_path / "out"))
 
 
 def test_a_photo_that_cannot_be_opened(pipe, photo):
@@ -259,6 +271,11 @@ def without_classifier(folder):
     abc_hf.ABCFuseNetModel(abc_hf.ABCFuseNetConfig(**abc_hf.VARIANTS["tiny"])).save_pretrained(folder)
 
 
+def with_five_classes(folder):
+    config = abc_hf.ABCFuseNetConfig(**abc_hf.VARIANTS["tiny"], num_labels=5)
+    abc_hf.ABCFuseNetForBlurUnderstanding(config).save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("prepare", "reason"),
     [
@@ -267,6 +284,7 @@ def without_classifier(folder):
         (lambda folder: (folder / "config.json").write_text('{"model_type": "abc_fusenet"}'), "model.safetensors"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (without_classifier, "it lacks weights, among them classifier.conv1"),
+        (with_five_classes, "its classifier has 5 classes, not 4"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path, prepare, reason):

@@ -1,0 +1,36 @@
+"""hub/bundle.py puts weights into the package with the scores that README, card and demo are rendered from."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from toy_photos import write_toy_split
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from hub import bundle  # noqa: E402
+
+
+def test_scores_of_every_split_go_with_the_weights(tiny_folder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_folder, tmp_path / "run")
+    history = [{"phase": "blur", "step": 1}, {"phase": "blur", "step": 2}]
+    account = {"code": "abc", "settings": {"output_dir": "/somewhere/run"}, "history": history}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(account))
+    for name in ("real", "synth"):
+        data = write_toy_split(tmp_path / name, count=5) / "data"
+        for split in ("train", "validation"):
+            shutil.copy(data / "test-00000-of-00001.parquet", data / f"{split}-00000-of-00001.parquet")
+    monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "bundled")
+    bundle.main([str(tmp_path / "run"), "--dataset", str(tmp_path / "real"), str(tmp_path / "synth")])
+
+    record = json.loads((tmp_path / "bundled" / "run.json").read_text(), parse_constant=pytest.fail)
+    assert record["runs"][0]["scores"] == {"blur": history[1]} and record["runs"][0]["settings"] == {
+        "output_dir": "run"
+    }
+    for part in ("validation", "cuhk", "synthetic"):
+        assert {"blur_map", "levels", "attention", "desirability", "sharp"} <= set(record[part])
+        assert not {"curves", "per_photo"} & set(record[part])
+        assert record[part]["blur_map"]["all"]["photos"] == record[part]["desirability"]["photos"] == 4
+    assert {"model.safetensors", "config.json"} <= {path.name for path in (tmp_path / "bundled").iterdir()}
+    assert not list((tmp_path / "bundled").glob("*.py"))
