@@ -54,6 +54,27 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=positive, default=1, metavar="N", help="photos judged at a time")
     command.set_defaults(command=assess)
 
+    score = commands.add_parser(
+        "evaluate",
+        help="score a model, or blur maps of any program, on a data set",
+        description="Score a model, or blur maps of any program, on a data set in the SmartBlur schema: results.json "
+        "and figures. On several devices: `accelerate launch -m abc_hf.cli evaluate ...`.",
+    )
+    score.add_argument(
+        "model", nargs="?", metavar="MODEL", help='a folder, a Hub repository, or "bundled": the weights in the package'
+    )
+    score.add_argument("--dataset", metavar="NAME_OR_FOLDER", help="a data set in the SmartBlur schema")
+    score.add_argument("--split", default="test", help="(default: %(default)s)")
+    score.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    score.add_argument("--predictions", type=Path, metavar="DIR", help="score these blur maps: STEM.png or STEM.npy")
+    score.add_argument("--save-maps", type=Path, metavar="DIR", help="write the model's blur maps here, as STEM.npy")
+    score.add_argument("--max-samples", type=positive, metavar="N", help="score N photos, evenly spread over the split")
+    score.add_argument("--peer-curves", type=Path, metavar="DIR", help="published curves for the figure of all photos")
+    score.add_argument(
+        "--compare", nargs="+", type=Path, metavar="JSON", help="put results.json files of the same photos side by side"
+    )
+    score.set_defaults(command=evaluate)
+
     demo = commands.add_parser("demo", help="open the demo in a browser", description="Open the demo in a browser.")
     demo.add_argument("--port", type=positive, help="port to serve on (default: 7860, or the next one free)")
     demo.add_argument("--share", action="store_true", help="make a public link, through Gradio's servers")
@@ -62,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     for each in (command, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
+    for each in (command, score, demo):
         each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
     return parser
 
@@ -143,6 +165,41 @@ def printable(text: object) -> str:
 
 def complain(error: Exception) -> None:
     tqdm.write(f"{PROGRAM}: {printable(error)}", file=sys.stderr)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    if not args.compare and not (args.dataset and (args.model or args.predictions)):
+        raise ValueError("Give MODEL, --predictions or both, with --dataset; or --compare and results.json files.")
+    if args.compare and (args.model or args.predictions or args.dataset):
+        raise ValueError("--compare takes results.json files alone; leave MODEL, --predictions and --dataset out.")
+    if args.save_maps and not args.model:
+        raise ValueError("--save-maps writes the maps of a MODEL; give one.")
+    try:
+        import datasets
+
+        from .results import compare, evaluate_to_folder, table
+    except ModuleNotFoundError as error:
+        if error.name not in ("accelerate", "datasets", "sklearn"):
+            raise
+        raise ImportError('Evaluation needs more packages; run `pip install "abc-fusenet[train]"`.') from None
+    if args.compare:
+        print(compare(args.compare, args.out, args.peer_curves))
+        return 0
+    datasets.disable_progress_bars()
+    results = evaluate_to_folder(
+        args.model,
+        args.dataset,
+        args.split,
+        args.out,
+        predictions=args.predictions,
+        peer_curves=args.peer_curves,
+        save_maps=args.save_maps,
+        max_samples=args.max_samples,
+        device=args.device,
+    )
+    if results:  # on the main process
+        print(table(results))
+    return 0
 
 
 def run_demo(args: argparse.Namespace) -> int:

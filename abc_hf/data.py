@@ -22,7 +22,7 @@ def group_of(row: dict) -> str:
     """Where a row's truth comes from: "synthetic" blur, "sharp" photos, or real photos that are neither."""
     if row["source"].startswith("synth/"):
         return "synthetic"
-    return "sharp" if row["desirability"] == 0 else "blurred"
+    return "sharp" if row.get("desirability") == 0 else "blurred"
 
 
 def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.ndarray]:

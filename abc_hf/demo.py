@@ -2,6 +2,7 @@
 """The demo: `build_demo` makes the page, `launch` starts it. What it shows is computed by the pipeline alone."""
 
 import html
+import json
 from pathlib import Path
 
 import gradio as gr
@@ -39,6 +40,9 @@ HEADER = """
   <h1>Does the blur help this photo, or hurt it?</h1>
   <p>Drop a photo. See where it is blurred, what it is about, and whether that blur is wanted.</p>
 </header>"""
+ABOUT = """
+<p class="note">{figures} A photo is judged at a long side of 512 pixels, so that blur too small to be seen there is not
+seen. The method is that of <i>Learning to Understand Image Blur</i> (Zhang et al., CVPR 2018).</p>"""
 CREDITS = """
 <p class="note">Examples: photos by vultilion and danielbuechele
 (<a href="https://creativecommons.org/licenses/by/2.0/">CC BY 2.0</a>), NASA, SpaceX, Rachel Michetti and Lav Varshney;
@@ -75,8 +79,26 @@ def build_demo(pipeline: BlurUnderstandingPipeline) -> gr.Blocks:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("One photo"):
             one_photo(pipeline)
+        with gr.Accordion("How far to trust it", open=False, elem_id="about"):
+            gr.HTML(about(pipeline.model.name_or_path), apply_default_css=False)
         gr.HTML(CREDITS, apply_default_css=False)
     return demo
+
+
+def about(model: str) -> str:
+    """What the answers are worth, in figures of the run.json beside the weights, if they are a folder that has one."""
+    path = Path(model) / "run.json"
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    if "cuhk" not in record:
+        return ABOUT.format(figures="These weights come without scores.")
+    maps, chosen = record["cuhk"]["blur_map"]["all"], record["validation"]["desirability"]
+    verdicts = record["cuhk"]["desirability"]
+    return ABOUT.format(
+        figures=f"Of {maps['photos']} photos of the CUHK blur data set, none of which it trained on, it tells blurred "
+        f"places from sharp ones with an average precision of {maps['pooled_ap']:.3f}. Its verdict is the annotators' "
+        f"for {chosen['accuracy']:.1%} of {chosen['photos']} other photos it did not train on, and for "
+        f"{verdicts['accuracy']:.1%} of those of CUHK."
+    )
 
 
 def one_photo(pipeline: BlurUnderstandingPipeline):

@@ -13,7 +13,8 @@ from PIL import Image
 
 import abc_hf
 from abc_hf import load_photo, load_pipeline
-from abc_hf.demo import CAPTIONS, EXAMPLES, PAGE_SIDE, VERDICTS, build_demo, launch
+from abc_hf.demo import CAPTIONS, EXAMPLES, PAGE_SIDE, VERDICTS, about, build_demo, launch
+from abc_hf.pipeline import BUNDLED
 from abc_hf.visualization import LABEL_COLORS, overlay
 
 pytestmark = [  # Gradio's own: its use of pandas, and what it leaves open
@@ -195,3 +196,15 @@ def test_examples_can_be_made_again():
         kept = np.asarray(load_photo(EXAMPLES / f"{name}.jpg")).astype(int)
         assert kept.shape == made.shape
         assert np.abs(kept - made).mean() < 4  # what JPEG of quality 88 changes
+
+
+def test_about_says_the_scores_of_the_weights(tmp_path):
+    """Each figure is that of run.json, found here by its own path."""
+    record = json.loads((BUNDLED / "run.json").read_text())
+    text = about(str(BUNDLED))
+    assert f"precision of {record['cuhk']['blur_map']['all']['pooled_ap']:.3f}" in text
+    assert f"for {100 * record['validation']['desirability']['accuracy']:.1f}% of" in text
+    record["cuhk"]["blur_map"]["all"]["pooled_ap"] = 0.123
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert "precision of 0.123" in about(str(tmp_path))
+    assert "without scores" in about("someone/elses")

@@ -1,6 +1,7 @@
 """README.md says what is so."""
 
-import json
+import functools
+import operator
 import os
 import re
 import signal
@@ -12,27 +13,69 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 import abc_hf
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 sys.path.insert(0, str(ROOT))
-from hub.render_readme import RUN, render  # noqa: E402
+from hub.render_readme import CARD, model_index, render, render_card, sources  # noqa: E402
 
 
 def block_after(marker: str) -> str:
     return re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)[1]
 
 
-def test_figures_are_those_of_the_bundled_weights():
-    assert render(README, json.loads(RUN.read_text())) == README
+def test_figures_are_those_of_the_json_files():
+    """After a change to one of them: `python -m hub.render_readme`."""
+    given = sources()
+    assert render(README, **given) == README
+    assert render_card(CARD.read_text(), given["run"], given["published"]) == CARD.read_text()
 
 
-def test_a_changed_figure_would_be_noticed():
-    run = json.loads(RUN.read_text())
-    run["cuhk"]["blur_map"]["all"]["pooled_ap"] = 0.123
-    assert render(README, run) != README
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("run", "cuhk", "blur_map", "all", "pooled_ap"),
+        ("run", "validation", "desirability", "accuracy"),
+        ("published", "blur_map", "cuhk/motion", "f_beta"),
+    ],
+)
+def test_a_changed_figure_would_be_noticed(path):
+    given = sources()
+    *way, last = path
+    functools.reduce(operator.getitem, way, given)[last] = 0.123
+    assert render(README, **given) != README
+    assert render_card(CARD.read_text(), given["run"], given["published"]) != CARD.read_text()
+
+
+def test_a_changed_peer_would_be_noticed():
+    given = sources()
+    given["peers"]["methods"][1]["seconds"] = 0.123
+    assert render(README, **given) != README
+
+
+def test_scores_on_computed_blur_are_shown_where_there_are_some():
+    given = sources()
+    given["run"]["synthetic"] = {
+        "blur_map": {"all": {"photos": 7, "pooled_ap": 0.9, "curve_ap": 0.8, "f_beta": 0.7}},
+        "levels": {"mean_absolute_error": 0.25, "weighted_kappa": 0.75},
+    }
+    shown = [cell.strip() for cell in render(README, **given).split("|")]
+    at = shown.index("SmartBlur-Synth, test split")
+    assert shown[at : at + 7] == ["SmartBlur-Synth, test split", "7", "0.900", "0.800", "0.700", "0.250", "0.750"]
+
+
+def test_the_cards_metadata_can_be_read():
+    card = ModelCard(CARD.read_text())
+    run = sources()["run"]
+    assert card.data.model_name == "ABC-FuseNet"
+    found = {(each.dataset_name, each.metric_type): each.metric_value for each in card.data.eval_results}
+    assert len(found) == len(model_index(run))
+    assert found["CUHK, both", "pooled_ap"] == pytest.approx(run["cuhk"]["blur_map"]["all"]["pooled_ap"], abs=1e-4)
+    name = "real photos, validation split"
+    assert found[name, "kappa"] == pytest.approx(run["validation"]["desirability"]["kappa"], abs=1e-4)
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch):

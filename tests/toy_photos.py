@@ -35,3 +35,37 @@ def write_toy_photos(folder: Path) -> Path:
         writer.writerow(["file", "desirability", "blur_kind", "split"])
         writer.writerows(ROWS)
     return folder
+
+
+def write_toy_split(folder: Path, count: int = 9, levels: tuple[int, ...] = (0, 1, 2, 3, 254, 255)) -> Path:
+    """A data set of the SmartBlur schema with a split "test": photos of 96 x 64 with every label, blur maps of random
+    blocks of `levels` at half that size, and one row without labels."""
+    from datasets import Dataset
+
+    from abc_hf.build_dataset import FEATURES
+    from abc_hf.synthesis import encode_png
+
+    rng = np.random.default_rng(1)
+    rows = []
+    for index in range(count):
+        photo = rng.integers(0, 256, (64 // 2 ** (index % 3), 96 // 2 ** (index % 3), 3), dtype=np.uint8)
+        photo = Image.fromarray(photo).resize((96, 64), Image.BICUBIC)
+        blocks = rng.choice(levels, (4, 6)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        salient = np.zeros((64, 96), np.uint8)
+        salient[8 + index : 40, 20 : 60 + index] = 255
+        last = index == count - 1
+        rows.append(
+            {
+                "image": {"bytes": encode_png(np.asarray(photo)), "path": None},
+                "blur_map": None if last else {"bytes": encode_png(blocks), "path": None},
+                "salient_mask": None if last else {"bytes": encode_png(salient), "path": None},
+                "desirability": None if last else index % 4,
+                "blur_kind": (None, "defocus", "defocus", "motion")[index % 4],
+                "source": f"toy/photo{index}",
+                "license": "CC0-1.0",
+            }
+        )
+    (folder / "data").mkdir(parents=True)
+    dataset = Dataset.from_list(rows, features=FEATURES)
+    dataset.to_parquet(folder / "data" / "test-00000-of-00001.parquet")
+    return folder
