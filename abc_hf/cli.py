@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="open the demo in a browser", description="Open the demo in a browser.")
     demo.add_argument("--port", type=port, help="port to serve on (default: 7860, or the next one free)")
     demo.add_argument("--share", action="store_true", help="make a public link, through Gradio's servers")
+    demo.add_argument("--mcp", action="store_true", help="serve its endpoints as MCP tools, too")
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     demo.set_defaults(command=run_demo)
 
@@ -236,7 +237,7 @@ def run_demo(args: argparse.Namespace) -> int:
             raise
         raise ImportError('The demo needs Gradio; run `pip install "abc-fusenet[demo]"`.') from None
     page = build_demo(load_pipeline(args.model, device=args.device))
-    launch(page, server_port=args.port, share=args.share, inbrowser=not args.no_browser)
+    launch(page, mcp=args.mcp, server_port=args.port, share=args.share, inbrowser=not args.no_browser)
     return 0
 
 

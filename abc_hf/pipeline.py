@@ -16,7 +16,7 @@ from .configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor, resize_map, working_shape
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .photos import PhotoError, load_photo
-from .visualization import LEVELS, report_figure
+from .visualization import LEVELS, grey_image, report_figure
 
 BUNDLED = Path(__file__).parent / "pretrained" / "mobile"
 """The weights that come with the package."""
@@ -69,6 +69,17 @@ class BlurReport:
     def attention_map(self) -> np.ndarray:
         """(H, W) float32 at the photo's size, made from the small map each time it is read."""
         return resize_map(self.small_attention_map, self.size[::-1])
+
+    @property
+    def small_blur_attended(self) -> np.ndarray:
+        """B x A: the blur map times the attention map, which the classifier is given as blur on what counts; float32
+        (h, w) in 0..1, at the preview's size."""
+        return self.small_blur_map * self.small_attention_map
+
+    @property
+    def small_blur_unattended(self) -> np.ndarray:
+        """B x (1 - A): the same for blur on the rest."""
+        return self.small_blur_map * (1 - self.small_attention_map)
 
     @property
     def blur_on_subject(self) -> float:
@@ -154,8 +165,8 @@ class BlurReport:
         self.figure().savefig(name("_figure.png"))
         for kind in ("blur", "attention"):
             small, full = getattr(self, f"small_{kind}_map"), getattr(self, f"{kind}_map")
-            Image.fromarray(np.rint(small * 255).astype(np.uint8)).save(name(f"_{kind}.png"))
-            Image.fromarray(np.rint(full * 65535).astype(np.uint16)).save(name(f"_{kind}_16bit.png"))
+            grey_image(small).save(name(f"_{kind}.png"))
+            grey_image(full, bits=16).save(name(f"_{kind}_16bit.png"))
         return files
 
 

@@ -34,24 +34,34 @@ def colorize(values: np.ndarray) -> np.ndarray:
     return COLORS[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)]
 
 
+LEVEL_COLORS = {name: "#" + bytes(colorize(np.array(value))).hex() for name, value in LEVELS.items()}
+"""The colour of each blur level."""
+COLOR_SCALE = f"linear-gradient(to right, {', '.join('#' + bytes(color).hex() for color in COLORS[::15])})"
+"""The colours of 0..1 as CSS."""
+
+
 def overlay(photo: Image.Image | np.ndarray, values: np.ndarray, opacity: float = 0.8) -> np.ndarray:
     """A map in 0..1, of any size, laid over an RGB photo: the higher its value, the more of its colour, up to `opacity`
     of it at 1. Returns (H, W, 3) uint8 at the photo's size."""
     photo = np.asarray(photo)
     values = np.clip(resize_map(values, photo.shape[:2]), 0, 1)
-    weight = opacity * values[..., None]
-    return np.rint(photo * (1 - weight) + colorize(values) * weight).astype(np.uint8)
+    picture = np.empty_like(photo)
+    for top in range(0, len(photo), 256):  # in bands: floats of a whole 50-megapixel photo would take gigabytes
+        band = slice(top, top + 256)
+        weight = opacity * values[band, :, None]
+        picture[band] = np.rint(photo[band] * (1 - weight) + colorize(values[band]) * weight).astype(np.uint8)
+    return picture
 
 
-def legend() -> str:
-    """The colours of 0..1 and the names of the blur levels, as one HTML element."""
-    stops = ", ".join("#" + bytes(color).hex() for color in COLORS[::51])
-    names = "".join(f"<span>{name}</span>" for name in LEVELS)
-    return (
-        f'<div role="img" aria-label="Colours from no blur to high blur" style="font-size: small">'
-        f'<div style="height: 0.8em; background: linear-gradient(to right, {stops})"></div>'
-        f'<div style="display: flex; justify-content: space-between">{names}</div></div>'
-    )
+def layer(values: np.ndarray) -> Image.Image:
+    """A map in 0..1 as an RGBA picture that, shown over a photo at some opacity, looks as `overlay` does."""
+    alpha = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(np.dstack([colorize(values), alpha]))
+
+
+def grey_image(values: np.ndarray, bits: int = 8) -> Image.Image:
+    """A map in 0..1 as a grey picture of 8 or 16 bits; white is 1."""
+    return Image.fromarray(np.rint(np.clip(values, 0, 1) * (2**bits - 1)).astype(f"uint{bits}"))
 
 
 def report_figure(report):

@@ -164,7 +164,13 @@ def test_demo_options(monkeypatch, tiny_folder):
     monkeypatch.setattr(demo, "build_demo", lambda pipe: pipe.model.config.model_type)
     monkeypatch.setattr(demo, "launch", lambda page, **options: launched.update(options, page=page))
     assert main(["demo", "--model", str(tiny_folder), "--port", "7999", "--no-browser"]) == 0
-    assert launched == {"page": "abc_fusenet", "server_port": 7999, "share": False, "inbrowser": False}
+    assert launched == {
+        "page": "abc_fusenet",
+        "mcp": False,
+        "server_port": 7999,
+        "share": False,
+        "inbrowser": False,
+    }
     assert build_parser().parse_args(["demo"]).port is None
 
 

@@ -4,7 +4,17 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from abc_hf.visualization import COLORS, LABEL_COLORS, LEVELS, colorize, legend, overlay
+from abc_hf.visualization import (
+    COLOR_SCALE,
+    COLORS,
+    LABEL_COLORS,
+    LEVEL_COLORS,
+    LEVELS,
+    colorize,
+    grey_image,
+    layer,
+    overlay,
+)
 
 HALVES = np.repeat([[0.0, 1.0]], 4, axis=1).repeat(2, axis=0)
 """2 x 8, 0 on the left and 1 on the right."""
@@ -45,11 +55,29 @@ def test_overlay_takes_a_map_of_another_size():
     assert (drawn[:, -1] != 200).any()
 
 
-def test_legend_names_the_levels_in_the_colours_of_the_maps():
-    html = legend()
-    positions = [html.index(f">{name}<") for name in LEVELS]
-    assert positions == sorted(positions)
-    assert html.index("#000004") < html.index("#fcfdbf")
+def test_levels_have_the_colours_of_their_values():
+    assert list(LEVEL_COLORS) == list(LEVELS)
+    for name, value in LEVELS.items():
+        assert LEVEL_COLORS[name] == "#" + bytes(colorize(np.full((1, 1), value))[0, 0]).hex()
+    assert COLOR_SCALE.index(LEVEL_COLORS["none"]) < COLOR_SCALE.index(LEVEL_COLORS["high"])
+
+
+@pytest.mark.parametrize("opacity", [0.3, 0.8])
+def test_a_layer_shown_at_an_opacity_is_the_overlay(opacity):
+    """As a browser draws it: Pillow's own alpha compositing, the layer's alpha times the opacity."""
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (600, 40, 3), dtype=np.uint8)  # higher than one band of `overlay`
+    values = rng.random((600, 40), np.float32)
+    over = layer(values)
+    over.putalpha(over.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    expected = np.asarray(Image.alpha_composite(Image.fromarray(photo).convert("RGBA"), over).convert("RGB"))
+    assert np.abs(overlay(photo, values, opacity).astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 255), (16, 65535)])
+def test_grey_images_have_an_absolute_scale(bits, most):
+    picture = np.asarray(grey_image(np.array([[0, 0.25, 1, 1.5]]), bits))
+    assert picture.tolist() == [[0, round(0.25 * most), most, most]]
 
 
 @pytest.mark.parametrize("shape", [(60, 90), (90, 60), (1, 1), (4, 600), (600, 4)])

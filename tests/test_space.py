@@ -1,0 +1,106 @@
+"""The Space: exactly the files that are pushed, started in an environment of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from huggingface_hub import SpaceCard
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from hub.build_space import build_space, main  # noqa: E402
+
+SPACE = ROOT / "hub" / "space"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOT_OURS = {"spaces"}
+"""Asked for by the Space alone."""
+
+
+def by_name(lines) -> dict[str, Requirement]:
+    return {each.name: each for each in map(Requirement, lines)}
+
+
+@pytest.fixture(scope="module")
+def card():
+    return SpaceCard.load(SPACE / "README.md").data
+
+
+@pytest.fixture
+def required():
+    lines = (SPACE / "requirements.txt").read_text().splitlines()
+    return by_name(line for line in lines if not line.startswith("#"))
+
+
+def test_front_matter(card):
+    assert (card.sdk, card.app_file, card.license) == ("gradio", "app.py", PROJECT["license"].lower())
+    assert card.python_version == "3.12"
+    assert Version(card.sdk_version) in Requirement(PROJECT["optional-dependencies"]["demo"][0]).specifier
+    assert (ROOT / card.thumbnail).is_file()
+    assert len(card.short_description) <= 60
+
+
+def test_requirements_are_those_of_the_package(required):
+    ours = by_name([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["raw"]])
+    assert set(required) - NOT_OURS == set(ours)
+    for name, each in ours.items():
+        if name != "torch":
+            assert str(required[name].specifier) == str(each.specifier)
+    offered = [Version(f"2.{minor}.0") for minor in (8, 9, 10, 11)]  # by ZeroGPU
+    assert all(version in required["torch"].specifier and version in ours["torch"].specifier for version in offered)
+    assert Version("2.12.0") not in required["torch"].specifier
+
+
+def test_the_folder_holds_what_it_needs_and_no_more(tmp_path, capsys):
+    files = build_space(tmp_path / "space")
+    assert {"README.md", "requirements.txt", "app.py", "LICENSE", "abc_hf/pretrained/mobile/model.safetensors"} <= set(
+        files
+    )
+    kept = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "abc_hf"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if kept.returncode == 0:  # a checkout
+        assert {name for name in files if name.startswith("abc_hf/")} <= set(kept.stdout.splitlines())
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "space")])
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_it_starts_in_an_environment_of_its_own(card, tmp_path, monkeypatch):
+    """With the Space's Python, if there is one here, and nothing installed but what the Space installs."""
+    space, environment = tmp_path / "space", tmp_path / "environment"
+    build_space(space)
+    python = shutil.which(f"python{card.python_version}") or sys.executable
+    if subprocess.run([python, "--version"], capture_output=True).returncode:  # a name that stands for nothing
+        python = sys.executable
+    subprocess.run([python, "-m", "venv", environment], check=True)
+    python = environment / "bin" / "python"
+    wanted = ["-r", "requirements.txt", f"gradio=={card.sdk_version}"]
+    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, cwd=space)
+
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    clean |= {"PYTHONUNBUFFERED": "1", "GRADIO_SERVER_NAME": "127.0.0.1"}
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setattr("gradio_client.client.build_hf_headers", lambda **_: {})
+    with subprocess.Popen([python, "app.py"], cwd=space, env=clean, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
+            client = Client(address, verbose=False, analytics_enabled=False, download_files=tmp_path / "answers")
+            photo = handle_file(str(space / "abc_hf" / "examples" / "bokeh.jpg"))
+            figures = client.predict(photo=photo, api_name="/assess")[0]
+        finally:
+            process.terminate()
+    assert figures["width"] == 640
+    assert sum(figures["probabilities"].values()) == pytest.approx(1)
