@@ -344,19 +344,21 @@ class AttentionBranch(nn.Module):
 class DesirabilityClassifier(nn.Module):
     """The light classifier of section 4.3: two convolutions, two dropouts, one fully connected layer.
 
-    Kernels of 1x1 (to mix the stacked maps) and 3x3, and an average over the grid before the last layer, are ours.
+    Kernels of 1x1 (to mix the stacked maps) and 3x3, and an average over the grid before the last layer, are ours; and
+    so is the BatchNorm over the stack, without which two maps in 0..1 are drowned by hundreds of content features.
     """
 
     def __init__(self, config: ABCFuseNetConfig, content_channels: int):
         super().__init__()
         stacked = sum(content_channels if name == "content" else 1 for name in config.fusion_inputs)
+        self.normalization = nn.BatchNorm2d(stacked)
         self.conv1 = ConvLayer(stacked, config.fusion_channels, 1)
         self.conv2 = ConvLayer(config.fusion_channels, config.fusion_channels, 3)
         self.dropout = nn.Dropout(config.fusion_dropout)
         self.fc = nn.Linear(config.fusion_channels, config.num_labels)
 
     def forward(self, stacked: torch.Tensor) -> torch.Tensor:
-        features = self.dropout(self.conv1(stacked))
+        features = self.dropout(self.conv1(self.normalization(stacked)))
         features = self.dropout(self.conv2(features).mean((-2, -1)))
         return self.fc(features)
 
