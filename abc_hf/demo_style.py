@@ -20,7 +20,7 @@ CSS = """
 .gradio-container .main { padding: 16px clamp(16px, 3vw, 32px) !important; }
 .html-container { padding: 0 !important; }
 footer .divider { display: none; }
-button input[type=file] { display: none !important; }
+.icon-button:has(button), .icon-button[aria-label="common.upload"] { display: none; }  /* a button in a button */
 .dark .download-link { color: var(--primary-300); }
 button[role=tab][aria-selected=true] { color: var(--primary-700); }
 .dark button[role=tab][aria-selected=true] { color: var(--primary-300); }
