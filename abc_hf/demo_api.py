@@ -10,7 +10,7 @@ from PIL import Image
 from .demo_batch import THRESHOLD, judged, photos_of, public_rows, write_csv, write_keepers
 from .demo_compare import MAX_SHOTS, compared
 from .demo_photo import DOWNLOADS, Judge, full_size, photo_of, read
-from .uploads import new_file
+from .uploads import files_only, new_file
 from .visualization import overlay
 
 
@@ -85,6 +85,7 @@ def api_endpoints(judge_photo: Judge) -> None:
         return shots, crops
 
     one, many = gr.File(label="Photo", render=False), gr.File(label="Photos", file_count="multiple", render=False)
+    files_only(one), files_only(many)
     kind = gr.Textbox("blur_16bit", label="Kind", render=False)
     threshold = gr.Number(THRESHOLD, label="Threshold", render=False)
     pictures = [gr.Image(label=label, format="jpeg", render=False) for label in ("Blur", "Attention")]

@@ -20,6 +20,7 @@ from .uploads import (
     MAX_TOTAL_BYTES,
     Sent,
     UploadError,
+    files_only,
     new_file,
     picture_data,
     sent_photos,
@@ -135,6 +136,7 @@ def batch_tab(judge_photo: Judge) -> None:
     rows = gr.State([], time_to_live=3600)
     ready = gr.File(visible="hidden")
 
+    files_only(upload)
     sorted_ = [gallery, sheet, downloads]
     assessed = upload.change(
         judge,

@@ -9,7 +9,7 @@ from .demo_batch import photos_of
 from .demo_photo import VERDICTS, Judge
 from .photos import PHOTO_EXTENSIONS, PhotoError
 from .sharpness import LOUPE, subject_sharpness
-from .uploads import MAX_PIXELS, Sent, picture_data, sentence, toast
+from .uploads import MAX_PIXELS, Sent, files_only, picture_data, sentence, toast
 from .visualization import LABEL_COLORS
 
 MAX_SHOTS = 12
@@ -78,6 +78,7 @@ def compare_tab(judge_photo: Judge) -> None:
         apply_default_css=False,
         elem_id="ranking",
     )
+    files_only(upload)
     ranked = upload.change(
         rank,
         upload,

@@ -15,6 +15,7 @@ from .uploads import (
     MAX_PIXELS,
     Sent,
     UploadError,
+    files_only,
     new_file,
     picture_data,
     sent_file,
@@ -219,7 +220,7 @@ def photo_tab(judge_photo: Judge) -> None:
                 label="Photo",
                 sources=["upload", "webcam", "clipboard"],
                 height=300,
-                placeholder="Drop a photo here\nor click to choose one",
+                placeholder="Drop an image file here\nto upload",
                 elem_id="photo",
             )
             examples = gr.HTML(
@@ -254,6 +255,7 @@ def photo_tab(judge_photo: Judge) -> None:
             figures = gr.JSON(label="Report", show_label=False)
         ready = gr.File(visible="hidden")
 
+    files_only(source)
     shown = [verdict, viewer, why, figures]
     judged = source.change(
         judge,

@@ -20,7 +20,7 @@ CSS = """
 .gradio-container .main { padding: 16px clamp(16px, 3vw, 32px) !important; }
 .html-container { padding: 0 !important; }
 footer .divider { display: none; }
-button input[type=file] { display: none !important; }
+.icon-button:has(button), .icon-button[aria-label="common.upload"] { display: none; }  /* a button in a button */
 .dark .download-link { color: var(--primary-300); }
 button[role=tab][aria-selected=true] { color: var(--primary-700); }
 .dark button[role=tab][aria-selected=true] { color: var(--primary-300); }
@@ -101,7 +101,7 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 
 .why h3, #results h3, .group h2 { margin: 0 0 4px; font-size: 1.1rem; font-weight: 700; color: var(--body-text-color); }
 .why p { font-size: 0.9rem; color: var(--body-text-color); max-width: 72ch; }
-.why .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 16px 12px;
+.why .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(116px, 1fr)); gap: 16px 12px;
   margin: 12px 0 8px; }
 .why figure { margin: 0; }
 .why figure img { width: 100%; margin: 0; border-radius: 6px; }
@@ -162,8 +162,11 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .examples img { display: block; width: 100%; aspect-ratio: 5 / 4; object-fit: cover; margin: 0; }
 .examples span { display: block; padding: 3px 2px; }
 @media (max-width: 1100px) {
+  .examples { grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); }
+  .levels li { flex-direction: column; }
+}
+@media (max-width: 640px) {
   .examples { display: flex; overflow-x: auto; padding: 3px; }
   .examples button { flex: 0 0 104px; }
 }
-@media (max-width: 520px) { .levels li { flex-direction: column; } }
 """

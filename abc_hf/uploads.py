@@ -137,6 +137,19 @@ def extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, room: 
     return size
 
 
+def files_only(component: gr.components.Component) -> gr.components.Component:
+    """The same component, which no longer fetches a web address given as a file's path, as Gradio's components do."""
+    move = component.async_move_resource_to_block_cache
+
+    async def move_file(path):
+        if str(path).lower().startswith(("http:", "https:")):
+            raise toast("Send the photo as a file, not as an address.")
+        return await move(path)
+
+    component.async_move_resource_to_block_cache = move_file
+    return component
+
+
 def sentence(error: Exception, sent: Sent) -> str:
     """What to tell a visitor of a photo that failed: without the path it has here."""
     message = str(error)

@@ -267,7 +267,6 @@ def test_only_the_examples_and_the_visitor_s_own_files_can_be_read(client, addre
     secret.write_bytes((EXAMPLES / "bokeh.jpg").read_bytes())
     for file in (
         {"path": str(secret)},
-        {"path": "http://127.0.0.1:9/secret.jpg"},
         {"url": "data:image/png;base64,AAAA"},
     ):
         for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):

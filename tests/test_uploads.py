@@ -1,11 +1,13 @@
+import asyncio
 import io
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from abc_hf import uploads
-from abc_hf.uploads import Sent, UploadError, new_file, one_line, sent_file, sent_photos, sentence
+from abc_hf.uploads import Sent, UploadError, files_only, new_file, one_line, sent_file, sent_photos, sentence
 
 
 @pytest.fixture
@@ -127,6 +129,14 @@ def test_a_size_that_a_zip_claims_is_not_trusted(send, folder, monkeypatch):
     (photo,) = sent_photos([send("a.zip", bytes(data))], str(folder), set())
     assert photo.error
     assert sum(path.stat().st_size for path in folder.rglob("*.jpg")) <= 1 << 20
+
+
+def test_web_addresses_are_not_fetched():
+    component = files_only(gr.File())
+    for address in ("http://127.0.0.1:9/a.jpg", "HTTPS://example.org/a.jpg"):
+        with pytest.raises(gr.Error, match="not as an address"):
+            asyncio.run(component.async_move_resource_to_block_cache(address))
+    assert asyncio.run(component.async_move_resource_to_block_cache(None)) is None
 
 
 def test_messages_do_not_say_where_files_lie():
