@@ -100,8 +100,8 @@ OURS = {
         branches=("blur", "attention", "content"),
         losses=("labels",),
         parts={"classifier": 1.0},
-        mix={"synthetic": 0.15, "blurred": 0.31, "sharp": 0.54},
-        steps=1500, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=512, scales=(1.0, 1.0),
+        mix={"synthetic": 0.2, "blurred": 0.37, "sharp": 0.43},
+        steps=1300, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=512, scales=(1.0, 1.0),
     ),
     "joint": Phase(
         branches=("blur", "attention", "content"),
