@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from .build_dataset import main as build_dataset
+from .photos import load_photo
 
 PHOTOS = (
     # package, file, class, kind of blur, split, outline of the subject: polygon of (x, y), or boxes of ellipses
@@ -51,7 +52,7 @@ def write_photos(folder: Path) -> None:
         for sort in ("images", "masks"):
             (folder / package / sort).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(homes[package] / name, folder / package / "images" / name)
-        mask = Image.new("L", Image.open(homes[package] / name).size)
+        mask = Image.new("L", load_photo(homes[package] / name).size)
         shapes = [[tuple(map(int, point.split(","))) for point in shape.split()] for shape in outline.split(";")]
         for points in filter(None, shapes):
             draw = ImageDraw.Draw(mask)

@@ -14,7 +14,8 @@ from hub import bundle  # noqa: E402
 
 def test_scores_of_every_split_go_with_the_weights(tiny_folder, tmp_path, monkeypatch):
     shutil.copytree(tiny_folder, tmp_path / "run")
-    history = [{"phase": "blur", "step": 1}, {"phase": "blur", "step": 2}]
+    history = [{"phase": "blur", "step": step, "selection": 0.5} for step in (1, 2)]
+    history.append({"phase": "blur", "step": 3, "loss": 0.1})  # no scores
     account = {"code": "abc", "settings": {"output_dir": "/somewhere/run"}, "history": history}
     (tmp_path / "run" / "run.json").write_text(json.dumps(account))
     for name in ("real", "synth"):
