@@ -277,4 +277,4 @@ def test_the_result_is_uploaded(dataset, tmp_path):
         assert not any(b"hf_test" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     finally:
         hub.kill()
-        hub.wait()
+        hub.communicate()
