@@ -2,14 +2,11 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 from toy_photos import write_toy_split
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from hub import bundle  # noqa: E402
+from hub import bundle
 
 
 def test_scores_of_every_split_go_with_the_weights(tiny_folder, tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -16,11 +15,10 @@ import pytest
 from huggingface_hub import ModelCard
 
 import abc_hf
+from hub.render_readme import CARD, model_index, render, render_card, sources
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-sys.path.insert(0, str(ROOT))
-from hub.render_readme import CARD, model_index, render, render_card, sources  # noqa: E402
 
 
 def block_after(marker: str) -> str:

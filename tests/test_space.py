@@ -14,9 +14,9 @@ from huggingface_hub import SpaceCard
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from hub.build_space import build_space, main
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-from hub.build_space import build_space, main  # noqa: E402
 
 SPACE = ROOT / "hub" / "space"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from toy_photos import write_toy_photos
 
+import train_accelerate
 from abc_hf.build_dataset import main as build_dataset
 from abc_hf.losses import UNKNOWN
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
@@ -26,8 +27,6 @@ from abc_hf.schema import FEATURES
 from abc_hf.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-import train_accelerate  # noqa: E402
 
 SMALL = ["--variant", "tiny", "--working_size", "96", "--crop_size", "64", "--dataloader_num_workers", "0"]
 
