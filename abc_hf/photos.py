@@ -39,7 +39,22 @@ UPRIGHT = {
 }
 """What puts a photo upright, by its EXIF orientation."""
 
-_WARNINGS = threading.Lock()  # `warnings.catch_warnings` changes the whole process, so one thread at a time
+
+class _Loading(threading.local):
+    """Stands in `warnings.filters` for a pattern of messages: any message of a thread that is loading a photo.
+
+    What Pillow warns of in a damaged file is no news to the caller, who gets a photo or a `PhotoError`. As
+    `warnings.catch_warnings` silences (and restores) the whole process, it would have threads load one at a time.
+    """
+
+    active = False
+
+    def match(self, message: str) -> bool:
+        return self.active
+
+
+_LOADING = _Loading()
+_NO_WARNINGS = ("ignore", _LOADING, Warning, None, 0)
 
 
 class PhotoError(ValueError):
@@ -67,12 +82,15 @@ def load_photo(
     Raises:
         PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels`.
     """
+    if warnings.filters[:1] != [_NO_WARNINGS]:  # before any that others have set since
+        warnings.filters.insert(0, _NO_WARNINGS)
+    _LOADING.active = True
     try:
-        with _WARNINGS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _load(photo, max_pixels, working_size)
+        return _load(photo, max_pixels, working_size)
     except Exception as error:
         raise PhotoError(f"{_name(photo)}: {_reason(error)}") from error
+    finally:
+        _LOADING.active = False
 
 
 def _load(photo, max_pixels, working_size):

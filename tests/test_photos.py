@@ -378,29 +378,46 @@ def test_a_file_that_is_not_what_its_header_says():
     assert_close(loaded, quadrants(), 0)
 
 
-def test_threads_leave_the_warning_filters_alone(monkeypatch):
-    first_inside, second_inside, first_done = (threading.Event() for _ in range(3))
+@pytest.mark.parametrize("action", ["error", "always", "default"])
+def test_what_pillow_warns_of_is_neither_heard_nor_an_error(action):
+    """Whatever filters the caller has, and sets between two calls."""
+    icon = bytearray(encode(quadrants(), "ICO", sizes=[(32, 48)]))
+    icon[6:8] = 16, 24
+    with warnings.catch_warnings(record=True) as heard:
+        for _ in range(2):
+            warnings.simplefilter(action)
+            assert load_photo(bytes(icon)).size == (32, 48)
+        assert not heard
+        warnings.simplefilter("always")
+        Image.open(io.BytesIO(icon)).load()  # the same outside of load_photo
+        assert len(heard) == 1
+        warnings.simplefilter("error")
+        with pytest.raises(PhotoError):
+            load_photo(b"no photo")
+        with pytest.raises(UserWarning):
+            Image.open(io.BytesIO(icon)).load()
+
+
+def test_threads_load_side_by_side_and_silence_themselves_alone(monkeypatch):
+    side_by_side = threading.Barrier(3)
 
     def load(photo, *_):
-        if photo == "first":
-            first_inside.set()
-            second_inside.wait(0.1)
-        else:
-            second_inside.set()
-            first_done.wait(1)
-
-    def first():
-        load_photo("first")
-        first_done.set()
+        side_by_side.wait(5)
+        warnings.warn(f"from within {photo}", stacklevel=1)
+        side_by_side.wait(5)
 
     monkeypatch.setattr(photos, "_load", load)
-    before = list(warnings.filters)
-    thread = threading.Thread(target=first)
-    thread.start()
-    first_inside.wait(1)
-    load_photo("second")
-    thread.join()
-    assert warnings.filters == before
+    threads = [threading.Thread(target=load_photo, args=(name,)) for name in ("first", "second")]
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for thread in threads:
+            thread.start()
+        side_by_side.wait(5)  # both are loading
+        warnings.warn("from without", stacklevel=1)
+        side_by_side.wait(5)
+        for thread in threads:
+            thread.join()
+    assert [str(warning.message) for warning in heard] == ["from without"]
 
 
 def test_extensions_are_those_pillow_knows():
