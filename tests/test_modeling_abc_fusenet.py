@@ -17,13 +17,10 @@ from abc_hf.modeling_abc_fusenet import (
     ABCFuseNetForBlurUnderstanding,
     ABCFuseNetModel,
     BoundaryRefinement,
-    InceptionBlock,
-    InceptionV2Trunk,
-    MobileNetV2Trunk,
     PyramidPooling,
-    ResNetTrunk,
     bin_means,
 )
+from abc_hf.trunks import InceptionBlock, InceptionV2Trunk, MobileNetV2Trunk, ResNetTrunk
 
 CONTRACT = [pytest.param(name, marks=[pytest.mark.slow] if name == "paper" else []) for name in VARIANTS]
 BASELINES = {
