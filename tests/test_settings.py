@@ -54,6 +54,10 @@ def test_help_names_every_option_with_its_default(capsys):
         (["--resume_from_checkpoint", "nowhere"], "this is no checkpoint folder; give one, or latest."),
         (["--streaming", "--phase", "blur", "--train_val_split", "0.2"], "contradict each other"),
         (["--streaming"], "The classifier phase cannot stream"),
+        (["--num_train_epochs", "2", "--max_train_steps", "9"], "--num_train_epochs and --max_train_steps contradict"),
+        (["--num_train_epochs", "0"], "--num_train_epochs 0.0: must be above 0."),
+        (["--streaming", "--phase", "blur", "--num_train_epochs", "1"], "give --max_train_steps instead"),
+        (["--layer_decay", "1.5"], "--layer_decay 1.5: must be at most 1."),
     ],
 )
 def test_wrong_options_are_refused_in_one_sentence(capsys, options, said):
@@ -89,6 +93,20 @@ def test_a_preset_changes_only_where_it_is_told():
 def test_the_batch_of_the_preset_is_that_of_all_processes(processes, accumulation, given, batch):
     settings = TrainSettings(gradient_accumulation_steps=accumulation, per_device_train_batch_size=given)
     assert settings.device_batch(PAPER["blur"], processes) == batch
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(None, 30_000), (2, 5), (2.4, 5), (2.5, 6), (0.01, 1)])
+def test_an_epoch_draws_as_many_photos_as_there_are_rows(epochs, steps):
+    """25 rows, 12 photos a step."""
+    phase = TrainSettings(num_train_epochs=epochs).with_epochs(PAPER["blur"], rows=25, photos=12)
+    assert phase == dataclasses.replace(PAPER["blur"], steps=steps)
+
+
+def test_the_rate_is_scaled_by_the_photos_of_a_step():
+    blur = PAPER["blur"]  # 12 photos, 1e-3
+    assert TrainSettings().with_scaled_rate(blur, 48) == blur
+    assert TrainSettings(scale_lr=True).with_scaled_rate(blur, 48).learning_rate == pytest.approx(4e-3)
+    assert TrainSettings(scale_lr=True).with_scaled_rate(blur, 12) == blur
 
 
 def test_the_token_is_not_kept():
