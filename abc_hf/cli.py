@@ -1,20 +1,21 @@
 """The command `abc-fusenet`; `python -m abc_hf.cli` is the same."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from pathlib import Path
 
-import torch
-import transformers
 from tqdm import tqdm
 
-from . import __version__
+from . import __version__, _end
 from .photos import PHOTO_EXTENSIONS, PhotoError
-from .pipeline import BlurReport, load_pipeline
+
+# What imports torch is imported by the function that needs it, so that help comes at once.
 
 PROGRAM = "abc-fusenet"
 COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
@@ -26,11 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     if sys.stdout is None:  # closed by whoever started it
         sys.stdout = open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        status = args.command(args)
-        sys.stdout.flush()
+        quiet_transformers()
+        with interruptible():
+            status = args.command(args)
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,11 +39,36 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, ImportError, OSError) as error:
         complain(error)
         return 1
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # of torch, which may not be imported
+            raise
         complain("there is not enough memory on the device; lower --batch-size, or use --device cpu.")
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def quiet_transformers() -> None:
+    """Import it, and the network, before `interruptible`; have it say nothing but errors."""
+    from transformers.utils import logging
+
+    from . import registration  # noqa: F401
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@contextlib.contextmanager
+def interruptible():
+    """In here Ctrl-C is KeyboardInterrupt. Before and after, in a process of this command, it ends that at once."""
+    ours = signal.getsignal(signal.SIGINT) is _end
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, _end)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -109,6 +135,8 @@ def port(text: str) -> int:
 
 
 def assess(args: argparse.Namespace) -> int:
+    from .pipeline import load_pipeline
+
     photos, empty = expand(args.photos)
     if args.save and any(photo.parent.resolve() == args.save.resolve() for photo in photos):
         raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
@@ -175,7 +203,8 @@ def unique_stems(photos: list[Path]) -> list[str]:
     return list(stems.values())
 
 
-def table_row(photo: Path, report: BlurReport, width: int) -> str:
+def table_row(photo: Path, report, width: int) -> str:
+    """The two lines of a photo and its `BlurReport`."""
     name = printable(photo)
     name = name if len(name) <= width else f"...{name[3 - width :]}"
     figures = (f"{value:.2f}" for value in (report.score, report.blur_on_subject, report.blur_on_background))
@@ -232,6 +261,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def run_demo(args: argparse.Namespace) -> int:
     try:
         from .demo import build_demo, launch
+        from .pipeline import load_pipeline
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
