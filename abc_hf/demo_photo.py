@@ -36,7 +36,7 @@ CAPTIONS = {
     "camera-shake": "Camera shake",
     "night": "Night",
     "all-sharp": "All sharp",
-    "plain-sky": "Plain sky",
+    "plain-wall": "Plain wall",
     "black-and-white": "Black and white",
 }
 """What each example photo shows, by its file's name."""

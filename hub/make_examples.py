@@ -76,7 +76,7 @@ def make_examples() -> dict[str, np.ndarray]:
         "panning": blur(rocket, path_kernel(scaled_path(upwards, 14)), SHARP, ROCKET),
         "camera-shake": blur(read(SKIMAGE / "coffee.png"), path_kernel(scaled_path(shake_path(rng), 6))),
         "all-sharp": read(SKLEARN / "china.jpg"),
-        "plain-sky": read(SKLEARN / "china.jpg")[:205, 334:],
+        "plain-wall": np.rot90(read(SKIMAGE / "brick.png"))[96:448],
         "night": rocket,
         "black-and-white": read(SKIMAGE / "camera.png"),
     }
