@@ -82,7 +82,7 @@ def test_labels_follow_the_photo(rows):
 
 def test_a_mask_is_salient_above_half_whatever_its_values(rows):
     values = np.repeat(np.uint8([0, 127, 128, 254, 255]), 20)[None].repeat(64, 0)
-    row = rows[0] | {"image": Image.new("RGB", (100, 64)), "salient_mask": Image.fromarray(values)}
+    row = rows[0] | {"image": Image.new("RGB", (100, 64)), "blur_map": None, "salient_mask": Image.fromarray(values)}
     photos = TrainingPhotos(rows, ABCFuseNetImageProcessor(), 128, (1.0, 1.0), seed=0, augment=False)
     labels = photos.sample(0, row, "R")["attention_labels"]
     assert labels[0].tolist() == [0] * 40 + [3] * 60 + [UNKNOWN] * 28
