@@ -124,7 +124,7 @@ def batch_tab(judge_photo: Judge) -> None:
             )
     sheet = gr.Dataframe(
         headers=list(COLUMNS.values()),
-        column_widths=["190px", "130px", "90px", "120px", "110px", "520px"],
+        column_widths=["190px", "130px", "90px", "130px", "110px", "510px"],
         interactive=False,
         wrap=True,
         buttons=[],

@@ -156,12 +156,13 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 
 #examples h2 { font-size: 0.85rem; font-weight: 400; margin: 0 0 8px; color: var(--body-text-color-subdued); }
 .examples { display: grid; grid-template-columns: repeat(4, 1fr); gap: 8px; }
-.examples button { overflow: hidden; padding: 0; border: 1px solid var(--border-color-primary); border-radius: 8px;
+.examples button { display: flex; flex-direction: column; overflow: hidden; padding: 0;
+  border: 1px solid var(--border-color-primary); border-radius: 8px;
   background: var(--block-background-fill); color: var(--body-text-color); font-size: 0.75rem; cursor: pointer; }
 .examples button:hover { border-color: var(--primary-600); }
 .examples button:focus-visible { outline: 3px solid var(--primary-500); outline-offset: 2px; }
 .examples img { display: block; width: 100%; aspect-ratio: 5 / 4; object-fit: cover; margin: 0; }
-.examples span { display: block; padding: 3px 2px; }
+.examples span { margin: auto; padding: 3px 2px; }
 @media (max-width: 1100px) {
   .examples { gap: 6px; }
   .examples button { font-size: 0.7rem; line-height: 1.25; }
