@@ -9,11 +9,14 @@ the length of a straight motion, twice the sigma of a Gaussian. Levels are thres
 """
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy import fft, ndimage
+from torch.nn.functional import affine_grid, grid_sample
 
 from .configuration_abc_fusenet import DESIRABILITY
 from .losses import NO_LABEL, UNKNOWN
@@ -24,19 +27,24 @@ puts it in words: visible, but details can be seen; details not clear any more; 
 NO_BLUR, GOOD_BLUR, OK_BLUR, BAD_BLUR = range(len(DESIRABILITY))
 SCENES = {
     "sharp": 0.10,
-    "background": 0.26,
+    "background": 0.24,
     "subject": 0.10,
     "depth": 0.14,
     "frame": 0.07,
-    "shake": 0.09,
-    "moving-subject": 0.11,
-    "panning": 0.13,
+    "shake": 0.08,
+    "moving-subject": 0.10,
+    "panning": 0.11,
+    "turning-subject": 0.04,
+    "turning-frame": 0.02,
 }
 """What is blurred, and how often: nothing; all but the subject; the subject; with depth; everything, by defocus or by
-camera shake; the subject by its motion; the background by the camera's following the subject."""
-LARGEST_RADIUS = {"background": 0.045, "panning": 0.045}
+camera shake; the subject by its motion; the background by the camera's following the subject; the subject or the frame
+by what turns, comes near or goes away."""
+LARGEST_RADIUS = {"background": 0.05, "panning": 0.06, "moving-subject": 0.05, "turning-subject": 0.05, "shake": 0.035}
 """The largest radius of a scene as a fraction of the long side. Others have 0.026: a lens or a pan melts a background
-more than hands or haste melt a subject."""
+more than a missed focus melts a subject."""
+HELD_OUT_SCENES = tuple(scene for scene in SCENES if not scene.startswith("turning"))
+"""Scenes of the test split: those that have kernels or paths of its own."""
 
 
 @dataclass
@@ -176,6 +184,15 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
+def brighten(linear: np.ndarray, gain: float) -> np.ndarray:
+    """Give back to what is nearly white, in linear light, what the camera cut off: up to 1 + gain times as much. Lamps
+    and glints keep their brightness when they are blurred into discs and streaks."""
+    if not gain:
+        return linear
+    near = np.clip((linear.max(-1, keepdims=True) - 0.9) / 0.1, 0, 1)
+    return linear * (1 + np.float32(gain) * near**2)
+
+
 _CODES = np.arange(256, dtype=np.float32) / 255
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
@@ -211,12 +228,48 @@ def fill_hole(linear: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 @dataclass
+class Turn:
+    """The motion of what turns by `angle` [radians] about `centre` (x, y) [pixels] and grows by the factor e^`zoom`
+    meanwhile, at an even pace. Far from the centre it blurs more."""
+
+    centre: tuple[float, float]
+    angle: float
+    zoom: float
+
+    def radius(self, shape: tuple[int, int]) -> np.ndarray:
+        """(H, W) the equivalent radius [pixels]: of a straight path of length l it is l / sqrt(6)."""
+        y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+        distance = np.hypot(x - self.centre[0], y - self.centre[1])
+        return distance * np.float32(math.hypot(self.angle, self.zoom) / math.sqrt(6))
+
+    def blur(self, planes: np.ndarray) -> np.ndarray:
+        """The mean of (H, W, C) over the motion, a copy for every two pixels of the longest path; the frame goes on by
+        reflection."""
+        height, width = planes.shape[:2]
+        longest = float(self.radius((height, width)).max()) * math.sqrt(6)
+        half = torch.tensor([width / 2, height / 2])
+        offset = torch.tensor(self.centre) + 0.5 - half
+        image = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))[None]
+        total = torch.zeros_like(image)
+        copies = math.ceil(longest / 2) + 1
+        times = (np.arange(copies) + 0.5) / copies - 0.5
+        for time in times:
+            turn, scale = self.angle * time, math.exp(-self.zoom * time)
+            matrix = scale * torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+            shift = (offset - matrix @ offset) / half  # about the centre, in grid_sample's -1..1
+            theta = torch.cat([matrix * (half[None] / half[:, None]), shift[:, None]], 1)
+            grid = affine_grid(theta[None].float(), image.shape, align_corners=False)
+            total += grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+        return (total[0] / copies).numpy().transpose(1, 2, 0)
+
+
+@dataclass
 class Layer:
-    """light: (H, W, 3) linear; alpha: (H, W) in 0..1; kernel: what blurs both."""
+    """light: (H, W, 3) linear; alpha: (H, W) in 0..1; motion: what blurs both, a kernel or a `Turn`."""
 
     light: np.ndarray
     alpha: np.ndarray
-    kernel: np.ndarray
+    motion: np.ndarray | Turn
 
 
 def composite(layers: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
@@ -227,15 +280,15 @@ def composite(layers: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
     radius = np.zeros((height, width), np.float32)
     for layer in layers:
         stack = np.concatenate([layer.light * layer.alpha[..., None], layer.alpha[..., None]], -1)
-        stack = convolve(stack, layer.kernel)
+        if isinstance(layer.motion, Turn):
+            stack, own = layer.motion.blur(stack), layer.motion.radius((height, width))
+        else:
+            stack, own = convolve(stack, layer.motion), equivalent_radius(layer.motion)
         alpha = np.clip(stack[..., 3:], 0, 1)
         light = stack[..., :3] + (1 - alpha) * light
-        own = equivalent_radius(layer.kernel)
         cover = alpha[..., 0]
-        mixed = (cover > 0.1) & (cover < 0.9) & (np.abs(radius - own) > 0)
-        radius = np.where(cover >= 0.5, own, radius)
-        if own > 1.5:
-            radius = np.where(mixed, np.nan, radius)
+        mixed = (cover > 0.1) & (cover < 0.9) & (np.abs(radius - own) > 0) & (own > 1.5)
+        radius = np.where(mixed, np.nan, np.where(cover >= 0.5, own, radius))
     return light, radius
 
 
@@ -278,6 +331,18 @@ def random_region(rng: np.random.Generator, height: int, width: int) -> np.ndarr
         field = np.cos(angle) * x / width + np.sin(angle) * y / height
     inside = field > np.quantile(field, rng.uniform(0.25, 0.75))
     return inside.astype(np.float32)
+
+
+def random_turn(rng: np.random.Generator, region: np.ndarray, radius: float) -> Turn:
+    """A turn, an approach or both about a point of the region (H, W), whose farthest parts blur by `radius` pixels."""
+    rows, columns = np.nonzero(region > 0.5)
+    at = rng.integers(len(rows))
+    centre = tuple((0.5 * (line.mean() + line[at])).item() for line in (columns, rows))
+    reach = np.hypot(columns - centre[0], rows - centre[1]).max().clip(8)
+    spread, way = radius * math.sqrt(6) / reach, rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.7:  # purely the one or the other
+        way = round(way / (np.pi / 2)) * np.pi / 2
+    return Turn(centre, spread * math.cos(way), spread * math.sin(way))
 
 
 def soften(mask: np.ndarray) -> np.ndarray:
@@ -334,15 +399,19 @@ def render(
         scene: one of `SCENES`; drawn if not given.
         held_out: blur by the kernels and paths that are kept out of training.
     """
-    scene = scene or rng.choice(list(SCENES), p=np.array(list(SCENES.values())) / sum(SCENES.values()))
+    if scene is None:
+        scenes = HELD_OUT_SCENES if held_out else tuple(SCENES)
+        chances = np.array([SCENES[name] for name in scenes])
+        scene = str(rng.choice(scenes, p=chances / chances.sum()))
     height, width = photo.shape[:2]
     long_side = max(height, width)
-    light = to_linear(photo)
+    glare = rng.uniform(0, 5) * (rng.random() < 0.5)
+    light = brighten(to_linear(photo), glare)
     radius = long_side * np.exp(rng.uniform(np.log(LEVEL_RADII[0] * 1.1), np.log(LARGEST_RADIUS.get(scene, 0.026))))
     moved_path, shaken_path = (arc_path, tremor_path) if held_out else (straight_path, shake_path)
 
     if cutout is not None:
-        background, front, region = light, to_linear(cutout[0]), cutout[1]
+        background, front, region = light, brighten(to_linear(cutout[0]), glare), cutout[1]
         subject = region
     else:
         region = soften(subject if subject is not None else random_region(rng, height, width))
@@ -372,6 +441,15 @@ def render(
         else:
             kernel = defocus_kernel(rng, radius, held_out)
         layers = [Layer(behind(), everywhere, sharp), Layer(front, region, kernel)]
+    elif scene == "turning-subject":
+        kind = "motion"
+        layers = [Layer(behind(), everywhere, sharp), Layer(front, region, random_turn(rng, region, radius))]
+    elif scene == "turning-frame":
+        kind = "motion"
+        turn = random_turn(rng, everywhere if rng.random() < 0.5 else region, radius)
+        layers = [Layer(light, everywhere, turn)]
+        if background is not None:
+            layers.append(Layer(front, region, turn))
     elif scene in ("frame", "shake"):
         if scene == "shake":
             kind = "camera-shake"

@@ -11,14 +11,17 @@ from abc_hf.losses import NO_LABEL, UNKNOWN
 from abc_hf.synthesis import (
     BAD_BLUR,
     GOOD_BLUR,
+    HELD_OUT_SCENES,
     LEVEL_RADII,
     NO_BLUR,
     OK_BLUR,
     SCENES,
     Layer,
+    Turn,
     aperture_kernel,
     arc_path,
     blur_by_depth,
+    brighten,
     composite,
     convolve,
     defocus_kernel,
@@ -275,6 +278,39 @@ def test_judge_without_a_subject():
     assert judge(np.full(8, 2, np.uint8), None) == NO_LABEL
 
 
+@pytest.mark.parametrize(("angle", "zoom"), [(0.2, 0.0), (0.0, 0.15), (-0.1, 0.1)])
+def test_a_point_that_turns_is_smeared_over_its_path(angle, zoom):
+    turn = Turn((40.0, 100.0), angle, zoom)
+    point = np.zeros((200, 300, 2), np.float32)
+    point[100, 240] = 1, 3  # 200 pixels from the centre
+    smeared = turn.blur(point)
+    assert smeared[..., 0].sum() == pytest.approx(1, rel=0.05)
+    np.testing.assert_allclose(smeared[..., 1], 3 * smeared[..., 0], atol=1e-6)
+    rows, columns = np.nonzero(smeared[..., 0] > 1e-5)
+    # it moves along x by the growth, along y by the turn, about its place
+    assert np.ptp(columns) == pytest.approx(200 * abs(zoom), abs=4) and np.ptp(rows) == pytest.approx(
+        200 * abs(angle), abs=4
+    )
+    assert rows.mean() == pytest.approx(100, abs=1) and columns.mean() == pytest.approx(240, abs=5)
+    expected = equivalent_radius(smeared[..., 0])
+    assert turn.radius((200, 300))[100, 240] == pytest.approx(expected, rel=0.03)
+    assert turn.radius((200, 300))[100, 40] == 0
+
+
+def test_what_does_not_turn_stays():
+    light = to_linear(texture())
+    np.testing.assert_allclose(Turn((20.0, 30.0), 0.0, 0.0).blur(light), light, atol=1e-5)
+
+
+def test_lamps_are_brightened_and_nothing_else():
+    light = np.array([[[0.2, 0.5, 0.899], [1.0, 0.1, 0.0], [0.95, 0.95, 0.95]]], np.float32)
+    bright = brighten(light, 4.0)
+    np.testing.assert_array_equal(bright[0, 0], light[0, 0])
+    np.testing.assert_allclose(bright[0, 1], [5.0, 0.5, 0.0])
+    np.testing.assert_allclose(bright[0, 2], 0.95 * (1 + 4 * 0.25), rtol=1e-5)
+    assert brighten(light, 0.0) is light
+
+
 # ------------------------------------------------------------------------------------------------------------ scenes
 
 
@@ -306,8 +342,9 @@ def test_test_photos_are_blurred_by_kernels_of_their_own(scene, monkeypatch):
 
 
 def test_every_scene_is_drawn():
-    rng = np.random.default_rng(0)
-    assert {render(texture(32, 32), None, rng).scene for _ in range(80)} == set(SCENES)
+    for held_out, scenes in ((False, set(SCENES)), (True, set(HELD_OUT_SCENES))):
+        rng = np.random.default_rng(0)
+        assert {render(texture(32, 32), None, rng, held_out=held_out).scene for _ in range(400)} == scenes
 
 
 @pytest.mark.parametrize(
@@ -337,8 +374,21 @@ def test_what_a_scene_blurs(scene, kind, labels, sharp, with_cutout):
         assert (background == 0).all() == (sharp in ("all", "background"))
 
 
+@pytest.mark.parametrize("scene", ["turning-subject", "turning-frame"])
+def test_what_turns_blurs_more_the_farther_from_its_centre(scene):
+    distance = np.hypot(*(np.mgrid[0:320, 0:640] - np.array([160, 320])[:, None, None]))
+    for seed in range(4):
+        sample = render(texture(320, 640), disc_mask(320, 640, 90), np.random.default_rng(seed), scene=scene)
+        assert (sample.scene, sample.blur_kind) == (scene, "motion")
+        if scene == "turning-subject":
+            assert (sample.levels[distance > 120] == 0).all()
+        levels = np.where(sample.levels == UNKNOWN, 0, sample.levels)
+        inside = levels[distance < 80]
+        assert levels.max() >= 1 and 0 in inside  # the farthest reach blurs, the centre does not
+
+
 def test_a_sharp_scene_leaves_the_photo_but_for_noise():
-    photo = texture()
+    photo = np.minimum(texture(), 240)  # lights brighter than that may be brightened
     quiet = [render(photo, None, np.random.default_rng(seed), scene="sharp").image for seed in range(12)]
     differences = [np.abs(image.astype(int) - photo).max() for image in quiet]
     assert 0 in differences  # without noise, every pixel is kept
