@@ -211,7 +211,7 @@ def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         photo = Image.fromarray(np.clip(np.asarray(photo) + grain, 0, 255).astype(np.uint8))
     if rng.random() < 0.5:
         buffer = io.BytesIO()
-        photo.save(buffer, "JPEG", quality=int(rng.integers(40, 96)))
+        photo.save(buffer, "JPEG", quality=int(rng.integers(50, 97)))
         photo = Image.open(buffer)
     return np.asarray(photo)
 

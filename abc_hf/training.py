@@ -93,8 +93,8 @@ OURS = {
         branches=("blur",),
         losses=("blur_labels",),
         parts={"blur_trunk": 0.5, "blur_branch": 1.0},
-        mix={"synthetic": 0.45, "blurred": 0.3, "sharp": 0.25},
-        steps=2200, batch_size=10, learning_rate=1e-3, weight_decay=0.01, crop=256, scales=(0.5, 1.0),
+        mix={"synthetic": 0.4, "blurred": 0.35, "sharp": 0.25},
+        steps=1600, batch_size=7, learning_rate=1e-3, weight_decay=0.01, crop=320, scales=(0.55, 1.0),
     ),
     "classifier": Phase(
         branches=("blur", "attention", "content"),
