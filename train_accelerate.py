@@ -25,7 +25,7 @@ from transformers import get_scheduler
 
 from abc_hf import reporting
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
-from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, rows_by_group
+from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, classifier_rows, rows_by_group
 from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
@@ -59,7 +59,9 @@ def build_model(settings: TrainSettings) -> ABCFuseNetForBlurUnderstanding:
     changed = {} if settings.dropout is None else {"fusion_dropout": settings.dropout}
     if settings.model_name_or_path:
         return load_model(settings.model_name_or_path, **changed)
-    model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS[settings.variant], **changed))
+    model = ABCFuseNetForBlurUnderstanding(
+        ABCFuseNetConfig(**VARIANTS[settings.variant] | settings.overrides() | changed)
+    )
     content = settings.content_weights or (RESNET if settings.variant == "paper" else "none")
     for name, source in (("blur", settings.blur_weights), ("content", content)):
         if source not in (None, "none"):
@@ -231,10 +233,7 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     """The classifier alone, on what the frozen branches make of whole photos."""
     train, validation = splits
     phase = settings.preset("classifier")
-    groups = rows_by_group(train, "classifier", phase.mix)
-    groups = {name: chosen[:: -(-len(chosen) // MOST_ROWS)] for name, chosen in groups.items()}
-    rows = [int(row) for chosen in groups.values() for row in chosen]
-    weights = [phase.mix[name] / len(chosen) for name, chosen in groups.items() for _ in chosen]
+    rows, weights = classifier_rows(train, phase.mix, MOST_ROWS)
     phase = settings.with_epochs(phase, len(rows), phase.batch_size)
     say(accelerator, f"phase classifier: {phase}")
     folder = log.out / "best-classifier"

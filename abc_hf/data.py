@@ -48,6 +48,14 @@ def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.nd
     return found
 
 
+def classifier_rows(dataset, mix: dict[str, float], most: int) -> tuple[list[int], list[float]]:
+    """Rows with a class, at most `most` of each group and evenly spread, and how often each is drawn for the mix."""
+    groups = rows_by_group(dataset, "classifier", mix)
+    groups = {name: chosen[:: -(-len(chosen) // most)] for name, chosen in groups.items()}
+    rows = [int(row) for chosen in groups.values() for row in chosen]
+    return rows, [mix[name] / len(chosen) for name, chosen in groups.items() for _ in chosen]
+
+
 class StepSampler(torch.utils.data.Sampler):
     """Yields the batches of one process, each a list of (draw, row).
 
@@ -214,7 +222,7 @@ def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         photo = Image.fromarray(np.clip(np.asarray(photo) + grain, 0, 255).astype(np.uint8))
     if rng.random() < 0.5:
         buffer = io.BytesIO()
-        photo.save(buffer, "JPEG", quality=int(rng.integers(40, 96)))
+        photo.save(buffer, "JPEG", quality=int(rng.integers(50, 97)))
         photo = Image.open(buffer)
     return np.asarray(photo)
 

@@ -4,6 +4,7 @@
 import argparse
 import dataclasses
 import difflib
+import json
 import math
 import types
 import typing
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from accelerate.tracking import get_available_trackers
+from huggingface_hub.errors import StrictDataclassError
 
-from .configuration_abc_fusenet import VARIANTS
+from .configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from .schema import FEATURES
 from .training import PARTS, RECIPES, Phase
 
+ARCHITECTURE = tuple(name for name in ABCFuseNetConfig.__annotations__ if name != "model_type")
 RESNET = "microsoft/resnet-50"
 """What the content trunk of `paper` starts from."""
 
@@ -56,6 +59,9 @@ class TrainSettings:
     )
     working_size: int = option(
         ABCFuseNetImageProcessor.size["longest_edge"], "long side at which photos are judged [pixels]", least=32
+    )
+    architecture: list[str] | None = option(
+        None, "KEY=VALUE ... of ABCFuseNetConfig, on top of the variant, as in refinement_layers=0"
     )
     dropout: float | None = option(None, "of the classifier, instead of the model's", least=0, below=1)
     freeze: list[str] | None = option(None, f"parts that do not train, of {', '.join(PARTS)}")
@@ -162,6 +168,27 @@ class TrainSettings:
                 raise ValueError(f"--learning_rate_factors {entry}: {wrong_name(part, PARTS)}")
         return factors
 
+    def overrides(self) -> dict:
+        """`architecture` by key; a value is read as JSON, and as text where it is none.
+
+        Raises ValueError, in one sentence, for what the configuration refuses."""
+        overrides = {}
+        for entry in self.architecture or ():
+            key, _, value = entry.partition("=")
+            if key not in ARCHITECTURE:
+                raise ValueError(f"--architecture {entry}: {wrong_name(key, ARCHITECTURE)}")
+            try:
+                value = json.loads(value)
+            except json.JSONDecodeError:
+                pass
+            is_float = isinstance(getattr(ABCFuseNetConfig, key), float)
+            overrides[key] = float(value) if is_float and isinstance(value, int) else value
+        try:
+            ABCFuseNetConfig(**VARIANTS[self.variant] | overrides)
+        except (TypeError, ValueError, StrictDataclassError) as error:
+            raise ValueError(f"--architecture: {str(error).strip().splitlines()[-1].strip()}") from None
+        return overrides
+
     def renamed(self) -> dict[str, str]:
         """`rename_columns` by the old name; raises ValueError, in one sentence, for what is no column of the schema."""
         pairs = [entry.partition("=") for entry in self.rename_columns or ()]
@@ -258,8 +285,14 @@ def check(settings: TrainSettings, given: set[str]) -> None:
     for name in settings.phases():
         settings.preset(name)
     settings.renamed()
+    if settings.architecture:
+        settings.overrides()
     contradictions: tuple[tuple, ...] = (
-        (settings.model_name_or_path, "model_name_or_path", ("variant", "blur_weights", "content_weights")),
+        (
+            settings.model_name_or_path,
+            "model_name_or_path",
+            ("variant", "architecture", "blur_weights", "content_weights"),
+        ),
         (not settings.use_ema, "no-use_ema", ("ema_decay",)),
         (settings.num_train_epochs is not None, "num_train_epochs", ("max_train_steps",)),
         (settings.streaming, "streaming", ("train_val_split",)),

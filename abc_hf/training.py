@@ -93,8 +93,8 @@ OURS = {
         branches=("blur",),
         losses=("blur_labels",),
         parts={"blur_trunk": 0.5, "blur_branch": 1.0},
-        mix={"synthetic": 0.45, "blurred": 0.3, "sharp": 0.25},
-        steps=2200, batch_size=10, learning_rate=1e-3, weight_decay=0.01, crop=256, scales=(0.5, 1.0),
+        mix={"synthetic": 0.4, "blurred": 0.35, "sharp": 0.25},
+        steps=1600, batch_size=7, learning_rate=1e-3, weight_decay=0.01, crop=320, scales=(0.55, 1.0),
     ),
     "classifier": Phase(
         branches=("blur", "attention", "content"),
@@ -106,11 +106,9 @@ OURS = {
     "joint": Phase(
         branches=("blur", "attention", "content"),
         losses=("blur_labels", "attention_labels", "labels"),
-        parts={
-            "blur_trunk": 0.02, "blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0,
-        },
+        parts={"blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
         mix={"synthetic": 0.2, "blurred": 0.4, "sharp": 0.4},
-        steps=500, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=512, scales=(0.9, 1.0),
+        steps=400, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=448, scales=(0.85, 1.0),
         freeze_batch_norm=True,
     ),
 }  # fmt: skip

@@ -49,6 +49,10 @@ def test_help_names_every_option_with_its_default(capsys):
         (["--no-use_ema", "--ema_decay", "0.9"], "--no-use_ema and --ema_decay contradict each other: drop one."),
         (["--report_to", "tensorbord"], "--report_to tensorbord: no such tracker is installed"),
         (["--rename_columns", "mask=blurmap"], "--rename_columns mask=blurmap: did you mean blur_map?"),
+        (["--architecture", "refinement_layer=0"], "refinement_layer=0: did you mean refinement_layers?"),
+        (["--architecture", "refinement_layers=-1"], "refinement_layers must be 0 or more; got -1."),
+        (["--architecture", "refinement_layers=two"], "refinement_layers"),
+        (["--model_name_or_path", "m", "--architecture", "temperature=2"], "and --architecture contradict"),
         (["--hub_model_id", "me/it"], "add --push_to_hub"),
         (["--report_to", "none", "none"], "goes with no other tracker"),
         (["--resume_from_checkpoint", "nowhere"], "this is no checkpoint folder; give one, or latest."),
@@ -84,6 +88,15 @@ def test_a_preset_changes_only_where_it_is_told():
         OURS["blur"], learning_rate=0.5, weight_decay=0.0, steps=3, crop=64, parts={"blur_branch": 0.25},
         freeze_batch_norm=True,
     )  # fmt: skip
+
+
+def test_the_architecture_is_changed_by_key():
+    given = ['fusion_inputs=["content"]', "skip_strides=[2]", "content_trunk=resnet", "refinement_layers=0"]
+    overrides = TrainSettings(architecture=given, variant="paper").overrides()
+    assert overrides == {
+        "fusion_inputs": ["content"], "skip_strides": [2], "content_trunk": "resnet", "refinement_layers": 0
+    }  # fmt: skip
+    assert TrainSettings().overrides() == {}
 
 
 @pytest.mark.parametrize(
