@@ -6,10 +6,11 @@ import html
 import gradio as gr
 
 from .demo_batch import photos_of
-from .demo_photo import VERDICTS, Judge
+from .demo_photo import Judge
 from .photos import PHOTO_EXTENSIONS, PhotoError
 from .sharpness import LOUPE, subject_sharpness
 from .uploads import MAX_PIXELS, Sent, files_only, picture_data, sentence, toast
+from .verdicts import VERDICTS
 from .visualization import LABEL_COLORS
 
 MAX_SHOTS = 12

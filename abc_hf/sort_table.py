@@ -30,3 +30,8 @@ COLUMNS = pa.schema(
         ("error", pa.string()),  # why there is no verdict, in one sentence; null if there is one
     ]
 )
+
+
+def probabilities(row: dict) -> dict[str, float]:
+    """The classes' probabilities in a row of the table."""
+    return {label: row[name] for label, name in zip(DESIRABILITY, PROBABILITIES, strict=True)}

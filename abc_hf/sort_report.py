@@ -1,0 +1,186 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The HTML report of `abc-fusenet sort`: a page that reads its data from files beside it and asks nothing of any host.
+
+`report.html` loads `report/photos-0000.js` and so on one after the other, as scripts, because a page opened from disk
+may not read files in other ways. Thumbnails are loaded where they come into view. `write_report(single_file=True)` puts
+everything into the page itself.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from .configuration_abc_fusenet import DESIRABILITY
+from .sort_table import PROBABILITIES, probabilities
+from .verdicts import GROUPS, THRESHOLD, VERDICTS, best_unspoilt
+from .visualization import COLOR_SCALE, COLORS, LABEL_COLORS
+
+CHUNK = 2000
+"""Photos in a data file."""
+SINGLE_FILE_PHOTOS = 500
+"""The most photos of a report in a single file."""
+SCRIPTS = ("photos.js", "grid.js", "page.js")
+
+
+def write_report(out: str | Path, single_file: bool = False) -> Path:
+    """Write the report on `out/photos.parquet` to `out/report.html` and, unless it is a single file, `out/report/`.
+
+    Raises:
+        ValueError: if there are too many photos for a single file.
+    """
+    out = Path(out)
+    table = pq.ParquetFile(out / "photos.parquet")
+    total = table.metadata.num_rows
+    if single_file and total > SINGLE_FILE_PHOTOS:
+        raise ValueError(
+            f"--single-file holds up to {SINGLE_FILE_PHOTOS} photos and there are {total}; leave it out, and the "
+            "report is a folder."
+        )
+    settings = report_settings(out, total)
+    title = html.escape(printable_name(out))
+    if single_file:
+        parts = [script("const REPORT = " + as_json({**settings, "chunks": 0}) + ";")]
+        parts += [script(page_part(name)) for name in SCRIPTS]
+        parts += [script(chunk) for chunk in chunks(table, out)]
+        return write_page(out, title, f"<style>\n{styles()}</style>", "\n".join(parts))
+    folder = out / "report"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "settings.js").write_text("const REPORT = " + as_json(settings) + ";\n")
+    (folder / "page.css").write_text(styles())
+    for name in SCRIPTS:
+        (folder / name).write_text(page_part(name))
+    for number, chunk in enumerate(chunks(table)):
+        (folder / f"photos-{number:04}.js").write_text(chunk)
+    tags = "\n".join(f'<script src="report/{name}"></script>' for name in ("settings.js", *SCRIPTS))
+    return write_page(out, title, '<link rel="stylesheet" href="report/page.css">', tags)
+
+
+def write_page(out: Path, title: str, styles: str, scripts: str) -> Path:
+    filled = {
+        "title": title,
+        "styles": styles,
+        "scripts": scripts,
+        "color_scale": COLOR_SCALE,
+        "color_tables": "".join(
+            f'<feFunc{channel} type="table" tableValues="{" ".join(f"{value / 255:.4f}" for value in values)}"/>'
+            for channel, values in zip("RGB", COLORS[::15].T.tolist(), strict=True)
+        ),
+    }
+    page = page_part("page.html")
+    for name, text in filled.items():
+        page = page.replace("{{" + name + "}}", text)
+    path = out / "report.html"
+    path.write_text(page)
+    return path
+
+
+def page_part(name: str) -> str:
+    return resources.files("abc_hf").joinpath("report_page", name).read_text()
+
+
+def styles() -> str:
+    tones = [f'[data-group="{group}"] {{ --tone: {LABEL_COLORS[label]}; }}' for group, label in enumerate(DESIRABILITY)]
+    tones.append(f'[data-group="{len(DESIRABILITY)}"] {{ --tone: var(--soft); }}')
+    return "\n".join([page_part("page.css"), *tones, f":root {{ --bad: {LABEL_COLORS['bad-blur']}; }}"]) + "\n"
+
+
+def script(text: str) -> str:
+    return f"<script>\n{text}\n</script>"
+
+
+def report_settings(out: Path, total: int) -> dict:
+    """What the page is told of the report as a whole. A photo's group is its number in `DESIRABILITY`, or the number
+    after them for a photo that could not be opened."""
+    return {
+        "id": hashlib.sha1(str(out.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
+        "total": total,
+        "chunks": math.ceil(total / CHUNK),
+        "data": "report",
+        "thumbs": "thumbs",
+        "base": Path.cwd().as_posix(),
+        "threshold": THRESHOLD,
+        "labels": DESIRABILITY,
+        "bad": DESIRABILITY.index("bad-blur"),
+        "names": [*(VERDICTS[label][0] for label in DESIRABILITY), "Could not be opened"],
+        "order": [*(DESIRABILITY.index(label) for label in GROUPS), len(DESIRABILITY)],
+    }
+
+
+def chunks(table: pq.ParquetFile, inline_from: Path | None = None) -> Iterator[str]:
+    """A script for each `CHUNK` photos. With a folder, the pictures in it become part of the script."""
+    for batch in table.iter_batches(CHUNK):
+        yield "receive(" + as_json(page_columns(batch.to_pylist(), inline_from)) + ");\n"
+
+
+def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str, list]:
+    """What the page is told of photos, column by column; reasons and cameras as numbers into `texts`."""
+    texts = {}
+
+    def text(value: str | None) -> int:
+        return -1 if value is None else texts.setdefault(value, len(texts))
+
+    def column(name: str, digits: int | None = None) -> list:
+        values = [row[name] for row in rows]
+        return values if digits is None else [None if value is None else round(value, digits) for value in values]
+
+    names = [hashlib.sha1(row["path"].encode()).hexdigest() for row in rows]
+    judged = [row["label"] is not None for row in rows]
+    pictures = [f"{name}.jpg" for name in names]
+    maps = [f"{name}_map.png" if good else None for name, good in zip(names, judged, strict=True)]
+    return {
+        "key": [name[:12] for name in names],
+        "path": column("path"),
+        "picture": picture_column(pictures, judged, inline_from),
+        "map": picture_column(maps, judged, inline_from),
+        "label": [DESIRABILITY.index(row["label"]) if row["label"] else None for row in rows],
+        "other": [DESIRABILITY.index(best_unspoilt(probabilities(row))) if row["label"] else None for row in rows],
+        "score": column("score", 4),
+        "subject": column("blur_on_subject", 3),
+        "background": column("blur_on_background", 3),
+        "fraction": column("blur_fraction", 3),
+        "shares": [[round(100 * row[name]) for name in PROBABILITIES] if row["label"] else None for row in rows],
+        "reason": [text(row["reason"]) for row in rows],
+        "taken": column("taken"),
+        "camera": [text(row["camera"]) for row in rows],
+        "width": column("width"),
+        "height": column("height"),
+        "raw": column("raw_path"),
+        "burst": column("burst"),
+        "rank": column("burst_rank"),
+        "sharpness": column("sharpness", 3),
+        "error": column("error"),
+        "texts": list(texts),
+    }
+
+
+def picture_column(names: list[str | None], judged: list[bool], inline_from: Path | None) -> list[str | None]:
+    """The pictures' names, or their bytes as a data URI if they are to be part of the page."""
+    names = [name if good else None for name, good in zip(names, judged, strict=True)]
+    if not inline_from:
+        return names
+    return [name and data_uri(inline_from / "thumbs" / name[:2] / name) for name in names]
+
+
+def data_uri(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def as_json(value) -> str:
+    """JSON that is also ASCII, a JavaScript expression, and safe inside a <script>."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def printable_name(folder: Path) -> str:
+    return "".join(c if c.isprintable() else "?" for c in folder.resolve().name) or "Photos"
