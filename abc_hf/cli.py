@@ -17,6 +17,7 @@ from .photos import PHOTO_EXTENSIONS, PhotoError
 from .pipeline import BlurReport, load_pipeline
 
 PROGRAM = "abc-fusenet"
+SORT_OPTIONS = ("model", "device", "engine", "batch_size", "workers", "verify_content")
 COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
 
 
@@ -61,6 +62,30 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=positive, default=1, metavar="N", help="photos judged at a time")
     command.set_defaults(command=assess)
 
+    sort_command = commands.add_parser(
+        "sort",
+        help="judge a photo library of any size, and write a table of it",
+        description="Judge a photo library of any size: a table in Parquet and CSV. The same command goes on where it "
+        "was interrupted, and judges only what is new or changed. The exit status is 1 if something cannot be opened; "
+        "the rest goes on. On several devices or machines: `accelerate launch -m abc_hf.sort ...`.",
+    )
+    sort_command.add_argument(
+        "photos",
+        nargs="+",
+        metavar="FOLDER",
+        help="folders and those below, photos, globs, zip and tar files, or URLs such as hf://datasets/NAME/FOLDER",
+    )
+    sort_command.set_defaults(command=sort)
+    sort_command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    sort_command.add_argument("--batch-size", type=positive, default=8, metavar="N", help="(default: %(default)s)")
+    sort_command.add_argument(
+        "--workers", type=whole, metavar="N", help="processes that open photos (default: one for every two cores)"
+    )
+    sort_command.add_argument("--engine", default="torch", help="(default: %(default)s)")
+    sort_command.add_argument(
+        "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"
+    )
+
     score = commands.add_parser(
         "evaluate",
         help="score a model, or blur maps of any program, on a data set",
@@ -89,9 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     demo.set_defaults(command=run_demo)
 
-    for each in (command, demo):
+    for each in (command, sort_command, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
-    for each in (command, score, demo):
+    for each in (command, sort_command, score, demo):
         each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
     return parser
 
@@ -100,6 +125,10 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
     return int(text)
+
+
+def whole(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def port(text: str) -> int:
@@ -192,6 +221,21 @@ def printable(text: object) -> str:
 
 def complain(error: Exception | str) -> None:
     tqdm.write(f"{PROGRAM}: {printable(error)}", file=sys.stderr)
+
+
+def sort(args: argparse.Namespace) -> int:
+    try:
+        from .sort import sort_library
+    except ModuleNotFoundError as error:
+        if error.name not in ("imagehash", "pyarrow"):
+            raise
+        raise ImportError('Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.') from None
+    options = {name: getattr(args, name) for name in SORT_OPTIONS}
+    return sort_library(args.photos, args.out, complain=complain, say=say, **options)
+
+
+def say(sentence: str) -> None:
+    tqdm.write(printable(sentence))
 
 
 def evaluate(args: argparse.Namespace) -> int:

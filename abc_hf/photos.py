@@ -5,6 +5,7 @@ import io
 import os
 import threading
 import warnings
+from datetime import datetime
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -62,7 +63,8 @@ def load_photo(
             1/2, 1/4 or 1/8 of its size, the smallest that keeps the long side at least twice as long.
 
     Returns:
-        an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright.
+        an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright; where EXIF
+        says so, `"taken"` is when it was taken, by the camera's clock (ISO 8601), and `"camera"` by which.
 
     Raises:
         PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels`.
@@ -180,11 +182,11 @@ def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None
     if working_size and image.format in ("JPEG", "MPO"):
         image.draft(None, tuple(max(1, 2 * working_size * side // max(width, height)) for side in image.size))
     image.load()
-    orientation = _orientation(image)
+    orientation, shot = _orientation(image), _shot(image)
     image = _to_rgb(image)
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
-    image.info = {"original_size": (height, width) if orientation in (5, 6, 7, 8) else (width, height)}
+    image.info = {"original_size": (height, width) if orientation in (5, 6, 7, 8) else (width, height), **shot}
     return image
 
 
@@ -193,6 +195,23 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block does not spoil the photo
         return 1
+
+
+def _shot(image: Image.Image) -> dict[str, str]:
+    """When and by which camera a photo was taken, as far as EXIF says so."""
+    shot = {}
+    try:
+        exif = image.getexif()
+        make, model = (" ".join(str(exif.get(tag, "")).replace("\0", " ").split()) for tag in (271, 272))
+        if model:
+            shot["camera"] = model if model.lower().startswith(make.lower()) else f"{make} {model}"
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        taken = datetime.strptime(str(details[ExifTags.Base.DateTimeOriginal])[:19], "%Y:%m:%d %H:%M:%S")
+        fraction = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip(" \0")
+        shot["taken"] = taken.isoformat() + (f".{fraction}" if fraction.isdecimal() else "")
+    except Exception:  # none, or a damaged one, which does not spoil the photo
+        pass
+    return shot
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
