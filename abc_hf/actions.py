@@ -3,8 +3,8 @@
 and writes XMP sidecars.
 
 All steps are planned first and written to an undo file, which reaches the disk before the first step is taken; then
-they are carried out from that file. So whatever happens, `undo` knows what may have been done. A name that is taken gets
-a number; nothing is ever overwritten but sidecars, whose earlier bytes are in the undo file.
+they are carried out from that file. So whatever happens, `undo` knows what may have been done. A name that is taken
+gets a number; nothing is ever overwritten but sidecars, whose earlier bytes are in the undo file.
 """
 
 import base64
@@ -306,7 +306,7 @@ def take_back(step: dict, dry_run: bool = False) -> bool:
 
 def take_sidecar_back(step: dict, path: Path, dry_run: bool) -> bool:
     present, before = bytes_of(path), earlier(step)
-    if present == before:
+    if present == before or (present is None and step["from"] != step["to"]):  # or the old one is not there yet
         return False
     if present != merge(before, marks_of(step)):
         raise ValueError("the sidecar has changed since")
@@ -331,7 +331,7 @@ def same_file_content(old: Path, new: Path, step: dict) -> bool:
 
 
 def read_decisions(path: Path) -> dict[str, str]:
-    """"keep" or "reject" by path, from what the report exports: CSV with the columns path and decision, or JSON.
+    """ "keep" or "reject" by path, from what the report exports: CSV with the columns path and decision, or JSON.
 
     Raises:
         ValueError: if it holds no decisions.

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from . import __version__
 from .photos import PHOTO_EXTENSIONS, PhotoError
 from .pipeline import BlurReport, load_pipeline
+from .verdicts import THRESHOLD
 
 PROGRAM = "abc-fusenet"
-SORT_OPTIONS = ("model", "device", "engine", "batch_size", "workers", "verify_content")
+SORT_OPTIONS = ("model", "device", "engine", "batch_size", "workers", "verify_content", "single_file")
 COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
 
 
@@ -71,12 +72,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sort_command.add_argument(
         "photos",
-        nargs="+",
+        nargs="*",
         metavar="FOLDER",
         help="folders and those below, photos, globs, zip and tar files, or URLs such as hf://datasets/NAME/FOLDER",
     )
     sort_command.set_defaults(command=sort)
-    sort_command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    sort_command.add_argument("--out", type=Path, metavar="DIR", help="the folder to write to")
     sort_command.add_argument("--batch-size", type=positive, default=8, metavar="N", help="(default: %(default)s)")
     sort_command.add_argument(
         "--workers", type=whole, metavar="N", help="processes that open photos (default: one for every two cores)"
@@ -85,6 +86,34 @@ def build_parser() -> argparse.ArgumentParser:
     sort_command.add_argument(
         "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"
     )
+
+    sort_command.add_argument(
+        "--single-file", action="store_true", help="the report as one file with all its pictures, up to 500 photos"
+    )
+    act = sort_command.add_argument_group(
+        "actions", "Off unless asked for; each leaves an undo file in --out. The photos themselves are never changed."
+    )
+    act_on = act.add_mutually_exclusive_group()
+    act_on.add_argument("--copy-to", type=Path, metavar="DIR", help="copy photos into a folder per verdict")
+    act_on.add_argument("--move-to", type=Path, metavar="DIR", help="move them there")
+    act_on.add_argument("--link-to", type=Path, metavar="DIR", help="make hard links there")
+    act.add_argument("--xmp", action="store_true", help="write sidecars with rating, colour label and keywords")
+    act.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="FILE",
+        help="what the report exported: kept photos go to `kept`, rejected ones are moved to `rejected`, and neither "
+        "copied nor linked",
+    )
+    act.add_argument(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        metavar="T",
+        help="photos that score less are bad-blur, as in the report (default: %(default)s)",
+    )
+    act.add_argument("--dry-run", action="store_true", help="say what the actions would do, and do nothing")
+    act.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
 
     score = commands.add_parser(
         "evaluate",
@@ -225,13 +254,32 @@ def complain(error: Exception | str) -> None:
 
 def sort(args: argparse.Namespace) -> int:
     try:
-        from .sort import sort_library
+        from .actions import Request, act, read_decisions, undo
+        from .sort import share, sort_library
     except ModuleNotFoundError as error:
-        if error.name not in ("imagehash", "pyarrow"):
+        if error.name not in ("imagehash", "lxml", "pyarrow"):
             raise
         raise ImportError('Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.') from None
+    if args.undo:
+        return undo(args.undo, args.dry_run, say, complain)
+    if not (args.photos and args.out):
+        raise ValueError("Name what to sort, and the folder to write to with --out; or give --undo FILE alone.")
+    kinds = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
+    kind = next((kind for kind, to in kinds.items() if to), None)
+    if not (kind or args.xmp) and (args.decisions or args.dry_run):
+        raise ValueError(
+            "--decisions and --dry-run are for --copy-to, --move-to, --link-to and --xmp; add one of them."
+        )
+    if kind and kinds[kind].exists() and not kinds[kind].is_dir():
+        raise ValueError(f"--{kind}-to {kinds[kind]} is a file; choose a folder.")
+    request = Request(
+        kind, kinds.get(kind), args.xmp, args.decisions and read_decisions(args.decisions), args.threshold
+    )
     options = {name: getattr(args, name) for name in SORT_OPTIONS}
-    return sort_library(args.photos, args.out, complain=complain, say=say, **options)
+    status = sort_library(args.photos, args.out, complain=complain, say=say, **options)
+    if status == 130 or share()[0] or not (kind or args.xmp):
+        return status
+    return max(status, act(args.out, request, args.dry_run, say, complain))
 
 
 def say(sentence: str) -> None:

@@ -124,7 +124,7 @@ def compared(judge_photo: Judge, photos: list[Sent], progress=None) -> list[dict
     long_side = min((max(report.size) for _, report in reports), default=None)
     for photo, report in reports:
         try:
-            measured = subject_sharpness(photo.path, report, long_side, max_pixels=MAX_PIXELS)
+            measured = subject_sharpness(photo.path, report.small_attention_map, long_side, max_pixels=MAX_PIXELS)
         except PhotoError as error:  # a large JPEG that is damaged may open at a smaller size alone
             failed.append({"file": photo.name, "error": sentence(error, photo)})
             continue

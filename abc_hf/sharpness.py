@@ -17,7 +17,6 @@ from torch.nn.functional import conv2d, pad
 
 from .image_processing_abc_fusenet import resize_map
 from .photos import load_photo
-from .pipeline import BlurReport
 
 FINE, COARSE = 1.0, 4.0
 """The standard deviations of the Gaussians whose gradients are compared [pixels]."""
@@ -115,11 +114,12 @@ def subject_box(attention_map: np.ndarray, size: tuple[int, int]) -> tuple[int, 
     return left, top, right, bottom
 
 
-def subject_sharpness(photo, report: BlurReport, long_side: int | None = None, **loading) -> SubjectSharpness:
-    """Measure the subject of a photo, as its report's attention map shows it, in the photo's own pixels.
+def subject_sharpness(photo, attention_map: np.ndarray, long_side: int | None = None, **loading) -> SubjectSharpness:
+    """Measure the subject of a photo, as an attention map shows it, in the photo's own pixels.
 
     Args:
         photo, loading: as in `load_photo`.
+        attention_map: (h, w) in 0..1, of any size.
         long_side: reduce a larger photo to it first, to compare shots of different sizes [pixels].
 
     Raises:
@@ -128,12 +128,11 @@ def subject_sharpness(photo, report: BlurReport, long_side: int | None = None, *
     image = load_photo(photo, **loading)
     if long_side and long_side < max(image.size):
         image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=None)
-    box = subject_box(report.small_attention_map, image.size)
+    box = subject_box(attention_map, image.size)
     crop = image.crop(box)
-    attention = report.small_attention_map
-    scale = [side / small for side, small in zip(image.size, attention.shape[::-1], strict=True)]
+    scale = [side / small for side, small in zip(image.size, attention_map.shape[::-1], strict=True)]
     left, top, right, bottom = (round(edge / scale[index % 2]) for index, edge in enumerate(box))
-    weights = attention[top : max(bottom, top + 1), left : max(right, left + 1)]
+    weights = attention_map[top : max(bottom, top + 1), left : max(right, left + 1)]
     middle_x, middle_y = crop.width // 2, crop.height // 2
     half = LOUPE // 2
     loupe = crop.crop(

@@ -25,19 +25,22 @@ from filelock import FileLock, Timeout
 from huggingface_hub import snapshot_download
 from tqdm import tqdm
 
+from . import __version__
+from .bursts import add_bursts
 from .configuration_abc_fusenet import DESIRABILITY
 from .image_processing_abc_fusenet import resize_map, working_shape
 from .library import Found, find_photos
 from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, first_line, load_pipeline
 from .sort_journal import SHARD_COLUMNS, Index, Writer, digest, replacing, write_table
-from .sort_table import PROBABILITIES, path_text, thumbnail_files
+from .sort_report import check_single_file, write_report
+from .sort_table import PROBABILITIES, attention_file, path_text, thumbnail_files
 from .sort_workers import Workers
 from .visualization import grey_image
 
 BATCH_SIZE = 8
 """The most photos judged at a time."""
-MAP_SIDE = 160
-"""The long side of the small blur map [pixels]."""
+MAP_SIDE, ATTENTION_SIDE = 160, 64
+"""The long sides of the small blur map and of the small attention map [pixels]."""
 FIGURES = ("score", "blur_on_subject", "blur_on_background", "blur_fraction")
 SUMMARY = "sort.json"
 """The name of the file that says what the table was made of; written last."""
@@ -72,6 +75,7 @@ class Sort:
         batch_size: the most photos judged at a time.
         workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
         verify_content: tell a changed photo by the SHA-256 of its file.
+        single_file: write the report as a single file.
         complain: told of what cannot be read or goes wrong, a sentence each.
         say: told of progress.
     """
@@ -86,11 +90,13 @@ class Sort:
         batch_size: int = BATCH_SIZE,
         workers: int | None = None,
         verify_content: bool = False,
+        single_file: bool = False,
         complain: Callable[[str], None] = print,
         say: Callable[[str], None] = print,
     ):
         self.out, self.engine, self.batch_size, self.verify_content = Path(out), engine, batch_size, verify_content
         self.process, self.processes, self.device = *share(), device or own_device()
+        self.single_file = single_file
         self.complain, self.say = complain, say if self.process == 0 else lambda sentence: None
         self.model, self.pipe, self.complaints = model_folder(model), None, set()
         self.settings = {"model": fingerprint(self.model), "engine": engine}
@@ -126,6 +132,8 @@ class Sort:
         """Look for photos, and for what is known of them."""
         others = self.index.load()
         found = self.index.find(find_photos(sources, self.cannot_read, skip=[self.out]))
+        if self.single_file:
+            check_single_file(found)
         if others:
             self.say(f"{others} results of another model or engine do not count; those photos are judged again.")
         known = self.index.count_known()
@@ -202,15 +210,17 @@ class Sort:
             self.index.prune()
         labels = Counter(row["label"] for row in self.index.rows())
         summary = {"settings": self.settings, "photos": labels.total(), "rows": digest(self.index.rows())}
+        summary |= {"single_file": self.single_file, "version": __version__}
         if summary != read_summary(self.out):
             write_table(self.out, self.index.rows())
-            finish(self.out)
+            finish(self.out, self.workers.number, self.single_file)
             with replacing(self.out / SUMMARY) as partial:
                 partial.write_text(json.dumps(summary, indent=2) + "\n")
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
         if labels[None]:
             counts.append(f"{labels[None]} without a verdict (see the column error)")
         self.say(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
+        self.say(f"{self.out / 'report.html'} shows them in a browser.")
         return int(bool(labels[None] or self.complaints))
 
     def stop(self) -> int:
@@ -221,8 +231,10 @@ class Sort:
         return 130
 
 
-def finish(out: Path):
-    """What is made of the table."""
+def finish(out: Path, workers: int, single_file: bool = False):
+    """What is made of the table: bursts are found, and the report is written."""
+    add_bursts(out, workers)
+    write_report(out, single_file)
 
 
 def load_engine(name: str, pipe: BlurUnderstandingPipeline) -> Callable[[torch.Tensor], dict] | None:
@@ -327,8 +339,11 @@ def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport)
     photo, map = thumbnail_files(out, path)
     photo.parent.mkdir(parents=True, exist_ok=True)
     photo.write_bytes(thumbnail)
-    shape = working_shape(*report.small_blur_map.shape, MAP_SIDE)
-    grey_image(resize_map(report.small_blur_map, shape)).save(map, compress_level=3)
+    for file, values, side in (
+        (map, report.small_blur_map, MAP_SIDE),
+        (attention_file(out, path), report.small_attention_map, ATTENTION_SIDE),
+    ):
+        grey_image(resize_map(values, working_shape(*values.shape, side))).save(file, compress_level=3)
 
 
 def read_summary(out: Path) -> dict | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from .configuration_abc_fusenet import DESIRABILITY
-from .sort_table import PROBABILITIES, probabilities
+from .sort_table import PROBABILITIES, probabilities, thumbnail_files
 from .verdicts import GROUPS, THRESHOLD, VERDICTS, best_unspoilt
 from .visualization import COLOR_SCALE, COLORS, LABEL_COLORS
 
@@ -39,11 +39,8 @@ def write_report(out: str | Path, single_file: bool = False) -> Path:
     out = Path(out)
     table = pq.ParquetFile(out / "photos.parquet")
     total = table.metadata.num_rows
-    if single_file and total > SINGLE_FILE_PHOTOS:
-        raise ValueError(
-            f"--single-file holds up to {SINGLE_FILE_PHOTOS} photos and there are {total}; leave it out, and the "
-            "report is a folder."
-        )
+    if single_file:
+        check_single_file(total)
     settings = report_settings(out, total)
     title = html.escape(printable_name(out))
     if single_file:
@@ -62,6 +59,19 @@ def write_report(out: str | Path, single_file: bool = False) -> Path:
         (folder / f"photos-{number:04}.js").write_text(chunk)
     tags = "\n".join(f'<script src="report/{name}"></script>' for name in ("settings.js", *SCRIPTS))
     return write_page(out, title, '<link rel="stylesheet" href="report/page.css">', tags)
+
+
+def check_single_file(total: int):
+    """Refuse too many photos for a report in a single file.
+
+    Raises:
+        ValueError
+    """
+    if total > SINGLE_FILE_PHOTOS:
+        raise ValueError(
+            f"--single-file holds up to {SINGLE_FILE_PHOTOS} photos and there are {total}; leave it out, and the "
+            "report is a folder."
+        )
 
 
 def write_page(out: Path, title: str, styles: str, scripts: str) -> Path:
@@ -106,7 +116,6 @@ def report_settings(out: Path, total: int) -> dict:
         "chunks": math.ceil(total / CHUNK),
         "data": "report",
         "thumbs": "thumbs",
-        "base": Path.cwd().as_posix(),
         "threshold": THRESHOLD,
         "labels": DESIRABILITY,
         "bad": DESIRABILITY.index("bad-blur"),
@@ -132,15 +141,12 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
         values = [row[name] for row in rows]
         return values if digits is None else [None if value is None else round(value, digits) for value in values]
 
-    names = [hashlib.sha1(row["path"].encode()).hexdigest() for row in rows]
-    judged = [row["label"] is not None for row in rows]
-    pictures = [f"{name}.jpg" for name in names]
-    maps = [f"{name}_map.png" if good else None for name, good in zip(names, judged, strict=True)]
+    files = [thumbnail_files(inline_from or "", row["path"]) if row["label"] else (None, None) for row in rows]
     return {
-        "key": [name[:12] for name in names],
+        "key": [thumbnail_files("", row["path"])[0].stem[:12] for row in rows],
         "path": column("path"),
-        "picture": picture_column(pictures, judged, inline_from),
-        "map": picture_column(maps, judged, inline_from),
+        "picture": [picture(photo, bool(inline_from)) for photo, _ in files],
+        "map": [picture(blur_map, bool(inline_from)) for _, blur_map in files],
         "label": [DESIRABILITY.index(row["label"]) if row["label"] else None for row in rows],
         "other": [DESIRABILITY.index(best_unspoilt(probabilities(row))) if row["label"] else None for row in rows],
         "score": column("score", 4),
@@ -162,15 +168,10 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
     }
 
 
-def picture_column(names: list[str | None], judged: list[bool], inline_from: Path | None) -> list[str | None]:
-    """The pictures' names, or their bytes as a data URI if they are to be part of the page."""
-    names = [name if good else None for name, good in zip(names, judged, strict=True)]
-    if not inline_from:
-        return names
-    return [name and data_uri(inline_from / "thumbs" / name[:2] / name) for name in names]
-
-
-def data_uri(path: Path) -> str | None:
+def picture(path: Path | None, inline: bool) -> str | None:
+    """A picture's name, or its bytes as a data URI if they are to be part of the page."""
+    if path is None or not inline:
+        return path and path.name
     if not path.exists():
         return None
     kind = "png" if path.suffix == ".png" else "jpeg"

@@ -68,6 +68,13 @@ def thumbnail_files(out: str | os.PathLike, path: str) -> tuple[Path, Path]:
     return folder / f"{name}.jpg", folder / f"{name}_map.png"
 
 
+def attention_file(out: str | os.PathLike, path: str) -> Path:
+    """Where the attention map of a photo is, an 8-bit grey PNG of at most 64 pixels, from which the sharpness of its
+    subject is measured if it is in a burst; arguments as in `thumbnail_files`."""
+    photo, _ = thumbnail_files(out, path)
+    return photo.with_name(f"{photo.stem}_attention.png")
+
+
 def probabilities(row: dict) -> dict[str, float]:
     """The classes' probabilities in a row of the table."""
     return {label: row[name] for label, name in zip(DESIRABILITY, PROBABILITIES, strict=True)}

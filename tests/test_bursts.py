@@ -1,9 +1,15 @@
-import pyarrow as pa
-import pytest
-from sort_toys import sort_row, sort_table
+import json
+from pathlib import Path
 
-from abc_hf.bursts import DISTANCE, SECONDS, add_bursts, find_bursts, seconds_of
-from abc_hf.sort_table import COLUMNS
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from scipy import ndimage
+from sort_toys import sort_row, sort_table, write_sorted
+
+from abc_hf.bursts import DISTANCE, MEASURED, SECONDS, add_bursts, burst_columns, find_bursts, seconds_of
+from abc_hf.sort_table import COLUMNS, attention_file, path_text
 
 
 def shot(name: str, second: float, bits: int = 0, camera: str = "Nikon D750", **others) -> dict:
@@ -16,10 +22,6 @@ def bursts_of(*rows: dict, **options) -> list[list[str]]:
     table = sort_table(list(rows))
     found = find_bursts(table.to_pydict(), **options)
     return sorted([table["path"][index].as_py() for index in chain] for chain in found)
-
-
-def no_measure(row: dict) -> float:
-    pytest.fail(f"{row['path']} was opened")
 
 
 def test_a_chain_is_as_long_as_its_links():
@@ -59,35 +61,89 @@ def test_copies_of_another_size_are_no_shots():
 def test_what_has_no_time_or_failed_is_in_no_burst():
     rows = [shot("a", 0), shot("b", 0), sort_row("c", perceptual_hash="0" * 16), sort_row("d", None)]
     rows += [shot("e", 0) | {"taken": "0000:00:00 00:00:00"}]
-    table = add_bursts(sort_table(rows), lambda row: 0.5)
-    assert table["burst"].to_pylist() == [1, 1, None, None, None]
+    columns = burst_columns(sort_table(rows), lambda rows: [0.5] * len(rows))
+    assert columns["burst"] == [1, 1, None, None, None]
     assert seconds_of("2026-05-01T12:00:00.25+02:00") == seconds_of("2026-05-01T12:00:00.25")
 
 
 def test_the_sharpest_is_first_and_what_cannot_be_measured_last():
     rows = [shot("x", 500)] + [shot(name, second) for second, name in enumerate("abcd")] + [shot("y", 100)]
     values = {"a": 0.4, "b": 0.9, "c": None, "d": 0.6}
-    table = add_bursts(sort_table(rows), lambda row: values[row["path"]])
-    assert table.schema == COLUMNS
-    assert table["burst"].to_pylist() == [None, 1, 1, 1, 1, None]
-    assert table["burst_rank"].to_pylist() == [None, 3, 1, 4, 2, None]
-    assert table["sharpness"].to_pylist() == pa.array([None, 0.4, 0.9, None, 0.6, None], pa.float32()).to_pylist()
+    columns = burst_columns(sort_table(rows), lambda rows: [values[row["path"]] for row in rows])
+    assert columns["burst"] == [None, 1, 1, 1, 1, None]
+    assert columns["burst_rank"] == [None, 3, 1, 4, 2, None]
+    assert columns["sharpness"] == [None, 0.4, 0.9, None, 0.6, None]
 
 
 def test_bursts_are_numbered_in_the_table_s_order():
     rows = [shot("b0", 50), shot("a0", 0), shot("b1", 51), shot("a1", 1)]
-    assert add_bursts(sort_table(rows), lambda row: 1.0)["burst"].to_pylist() == [1, 2, 1, 2]
+    assert burst_columns(sort_table(rows), lambda rows: [1.0] * len(rows))["burst"] == [1, 2, 1, 2]
+    assert burst_columns(sort_table([]), lambda rows: [])["burst"] == []
 
 
-def test_what_is_known_is_not_measured_again():
-    rows = [shot("a", 0), shot("b", 1), shot("c", 2)]
-    known = add_bursts(sort_table(rows[:2]), lambda row: 0.25)
-    assert add_bursts(sort_table(rows[:2]), no_measure, known)["sharpness"].to_pylist() == [0.25, 0.25]
-    rows[0]["modified"] += 1
-    asked = []
-    table = add_bursts(sort_table(rows), lambda row: asked.append(row["path"]) or 0.75, known)
-    assert asked == ["a", "c"] and table["sharpness"].to_pylist() == [0.75, 0.25, 0.75]
+@pytest.fixture
+def library(tmp_path):
+    """One scene in six shots under growing blur, their subject at the right; the left, which does not count, is blurred
+    the other way round. A seventh photo was taken an hour later."""
+    rng, rows = np.random.default_rng(0), []
+    scene = rng.integers(0, 256, (40, 60)).astype(float).repeat(6, 0).repeat(6, 1)
+    attention = np.zeros((20, 30), np.uint8)
+    attention[:, 16:] = 255
+    for number, radius in enumerate((3, 1, 0.5, 2, 6, 4.5, 0)):
+        path = tmp_path / "photos" / (f"{number}.png" if number != 2 else "2\udcff.png")
+        path.parent.mkdir(exist_ok=True)
+        picture = ndimage.gaussian_filter(scene, radius)
+        picture[:, :180] = ndimage.gaussian_filter(scene, 6 - radius)[:, :180]
+        Image.fromarray(picture.astype(np.uint8)).save(path)
+        rows.append(shot(path_text(str(path)), 3600 if number == 6 else number, width=360, height=240))
+    out = write_sorted(tmp_path / "out", rows, 0)
+    for row in rows:
+        file = attention_file(out, row["path"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(attention).save(file)
+    return out
 
 
-def test_an_empty_table_is_left_as_it_is():
-    assert add_bursts(sort_table([]), no_measure).schema == COLUMNS
+def column(out: Path, name: str) -> list:
+    return pq.read_table(out / "photos.parquet")[name].to_pylist()
+
+
+def test_shots_are_ranked_by_the_blur_of_their_subject(library):
+    add_bursts(library)
+    assert column(library, "burst") == [1] * 6 + [None]
+    assert column(library, "burst_rank") == [4, 2, 1, 3, 6, 5, None]
+    assert pq.read_schema(library / "photos.parquet") == COLUMNS
+    sharpness = column(library, "sharpness")
+    assert sharpness[2] > 2 * sharpness[4] and sharpness[6] is None
+    lines = (library / "photos.csv").read_text().splitlines()
+    assert len(lines) == 8 and lines[0].split(",")[0] == '"path"'
+
+
+def test_only_shots_of_bursts_are_opened_and_none_twice(library, monkeypatch):
+    opened = []
+    monkeypatch.setattr("abc_hf.bursts.subject_sharpness", lambda photo, attention: opened.append(photo) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        add_bursts(library)
+    assert len(opened) == 1
+    monkeypatch.undo()
+    add_bursts(library)
+    first = pq.read_table(library / "photos.parquet")
+    text = (library / MEASURED).read_text()
+    assert sum(bool(line) for line in text.splitlines()) == 6
+    (library / MEASURED).write_text(text[:-30])  # killed while it wrote
+    monkeypatch.setattr("abc_hf.bursts.subject_sharpness", lambda *args: pytest.fail("it was opened again"))
+    with pytest.raises(pytest.fail.Exception):
+        add_bursts(library)
+    monkeypatch.undo()
+    add_bursts(library)
+    monkeypatch.setattr("abc_hf.bursts.subject_sharpness", lambda *args: pytest.fail("it was opened again"))
+    add_bursts(library)
+    assert pq.read_table(library / "photos.parquet") == first
+
+
+def test_a_shot_that_cannot_be_opened_ranks_last(library):
+    (library.parent / "photos" / "1.png").write_bytes(b"damaged")
+    add_bursts(library)
+    assert column(library, "burst_rank") == [3, 6, 1, 2, 5, 4, None]
+    assert column(library, "sharpness")[1] is None
+    assert [json.loads(line)[-1] for line in (library / MEASURED).read_text().splitlines() if line][1] is None

@@ -161,11 +161,15 @@ def test_keywords_go_to_the_lists_that_programs_read_first():
 
 def test_darktable_s_own_labels():
     """darktable reads them after xmp:Label, so that an empty list would take ours away."""
-    empty = DARKTABLE.replace(b"<darktable:history>", b"<darktable:colorlabels><rdf:Seq/></darktable:colorlabels>\n<darktable:history>")
+    empty = DARKTABLE.replace(
+        b"<darktable:history>", b"<darktable:colorlabels><rdf:Seq/></darktable:colorlabels>\n<darktable:history>"
+    )
     new = merge(empty, MARKS)
     assert values(new, "darktable:colorlabels") == ["2"] and values(new, "xmp:Label") == ["Green"]
     assert values(merge(new, Marks(1, "Red", ())), "darktable:colorlabels") == ["0"]
-    purple = empty.replace(b"<rdf:Seq/></darktable:colorlabels>", b"<rdf:Seq><rdf:li>4</rdf:li></rdf:Seq></darktable:colorlabels>")
+    purple = empty.replace(
+        b"<rdf:Seq/></darktable:colorlabels>", b"<rdf:Seq><rdf:li>4</rdf:li></rdf:Seq></darktable:colorlabels>"
+    )
     new = merge(purple, MARKS)
     assert values(new, "darktable:colorlabels") == ["4"] and values(new, "xmp:Label") == []
 
@@ -178,7 +182,9 @@ def test_what_is_no_sidecar_is_refused(old):
 
 def test_entities_are_not_followed(tmp_path):
     (tmp_path / "secret").write_text("secret")
-    bomb = f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{tmp_path}/secret">]>'.encode() + merge(None, MARKS).split(b"\n", 1)[1]
+    bomb = (
+        f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{tmp_path}/secret">]>'.encode() + merge(None, MARKS).split(b"\n", 1)[1]
+    )
     assert b"secret</" not in merge(bomb.replace(b"good-blur", b"&e;"), MARKS)
 
 

@@ -41,7 +41,7 @@ class Grid {
     const left = parseFloat(style.paddingLeft), width = this.scroller.clientWidth - left - parseFloat(style.paddingRight);
     this.columns = Math.max(2, Math.floor((width + GAP) / (this.size + GAP)));
     this.cellWidth = (width - GAP * (this.columns - 1)) / this.columns;
-    this.cellHeight = Math.round(this.cellWidth * 0.72) + CAPTION;
+    this.cellHeight = Math.round(this.cellWidth * 2 / 3) + CAPTION;
     let top = 0;
     for (const segment of this.segments) {
       segment.top = top;

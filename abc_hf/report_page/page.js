@@ -25,13 +25,9 @@ function picture(index, map) {
 /** Where the photo itself lies, if it is a file that a browser can show. */
 function originalOf(index) {
   const path = photos.path[index].replaceAll("\\", "/");
+  if (path.startsWith("file:///")) return path; // as the table says a path that is not UTF-8
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(path) || path.includes("!/") || !SHOWABLE.test(path)) return null;
-  const full = /^(\/|[a-z]:\/)/i.test(path) ? path : `${REPORT.base}/${path}`;
-  try {
-    return "file://" + (full.startsWith("/") ? "" : "/") + full.split("/").map(encodeURIComponent).join("/");
-  } catch { // a lone surrogate
-    return null;
-  }
+  return "file://" + (path.startsWith("/") ? "" : "/") + path.split("/").map(encodeURIComponent).join("/");
 }
 
 function fillCell(cell, index) {
@@ -392,12 +388,17 @@ $("#help-button").addEventListener("click", () => $("#help").showModal());
 $("#open-filters").addEventListener("click", event => {
   const open = document.body.classList.toggle("filters");
   event.currentTarget.setAttribute("aria-expanded", open);
+  event.currentTarget.textContent = open ? "Show photos" : "Filters";
 });
 $("#nothing button").addEventListener("click", showAll);
 $("#keep").addEventListener("click", () => decide(KEEP));
 $("#reject").addEventListener("click", () => decide(REJECT));
 $("#undo").addEventListener("click", undo);
 $("#enlarge").addEventListener("click", enlarge);
+$("#large .keep").addEventListener("click", () => decide(KEEP));
+$("#large .reject").addEventListener("click", () => decide(REJECT));
+$("#large .back").addEventListener("click", () => grid.activate(grid.active - 1));
+$("#large .on").addEventListener("click", () => grid.activate(grid.active + 1));
 $("#csv").addEventListener("click", () => exported("csv"));
 $("#json").addEventListener("click", () => exported("json"));
 window.addEventListener("pagehide", () => { if (saving) saveDecisions(); });
