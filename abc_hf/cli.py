@@ -1,6 +1,7 @@
 """The command `abc-fusenet`; `python -m abc_hf.cli` is the same."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -17,7 +18,6 @@ from .photos import PHOTO_EXTENSIONS, PhotoError
 from .pipeline import BlurReport, load_pipeline
 
 PROGRAM = "abc-fusenet"
-SORT_OPTIONS = ("model", "device", "engine", "batch_size", "workers", "verify_content")
 COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
 
 
@@ -69,19 +69,26 @@ def build_parser() -> argparse.ArgumentParser:
         "was interrupted, and judges only what is new or changed. The exit status is 1 if something cannot be opened; "
         "the rest goes on. On several devices or machines: `accelerate launch -m abc_hf.sort ...`.",
     )
-    sort_command.add_argument(
-        "photos",
-        nargs="+",
-        metavar="FOLDER",
-        help="folders and those below, photos, globs, zip and tar files, or URLs such as hf://datasets/NAME/FOLDER",
-    )
     sort_command.set_defaults(command=sort)
-    sort_command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    sort_command.add_argument("--batch-size", type=positive, default=8, metavar="N", help="(default: %(default)s)")
-    sort_command.add_argument(
-        "--workers", type=whole, metavar="N", help="processes that open photos (default: one for every two cores)"
+    watch_command = commands.add_parser(
+        "watch",
+        help="judge photos as they arrive in folders",
+        description="Judge photos as they arrive, into the table that `sort` writes, until Ctrl-C.",
     )
-    sort_command.add_argument("--engine", default="torch", help="(default: %(default)s)")
+    watch_command.set_defaults(command=watch)
+    for each in (sort_command, watch_command):
+        each.add_argument(
+            "photos",
+            nargs="+",
+            metavar="FOLDER",
+            help="a folder and those below, a photo, a glob, a zip or tar file, or a URL such as hf://datasets/NAME",
+        )
+        each.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+        each.add_argument("--batch-size", type=positive, default=8, metavar="N", help="(default: %(default)s)")
+        each.add_argument(
+            "--workers", type=whole, metavar="N", help="processes that open photos; 0 for none of their own"
+        )
+        each.add_argument("--engine", default="torch", help="(default: %(default)s)")
     sort_command.add_argument(
         "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"
     )
@@ -114,9 +121,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     demo.set_defaults(command=run_demo)
 
-    for each in (command, sort_command, demo):
+    for each in (command, sort_command, watch_command, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
-    for each in (command, sort_command, score, demo):
+    for each in (command, sort_command, watch_command, score, demo):
         each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
     return parser
 
@@ -224,14 +231,32 @@ def complain(error: Exception | str) -> None:
 
 
 def sort(args: argparse.Namespace) -> int:
-    try:
+    with sort_packages():
         from .sort import sort_library
+    options = sort_options(args) | {"verify_content": args.verify_content}
+    return sort_library(args.photos, args.out, **options)
+
+
+def watch(args: argparse.Namespace) -> int:
+    with sort_packages():
+        from .watch import watch_library
+    return watch_library(args.photos, args.out, **sort_options(args))
+
+
+@contextlib.contextmanager
+def sort_packages():
+    """Turns a package of the extra `sort` that is missing into a sentence."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name not in ("imagehash", "pyarrow"):
             raise
         raise ImportError('Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.') from None
-    options = {name: getattr(args, name) for name in SORT_OPTIONS}
-    return sort_library(args.photos, args.out, complain=complain, say=say, **options)
+
+
+def sort_options(args: argparse.Namespace) -> dict:
+    names = ("model", "device", "engine", "batch_size", "workers")
+    return {name: getattr(args, name) for name in names} | {"complain": complain, "say": say}
 
 
 def say(sentence: str) -> None:
