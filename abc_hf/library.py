@@ -72,7 +72,7 @@ def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] 
             yield from in_archive(source, complain)
         else:
             files.append(source)
-    for _, group in itertools.groupby(sorted(files), os.path.dirname):
+    for _, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
         yield from pair(local_files(group, complain))
 
 

@@ -316,13 +316,17 @@ def load_pipeline(
             raise ValueError(f"its classifier has {network.config.num_labels} classes, not {len(DESIRABILITY)}")
         processor = ABCFuseNetImageProcessor.from_pretrained(name, **hub)
     except Exception as error:
-        raise ValueError(
-            f"No ABC-FuseNet model can be loaded from {name} ({first_line(error)}); "
-            "give a folder or a Hub repository that holds one."
-        ) from error
+        raise no_model(name, error) from error
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     return BlurUnderstandingPipeline(
         model=network, image_processor=processor, task="blur-understanding", device=device, **options
+    )
+
+
+def no_model(name: str | os.PathLike, error: Exception) -> ValueError:
+    return ValueError(
+        f"No ABC-FuseNet model can be loaded from {name} ({first_line(error)}); "
+        "give a folder or a Hub repository that holds one."
     )
 
 

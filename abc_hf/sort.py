@@ -10,6 +10,7 @@ whose path's checksum says so.
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -30,7 +31,7 @@ from .bursts import add_bursts
 from .configuration_abc_fusenet import DESIRABILITY
 from .image_processing_abc_fusenet import resize_map, working_shape
 from .library import Found, find_photos
-from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, first_line, load_pipeline
+from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, load_pipeline, no_model
 from .sort_journal import SHARD_COLUMNS, Index, Writer, digest, replacing, write_table
 from .sort_report import check_single_file, write_report
 from .sort_table import PROBABILITIES, attention_file, path_text, thumbnail_files
@@ -56,13 +57,16 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
         kept, and the same call goes on.
     """
     with Sort(out, **options) as job:
+        job.load()
         job.find(sources)
         try:
-            job.judge()
+            job.judge(job.todo(), job.index.count_todo())
             job.wait_for_others()
         except KeyboardInterrupt:
-            return job.stop()
-        return job.finish()
+            job.stop()
+            job.say("Interrupted. What is done is kept; the same command goes on.")
+            return 130
+        return job.finish(prune=True)
 
 
 class Sort:
@@ -128,16 +132,20 @@ class Sort:
             "same command goes on."
         ) from error
 
-    def find(self, sources: Iterable[str]):
-        """Look for photos, and for what is known of them."""
-        others = self.index.load()
-        found = self.index.find(find_photos(sources, self.cannot_read, skip=[self.out]))
-        if self.single_file:
-            check_single_file(found)
-        if others:
+    def load(self):
+        """See what is done."""
+        if others := self.index.load():
             self.say(f"{others} results of another model or engine do not count; those photos are judged again.")
-        known = self.index.count_known()
-        self.say(f"{found} photos, of which {known} were judged before.")
+
+    def find(self, sources: Iterable[str]):
+        """See what is there."""
+        self.look(sources)
+        if self.single_file:
+            check_single_file(self.index.count_found())
+        self.say(f"{self.index.count_found()} photos, of which {self.index.count_known()} were judged before.")
+
+    def look(self, sources: Iterable[str]):
+        self.index.find(find_photos(sources, self.cannot_read, skip=[self.out]))
 
     def cannot_read(self, name: str, reason: str):
         """Complain once."""
@@ -149,35 +157,44 @@ class Sort:
         """The photos to judge. With `verify_content`, of those that were judged, the ones whose files differ."""
         for photo, row in self.index.todo(all=self.verify_content):
             if self.verify_content and row and row["content"]:
-                if self.workers.reader.sha256(photo.path) == row["content"]:
+                if self.workers.here.reader.sha256(photo.path) == row["content"]:
                     if (photo.bytes, photo.modified) != (row["bytes"], row["modified"]):
-                        self.journal.add([row | {"bytes": photo.bytes, "modified": photo.modified}])
+                        self.note([row | {"bytes": photo.bytes, "modified": photo.modified}])
                     continue
             yield photo
 
-    def judge(self):
-        """Judge what is to be judged; each batch is in the journal before the next."""
-        total = self.index.count_todo()
-        if not total and not self.verify_content:
-            return
+    def judge(self, photos: Iterable[Found], total: int | None = None) -> int:
+        """Judge photos; each batch is in the journal before the next. Returns how many there were.
+
+        Args:
+            total: about how many there will be.
+        """
+        photos = iter(photos)
+        first = next(photos, None)
+        if first is None:
+            return 0
         self.workers.start()
         if self.pipe is None:
             self.pipe = load_pipeline(self.model, device=self.device)
             self.pipe.engine = load_engine(self.engine, self.pipe)
         start, number = time.monotonic(), 0
-        bar = tqdm(total=total or None, unit="photo", smoothing=0.05, disable=None if self.process == 0 else True)
-        with bar:
-            for batch in by_shape(self.workers.prepared(self.todo()), self.batch_size):
+        with tqdm(total=total, unit="photo", smoothing=0.05, disable=None if self.process == 0 else True) as bar:
+            prepared = self.workers.prepared(itertools.chain([first], photos))
+            for batch in by_shape(prepared, self.batch_size):
                 self.judge_batch(batch)
                 number += len(batch)
                 bar.update(len(batch))
         seconds = time.monotonic() - start
         self.say(f"Judged {number} photos in {seconds:.1f} s, {number / seconds:.1f} a second.")
+        return number
+
+    def note(self, rows: list[dict]):
+        self.index.note(rows, self.journal.add(rows))
 
     def judge_batch(self, batch: list[tuple[Found, dict]]):
         """Judge photos of one shape, write their small pictures, and note them in the journal."""
         if error := batch[0][1].get("error"):
-            self.journal.add([row_of(*batch[0])])
+            self.note([row_of(*batch[0])])
             self.complain(f"{batch[0][0].path}: {error}")
             return
         inputs = [
@@ -190,23 +207,26 @@ class Sort:
             report = self.pipe.postprocess({"photo": output})
             rows.append(row_of(photo, prepared, report))
             write_thumbnails(self.out, rows[-1]["path"], prepared["thumbnail"], report)
-        self.journal.add(rows)
+        self.note(rows)
 
     def wait_for_others(self):
-        """Until all processes of the job are here; hours may lie between them."""
+        """Until all processes of the job have done their share; hours may lie between them."""
         self.journal.close()
         if self.processes > 1:
             torch.distributed.init_process_group("gloo", timeout=timedelta(days=100))
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()
+            self.index.load()
 
-    def finish(self, complete: bool = True) -> int:
-        """Write the table, unless it would be the one there is; returns the exit status."""
-        self.journal.close()
+    def finish(self, prune: bool = False) -> int:
+        """Write the table and what is made of it, unless they would be those there are; returns the exit status.
+
+        Args:
+            prune: tidy up the journal, which nobody must be writing.
+        """
         if self.process:
             return 0
-        self.index.load()
-        if complete:
+        if prune:
             self.index.prune()
         labels = Counter(row["label"] for row in self.index.rows())
         summary = {"settings": self.settings, "photos": labels.total(), "rows": digest(self.index.rows())}
@@ -223,12 +243,13 @@ class Sort:
         self.say(f"{self.out / 'report.html'} shows them in a browser.")
         return int(bool(labels[None] or self.complaints))
 
-    def stop(self) -> int:
-        """After Ctrl-C: the table of what is done."""
+    def stop(self):
+        """In the middle of it: keep what is done, and make the table of it."""
         self.workers.stop()
-        self.say("Interrupted. What is done is kept; the same command goes on.")
-        self.finish(complete=False)
-        return 130
+        self.journal.close()
+        if self.processes > 1:
+            self.index.load()
+        self.finish()
 
 
 def finish(out: Path, workers: int, single_file: bool = False):
@@ -271,10 +292,7 @@ def model_folder(model: str | os.PathLike | None) -> Path:
     try:
         return Path(snapshot_download(str(model), allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:
-        raise ValueError(
-            f"No ABC-FuseNet model can be loaded from {model} ({first_line(error)}); "
-            "give a folder or a Hub repository that holds one."
-        ) from error
+        raise no_model(model, error) from error
 
 
 def fingerprint(model: Path) -> str:

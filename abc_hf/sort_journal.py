@@ -45,7 +45,8 @@ class Writer:
         run = 1 + max((int(stem.split("-")[0]) for stem in shards(folder)), default=0)
         self.name, self.number, self.file, self.rows = f"{run:05}-{process:05}", 0, None, 0
 
-    def add(self, rows: list[dict]):
+    def add(self, rows: list[dict]) -> str:
+        """Note rows; returns the name of the shard they will be in."""
         if self.file is None:
             self.number += 1
             self.file = (self.folder / f"{self.name}-{self.number:05}.jsonl").open("x", encoding="ascii")
@@ -53,8 +54,10 @@ class Writer:
         self.file.write("".join(json.dumps(row) + "\n" for row in rows))
         self.file.flush()
         self.rows += len(rows)
+        shard = Path(self.file.name).stem
         if self.rows >= SHARD_ROWS:
             self.close()
+        return shard
 
     def close(self):
         """Make a shard of the rows so far."""
@@ -101,12 +104,13 @@ def shards(folder: Path) -> dict[str, Path]:
 
 
 def read_lines(path: Path) -> tuple[dict | None, list[dict]]:
-    """Settings and rows; the process that wrote them may have been killed in the middle of the last line."""
+    """Settings and rows, up to a line that is not whole: whoever wrote it was killed."""
     lines = []
-    for line in path.read_text("ascii").splitlines(keepends=True):
-        if not line.endswith("\n"):
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            lines.append(json.loads(line if line.endswith(b"\n") else b""))
+        except ValueError:
             break
-        lines.append(json.loads(line))
     return (lines[0], lines[1:]) if lines else (None, [])
 
 
@@ -145,18 +149,21 @@ class Index:
     def emptied(self, table: str):
         self.db.execute("BEGIN")
         self.db.execute(f"DELETE FROM {table}")
-        yield
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
         self.db.execute("COMMIT")
 
-    def find(self, photos: Iterable[Found]) -> int:
-        """Note what is there now; returns the number of photos."""
+    def find(self, photos: Iterable[Found]):
+        """Note what is there now."""
         with self.emptied("found"):
             for photo in photos:
                 path, raw_path = path_text(photo.path), photo.raw_path and path_text(photo.raw_path)
                 mine = zlib.crc32(path.encode()) % self.processes == self.process
                 row = (path, photo.bytes, photo.modified, raw_path, mine)
                 self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?)", row)
-        return self.db.execute("SELECT count(*) FROM found").fetchone()[0]
 
     def load(self) -> int:
         """Read all shards, of which later ones replace earlier ones; returns the number of rows that do not count,
@@ -171,28 +178,41 @@ class Index:
                     others += len(rows)
         return others
 
-    def note(self, rows: Iterable[dict], shard: str | None = None):
+    def note(self, rows: Iterable[dict], shard: str):
+        """Rows of a shard, which replace earlier ones."""
         for row in rows:
             key = (row["path"], row["bytes"], row["modified"], row["content"], row["error"] is not None)
             self.db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", (*key, json.dumps(row), shard))
 
-    def todo(self, all: bool = False) -> Iterator[tuple[Found, dict | None]]:
-        """The photos of this process that have no verdict, or changed since, and the row there is; or all of its
-        photos. In the order found."""
-        which = "" if all else f"AND (NOT ({self.SAME}) OR failed)"
-        query = f"FROM found LEFT JOIN done USING (path) WHERE mine {which} ORDER BY found.rowid"
+    def todo(self, retry: bool = True, all: bool = False) -> Iterator[tuple[Found, dict | None]]:
+        """The photos of this process that have no row or changed since, in the order found, and the rows there are.
+
+        Args:
+            retry: those that failed, too.
+            all: all others, too.
+        """
+        which = "1" if all else f"NOT ({self.SAME}) OR (failed AND {retry:d})"
+        query = f"FROM found LEFT JOIN done USING (path) WHERE mine AND ({which}) ORDER BY found.rowid"
         columns = "path, found.bytes, found.modified, raw_path, row"
         for *found, row in self.db.execute(f"SELECT {columns} {query}"):
             yield Found(path_from_text(found[0]), *found[1:]), row and json.loads(row)
 
+    def count(self, query: str) -> int:
+        return self.db.execute(f"SELECT count(*) FROM {query}").fetchone()[0]
+
+    def count_found(self) -> int:
+        return self.count("found")
+
     def count_todo(self) -> int:
-        query = f"FROM found LEFT JOIN done USING (path) WHERE mine AND (NOT ({self.SAME}) OR failed)"
-        return self.db.execute(f"SELECT count(*) {query}").fetchone()[0]
+        return self.count(f"found LEFT JOIN done USING (path) WHERE mine AND (NOT ({self.SAME}) OR failed)")
+
+    def count_rows(self) -> int:
+        """Photos with a row that counts."""
+        return self.count(f"found JOIN done USING (path) WHERE {self.SAME}")
 
     def count_known(self) -> int:
-        """Photos that have a verdict."""
-        query = f"FROM found JOIN done USING (path) WHERE {self.SAME} AND NOT failed"
-        return self.db.execute(f"SELECT count(*) {query}").fetchone()[0]
+        """Photos with a verdict."""
+        return self.count(f"found JOIN done USING (path) WHERE {self.SAME} AND NOT failed")
 
     def rows(self) -> Iterator[dict]:
         """The rows of photos as they are now, by path."""

@@ -19,7 +19,7 @@ from PIL import Image
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from .library import Found, Reader, sha256
 from .photos import PhotoError
-from .pipeline import prepare
+from .pipeline import no_model, prepare
 
 THUMBNAIL_SIDE = 320
 """The long side of a thumbnail [pixels]."""
@@ -36,7 +36,10 @@ class Preparer:
     """
 
     def __init__(self, model: Path, hash_content: bool = False):
-        self.image_processor = ABCFuseNetImageProcessor.from_pretrained(model)
+        try:
+            self.image_processor = ABCFuseNetImageProcessor.from_pretrained(model)
+        except Exception as error:
+            raise no_model(model, error) from error
         self.hash_content, self.reader = hash_content, Reader()
 
     def __call__(self, path: str) -> dict:
