@@ -7,11 +7,11 @@ everything into the page itself.
 """
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -43,22 +43,34 @@ def write_report(out: str | Path, single_file: bool = False) -> Path:
         check_single_file(total)
     settings = report_settings(out, total)
     title = html.escape(printable_name(out))
+    folder = out / "report"
+    remove_parts(folder)
     if single_file:
         parts = [script("const REPORT = " + as_json({**settings, "chunks": 0}) + ";")]
         parts += [script(page_part(name)) for name in SCRIPTS]
         parts += [script(chunk) for chunk in chunks(table, out)]
         return write_page(out, title, f"<style>\n{styles()}</style>", "\n".join(parts))
-    folder = out / "report"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "settings.js").write_text("const REPORT = " + as_json(settings) + ";\n")
-    (folder / "page.css").write_text(styles())
+    folder.mkdir(exist_ok=True)
+    write(folder / "settings.js", "const REPORT = " + as_json(settings) + ";\n")
+    write(folder / "page.css", styles())
     for name in SCRIPTS:
-        (folder / name).write_text(page_part(name))
+        write(folder / name, page_part(name))
     for number, chunk in enumerate(chunks(table)):
-        (folder / f"photos-{number:04}.js").write_text(chunk)
+        write(folder / f"photos-{number:04}.js", chunk)
     tags = "\n".join(f'<script src="report/{name}"></script>' for name in ("settings.js", *SCRIPTS))
     return write_page(out, title, '<link rel="stylesheet" href="report/page.css">', tags)
+
+
+def remove_parts(folder: Path):
+    """Remove what an earlier report wrote to a folder, and it, if nothing else is in it."""
+    for path in [*folder.glob("photos-*.js"), *(folder / name for name in ("settings.js", "page.css", *SCRIPTS))]:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def write(path: Path, text: str):
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def check_single_file(total: int):
@@ -89,12 +101,12 @@ def write_page(out: Path, title: str, styles: str, scripts: str) -> Path:
     for name, text in filled.items():
         page = page.replace("{{" + name + "}}", text)
     path = out / "report.html"
-    path.write_text(page)
+    write(path, page)
     return path
 
 
 def page_part(name: str) -> str:
-    return resources.files("abc_hf").joinpath("report_page", name).read_text()
+    return resources.files("abc_hf").joinpath("report_page", name).read_text("utf-8")
 
 
 def styles() -> str:

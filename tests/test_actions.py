@@ -5,12 +5,15 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from PIL import ExifTags, Image, ImageFilter
 from sort_toys import sort_row, write_sorted
 from test_xmp import LIGHTROOM, values
 
 from abc_hf import actions
 from abc_hf.actions import Request, act, read_decisions, read_steps, undo
+from abc_hf.cli import main
 from abc_hf.sort_table import path_text
 
 
@@ -301,3 +304,68 @@ def test_another_file_is_no_undo_file(tmp_path):
         (tmp_path / "x").write_text(text, "latin-1")
         with pytest.raises(ValueError, match="is no undo file"):
             undo(tmp_path / "x")
+
+
+def shoot(path: Path, picture: Image.Image, second: int):
+    """Save a photo as a camera would."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Toy", "Toy One"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"2026:05:01 12:00:{second:02}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, exif=exif, quality=95)
+
+
+def test_the_command(tmp_path, tiny_folder, photo, capsys):
+    """From photos to a table with bursts, a report, folders, and back."""
+    folder, out, to = tmp_path / "photos", tmp_path / "out", tmp_path / "sorted"
+    scene = photo(320, 240, seed=3).resize((640, 480))
+    for number, radius in enumerate((4, 0, 1.5)):
+        shoot(folder / f"shot{number}.jpg", scene.filter(ImageFilter.GaussianBlur(radius)), number)
+    shoot(folder / "other.jpg", photo(300, 200, seed=9), 30)
+    before = state(folder)
+    command = ["sort", str(folder), "--out", str(out), "--model", str(tiny_folder), "--workers", "0"]
+    assert main(command) == 0
+    table = {row["path"][len(str(folder)) + 1 :]: row for row in pq.read_table(out / "photos.parquet").to_pylist()}
+    assert [table[f"shot{number}.jpg"]["burst_rank"] for number in range(3)] == [3, 1, 2]
+    assert table["other.jpg"]["burst"] is None and table["shot1.jpg"]["camera"] == "Toy One"
+    with (out / "photos.csv").open(newline="") as file:
+        assert sum(row["burst"] == "1" for row in csv.DictReader(file)) == 3
+    assert "shot2.jpg" in (out / "report" / "photos-0000.js").read_text()
+    assert not (out / "report.html").read_text().count("data:image")
+
+    capsys.readouterr()
+    assert main([*command, "--single-file", "--copy-to", str(to), "--xmp", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("\ncopy: ") == 4 == said.count("\nxmp: ") and "4 copied, 4 sidecars written" in said
+    assert (out / "report.html").read_text().count("data:image/jpeg") == 4
+    assert not to.exists()
+
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text(f"path,decision\r\n{folder / 'shot0.jpg'},reject\r\n{folder / 'shot1.jpg'},keep\r\n")
+    assert main([*command, "--move-to", str(to), "--xmp", "--decisions", str(decisions)]) == 0
+    assert (to / "rejected" / "shot0.jpg").exists() and (to / "kept" / "shot1.jpg.xmp").exists()
+    assert values((to / "kept" / "shot1.jpg.xmp").read_bytes(), "dc:subject")[-1] == "best-of-burst"
+    assert hashes(to) == sorted(digest for digest, _ in before.values())
+    capsys.readouterr()
+    assert main(["sort", "--undo", str(undo_file(tmp_path))]) == 0
+    assert capsys.readouterr().out == "Undone: 4 moved, 4 sidecars written.\n"
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "Name what to sort"),
+        (["a", "--out", "b", "--dry-run"], "--decisions and --dry-run go with"),
+        (["a", "--out", "b", "--copy-to", "file"], "--copy-to file is a file; choose a folder."),
+        (["a", "--out", "b", "--xmp", "--decisions", "file"], "file holds no decisions"),
+        (["a", "--out", "b", "--xmp", "--decisions", "gone"], "No such file"),
+        (["--undo", "file"], "file is no undo file"),
+    ],
+)
+def test_wrong_options_are_told_in_a_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("hello\n")
+    assert main(["sort", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["file"]
