@@ -10,6 +10,7 @@ gets a number; nothing is ever overwritten but sidecars, whose earlier bytes are
 import base64
 import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -338,7 +339,12 @@ def read_decisions(path: Path) -> dict[str, str]:
     """
     try:
         text = path.read_text("utf-8-sig")
-        rows = json.loads(text) if text.lstrip()[:1] == "[" else list(csv.DictReader(text.splitlines(keepends=True)))
+        if text.lstrip().startswith("["):
+            rows = json.loads(text)
+        else:
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            if not {"path", "decision"} <= set(rows.fieldnames or ()):
+                raise KeyError
         decisions = {row["path"]: row["decision"] for row in rows}
         if not set(decisions.values()) <= {"keep", "reject"}:
             raise KeyError

@@ -12,6 +12,7 @@ import hashlib
 import html
 import json
 import math
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -97,9 +98,7 @@ def write_page(out: Path, title: str, styles: str, scripts: str) -> Path:
             for channel, values in zip("RGB", COLORS[::15].T.tolist(), strict=True)
         ),
     }
-    page = page_part("page.html")
-    for name, text in filled.items():
-        page = page.replace("{{" + name + "}}", text)
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], page_part("page.html"))
     path = out / "report.html"
     write(path, page)
     return path

@@ -84,14 +84,14 @@ def test_nothing_in_a_name_is_code(tmp_path):
     assert "alert(1)</script>" not in page and "<script>alert(" not in page
     assert page.count("<script>") == page.count("</script>") == 1 + len(SCRIPTS) + 1
     assert chunk_of(page)[0]["path"] == [row["path"] for row in rows]
-    assert "{{" not in page.replace(r"{{title}}", "")
+    assert re.findall(r"\{\{\w+\}\}", page) == ["{{title}}"] * 3  # in a path, a reason and a camera
 
 
 def test_the_page_names_no_host(tmp_path):
     write_report(write_sorted(tmp_path, [sort_row("/a.jpg")], 0))
     for file in [tmp_path / "report.html", *(tmp_path / "report").iterdir()]:
         assert not re.search(
-            r"https?:|//[a-z]|@import|fetch\(|XMLHttpRequest", file.read_text().replace("file://", "")
+            r"https?:|['\"(]//|@import|fetch\(|XMLHttpRequest", file.read_text().replace("file://", "")
         ), file
 
 

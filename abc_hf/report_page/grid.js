@@ -15,7 +15,9 @@ class Grid {
     this.spare = [];
     this.active = -1; // a position
     this.size = 190;
-    scroller.addEventListener("scroll", () => this.draw(), { passive: true });
+    this.flying = false; // faster than pictures could be looked at: they are left out until it is over
+    this.top = 0;
+    scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     new ResizeObserver(() => this.measure()).observe(scroller);
     canvas.addEventListener("click", event => {
       const cell = event.target.closest(".cell");
@@ -52,6 +54,20 @@ class Grid {
     this.canvas.style.setProperty("--cell-width", `${this.cellWidth}px`);
     this.canvas.style.setProperty("--cell-height", `${this.cellHeight}px`);
     this.draw(true);
+  }
+
+  scrolled() {
+    const { scrollTop, clientHeight } = this.scroller, far = Math.abs(scrollTop - this.top) > clientHeight;
+    this.top = scrollTop;
+    if (far || this.flying) {
+      clearTimeout(this.landing);
+      this.landing = setTimeout(() => {
+        this.flying = false;
+        this.refresh();
+      }, 80);
+    }
+    this.flying ||= far;
+    this.draw();
   }
 
   /** The last segment that begins at or above a height. */
@@ -121,7 +137,8 @@ class Grid {
     const cell = document.createElement("div");
     cell.className = "cell";
     cell.setAttribute("role", "option");
-    cell.innerHTML = '<div class="frame"></div><div class="caption"><span class="name"></span><b class="score"></b></div>';
+    cell.innerHTML = '<div class="frame"></div><div class="caption"><span class="name"></span> '
+      + '<b class="score"></b></div> <span class="unseen"></span>';
     this.canvas.append(cell);
     return cell;
   }

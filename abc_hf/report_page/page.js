@@ -22,6 +22,14 @@ function picture(index, map) {
   return image;
 }
 
+/** What a cell shows; the cell itself says the photo's name. */
+function thumbnail(index) {
+  const image = picture(index);
+  if (image) return Object.assign(image, { alt: "" });
+  const textContent = photos.error[index] ? "cannot be opened" : "no picture";
+  return Object.assign(document.createElement("p"), { textContent });
+}
+
 /** Where the photo itself lies, if it is a file that a browser can show. */
 function originalOf(index) {
   const path = photos.path[index].replaceAll("\\", "/");
@@ -33,10 +41,10 @@ function originalOf(index) {
 function fillCell(cell, index) {
   const group = groupOf(index), decision = photos.decision[index], name = nameOf(index);
   const frame = cell.firstChild;
-  if (cell.shows !== index) {
-    frame.replaceChildren(picture(index) ?? Object.assign(document.createElement("p"), { textContent: "no picture" }));
-    if (photos.error[index]) frame.firstChild.textContent = "cannot be opened";
+  if (cell.shows !== index || cell.empty) {
     cell.shows = index;
+    cell.empty = grid.flying;
+    frame.replaceChildren(...(grid.flying ? [] : [thumbnail(index)]));
     cell.querySelector(".name").textContent = name;
     cell.title = shown(photos.path[index]);
   }
@@ -46,9 +54,9 @@ function fillCell(cell, index) {
   cell.querySelector(".score").textContent = score === null ? "–" : score.toFixed(2);
   const best = photos.burst[index] !== null && photos.rank[index] === 1;
   cell.dataset.burst = photos.burst[index] === null ? "" : best ? "sharpest" : filter.bursts ? photos.rank[index] : "burst";
-  cell.setAttribute("aria-label", [name, REPORT.names[group], score === null ? photos.error[index]
-    : `score ${score.toFixed(2)}`, best ? "sharpest of its burst" : "", WORDS[decision] ?? ""].filter(Boolean).join(", "));
-  if (document.body.classList.contains("maps")) addMap(frame, index);
+  cell.querySelector(".unseen").textContent = [REPORT.names[group], best && "sharpest of its burst", SAID[decision]]
+    .filter(Boolean).join(", ");
+  if (document.body.classList.contains("maps") && !grid.flying) addMap(frame, index);
 }
 
 function addMap(frame, index) {
@@ -139,10 +147,10 @@ function fillLarge() {
   if (small) small.className = "stand-in";
   const map = picture(chosenPhoto, true);
   stage.replaceChildren(...[small, map].filter(Boolean));
-  const decision = WORDS[photos.decision[chosenPhoto]];
-  $("#large p").textContent = [nameOf(chosenPhoto), REPORT.names[groupOf(chosenPhoto)],
-    decision && { keep: "kept", reject: "rejected" }[decision]].filter(Boolean).join("  ·  ");
-  $("#large").dataset.decision = decision ?? "";
+  const decision = photos.decision[chosenPhoto];
+  $("#large p").textContent = [nameOf(chosenPhoto), REPORT.names[groupOf(chosenPhoto)], SAID[decision]]
+    .filter(Boolean).join("  ·  ");
+  $("#large").dataset.decision = WORDS[decision] ?? "";
   if (!original) return;
   const whole = new Image();
   whole.alt = `Photo ${nameOf(chosenPhoto)}, whole`;
@@ -213,7 +221,7 @@ function undo() {
   if (!last) return toast("There is nothing to undo.");
   const [index, before] = last;
   setDecision(index, before);
-  toast(`${nameOf(index)} is ${{ [KEEP]: "kept", [REJECT]: "rejected" }[before] ?? "undecided"} again`);
+  toast(`${nameOf(index)} is ${SAID[before] ?? "undecided"} again`);
   arrange();
   const position = grid.order.indexOf(index);
   if (position >= 0) grid.activate(position);
@@ -225,11 +233,11 @@ function exported(format) {
     if (photos.decision[i]) rows.push({ path: photos.path[i], decision: WORDS[photos.decision[i]] });
   }
   if (!rows.length) return toast("There is no decision yet: K keeps the chosen photo, X rejects it.");
-  const cell = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  const text = format === "json" ? JSON.stringify(rows, null, 1) + "\n"
+  const cell = path => /[",\r\n]/.test(path) ? `"${path.replaceAll('"', '""')}"` : path;
+  const content = format === "json" ? JSON.stringify(rows, null, 1) + "\n"
     : "path,decision\r\n" + rows.map(row => `${cell(row.path)},${row.decision}\r\n`).join("");
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: format === "json" ? "application/json" : "text/csv" }));
+  link.href = URL.createObjectURL(new Blob([content], { type: format === "json" ? "application/json" : "text/csv" }));
   link.download = `decisions.${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);

@@ -3,7 +3,7 @@
 
 const FAILED = REPORT.labels.length; // the group of photos without a verdict
 const KEEP = 1, REJECT = 2;
-const WORDS = { [KEEP]: "keep", [REJECT]: "reject" };
+const WORDS = { [KEEP]: "keep", [REJECT]: "reject" }, SAID = { [KEEP]: "kept", [REJECT]: "rejected" };
 const COLUMNS = ["key", "path", "picture", "map", "label", "other", "score", "subject", "background", "fraction", "shares",
   "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error"];
 
