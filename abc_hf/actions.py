@@ -86,15 +86,15 @@ def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, co
 def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
     """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes` and `modified`,
     for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see `path_text`)."""
-    taken, elsewhere = set(), 0
+    taken, elsewhere, decisions = set(), 0, dict(request.decisions or {})
     for row in rows:
+        decision = decisions.pop(row["path"], None)
         if row["label"] is None:
             continue
         path = path_from_text(row["path"])
         if "://" in path or split_member(path)[1]:
             elsewhere += 1
             continue
-        decision = (request.decisions or {}).get(row["path"])
         group = group_of(row["score"], probabilities(row), request.threshold)
         files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
         places = {file: file for file in files}
@@ -115,6 +115,9 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                         complain(f"{old}: this sidecar is left as it is ({reason(error)}).")
     if elsewhere:
         complain(f"{elsewhere} photos lie in archives or behind URLs; these are left as they are.")
+
+    if decisions:
+        complain(f"{len(decisions)} decisions are about photos that are not here, such as {next(iter(decisions))}.")
 
 
 def placing_steps(kind: str, places: dict[Path, Path]) -> Iterator[dict]:

@@ -10,6 +10,8 @@ import contextlib
 import itertools
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,12 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from .library import Reader
 from .photos import PhotoError
 from .sharpness import subject_sharpness
 from .sort_journal import write_table
 from .sort_table import attention_file, path_from_text
+from .sort_workers import end_with_parent
 
 SECONDS = 2.0
 """The longest time from one shot of a burst to the next [s]. EXIF times without a fraction are whole seconds."""
@@ -141,9 +145,12 @@ def measured(rows: list[dict], out: Path, workers: int = 0) -> list[float | None
     known = dict(read_measured(out / MEASURED))
     missing = [row["path"] for row in rows if tuple(row.values()) not in known]
     keys = {row["path"]: tuple(row.values()) for row in rows}
+    if not missing:
+        return [known[tuple(row.values())] for row in rows]
+    values = tqdm(measure_all(missing, out, workers), "bursts", len(missing), unit="photo", disable=None)
     with (out / MEASURED).open("a", encoding="ascii") as file:
         file.write("\n")  # after a line that was cut short
-        for path, value in zip(missing, measure_all(missing, out, workers), strict=False):
+        for path, value in zip(missing, values, strict=False):
             known[keys[path]] = value
             file.write(json.dumps([*keys[path], value]) + "\n")
             file.flush()
@@ -160,7 +167,7 @@ def read_measured(path: Path) -> Iterator[tuple[tuple, float | None]]:
 
 def measure_all(paths: list[str], out: Path, workers: int = 0) -> Iterator[float | None]:
     """The sharpness of photos in their order; it ends early if a photo takes a worker down."""
-    if not workers or len(paths) < 8:
+    if workers < 2 or len(paths) < 8:
         yield from map(Measurer(out), paths)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), start_measuring, (out,)) as pool:
@@ -192,7 +199,10 @@ class Measurer:
 
 
 def start_measuring(out: Path):
+    """Make this process a worker, as `sort_workers.start_worker` does."""
     global measure_in_worker_by
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     measure_in_worker_by = Measurer(out)
 

@@ -66,9 +66,10 @@ def build_parser() -> argparse.ArgumentParser:
     sort_command = commands.add_parser(
         "sort",
         help="judge a photo library of any size, and write a table of it",
-        description="Judge a photo library of any size: a table in Parquet and CSV. The same command goes on where it "
-        "was interrupted, and judges only what is new or changed. The exit status is 1 if something cannot be opened; "
-        "the rest goes on. On several devices or machines: `accelerate launch -m abc_hf.sort ...`.",
+        description="Judge a photo library of any size: a table in Parquet and CSV, and a report to look at. The same "
+        "command goes on where it was interrupted, and judges only what is new or changed. The exit status is 1 if "
+        "something cannot be opened; the rest goes on. On several devices or machines: `accelerate launch -m "
+        "abc_hf.sort ...`.",
     )
     sort_command.set_defaults(command=sort)
     watch_command = commands.add_parser(

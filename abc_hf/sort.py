@@ -35,7 +35,7 @@ from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, load_pipel
 from .sort_journal import SHARD_COLUMNS, Index, Writer, digest, replacing, write_table
 from .sort_report import check_single_file, write_report
 from .sort_table import PROBABILITIES, attention_file, path_text, thumbnail_files
-from .sort_workers import Workers
+from .sort_workers import Workers, cores
 from .visualization import grey_image
 
 BATCH_SIZE = 8
@@ -218,11 +218,12 @@ class Sort:
             torch.distributed.destroy_process_group()
             self.index.load()
 
-    def finish(self, prune: bool = False) -> int:
+    def finish(self, prune: bool = False, bursts: bool = True) -> int:
         """Write the table and what is made of it, unless they would be those there are; returns the exit status.
 
         Args:
             prune: tidy up the journal, which nobody must be writing.
+            bursts: look for them, which opens the photos in them again.
         """
         if self.process:
             return 0
@@ -230,10 +231,12 @@ class Sort:
             self.index.prune()
         labels = Counter(row["label"] for row in self.index.rows())
         summary = {"settings": self.settings, "photos": labels.total(), "rows": digest(self.index.rows())}
-        summary |= {"single_file": self.single_file, "version": __version__}
+        summary |= {"bursts": bursts, "single_file": self.single_file, "version": __version__}
         if summary != read_summary(self.out):
             write_table(self.out, self.index.rows())
-            finish(self.out, self.workers.number, self.single_file)
+            if bursts:
+                add_bursts(self.out, self.workers.number and cores())
+            write_report(self.out, self.single_file)
             with replacing(self.out / SUMMARY) as partial:
                 partial.write_text(json.dumps(summary, indent=2) + "\n")
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
@@ -249,13 +252,7 @@ class Sort:
         self.journal.close()
         if self.processes > 1:
             self.index.load()
-        self.finish()
-
-
-def finish(out: Path, workers: int, single_file: bool = False):
-    """What is made of the table: bursts are found, and the report is written."""
-    add_bursts(out, workers)
-    write_report(out, single_file)
+        self.finish(bursts=False)
 
 
 def load_engine(name: str, pipe: BlurUnderstandingPipeline) -> Callable[[torch.Tensor], dict] | None:

@@ -94,7 +94,7 @@ def merge(old: bytes | None, marks: Marks) -> bytes:
 def parse(data: bytes) -> etree._ElementTree:
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, remove_blank_text=False)
     try:
-        return etree.ElementTree(etree.fromstring(data, parser)).getroot().getroottree()
+        return etree.fromstring(data, parser).getroottree()
     except etree.XMLSyntaxError as error:
         raise XmpError(f"it is no XML ({str(error).splitlines()[0]})") from None
 
