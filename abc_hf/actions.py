@@ -117,7 +117,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
         complain(f"{elsewhere} photos lie in archives or behind URLs; these are left as they are.")
 
     if decisions:
-        complain(f"{len(decisions)} decisions are about photos that are not here, such as {next(iter(decisions))}.")
+        complain(f"Decisions about photos that are not here: {len(decisions)}, such as {next(iter(decisions))}.")
 
 
 def placing_steps(kind: str, places: dict[Path, Path]) -> Iterator[dict]:

@@ -12,11 +12,13 @@ import hashlib
 import html
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .configuration_abc_fusenet import DESIRABILITY
@@ -43,7 +45,7 @@ def write_report(out: str | Path, single_file: bool = False) -> Path:
     if single_file:
         check_single_file(total)
     settings = report_settings(out, total)
-    title = html.escape(printable_name(out))
+    title = html.escape(common_folder(table) or out.resolve().name or "Photos")
     folder = out / "report"
     remove_parts(folder)
     if single_file:
@@ -194,5 +196,10 @@ def as_json(value) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def printable_name(folder: Path) -> str:
-    return "".join(c if c.isprintable() else "?" for c in folder.resolve().name) or "Photos"
+def common_folder(table: pq.ParquetFile) -> str:
+    """The name of the folder that all photos are in; nothing, if there is none."""
+    ends = pc.min_max(table.read(["path"])["path"]).as_py()
+    if ends["min"] is None:
+        return ""
+    name = os.path.basename(os.path.dirname(os.path.commonprefix(list(ends.values()))))
+    return "".join(c if c.isprintable() else "?" for c in name)

@@ -162,7 +162,7 @@ def test_decisions_come_before_verdicts(library, kind):
     folder, to = library / "photos", library / "sorted"
     decisions = {str(folder / "a/one.jpg"): "reject", str(folder / "a/bad.jpg"): "keep", "/gone.jpg": "keep"}
     said = run(library, kind=kind, to=to, xmp=True, decisions=decisions)
-    assert "1 decisions are about photos that are not here, such as /gone.jpg." in said
+    assert "Decisions about photos that are not here: 1, such as /gone.jpg." in said
     assert (to / "kept/bad.jpg").exists() and not (to / "bad-blur").exists()
     assert (to / "rejected/one.jpg").exists() == (kind == "move")
     assert not (to / "good-blur/one.jpg").exists() or (to / "good-blur/one.jpg").read_bytes() == b"b/one.jpg"

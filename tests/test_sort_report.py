@@ -78,13 +78,26 @@ def test_nothing_in_a_name_is_code(tmp_path):
         sort_row(STRANGE[2], None, error=STRANGE[2])
     ]
     out = tmp_path / "<script>alert(2)</script>"
-    out.parent.mkdir(exist_ok=True)
-    out.mkdir(parents=True)
     page = write_report(write_sorted(out, rows), single_file=True).read_text()
     assert "alert(1)</script>" not in page and "<script>alert(" not in page
     assert page.count("<script>") == page.count("</script>") == 1 + len(SCRIPTS) + 1
     assert chunk_of(page)[0]["path"] == [row["path"] for row in rows]
     assert re.findall(r"\{\{\w+\}\}", page) == ["{{title}}"] * 3  # in a path, a reason and a camera
+
+
+@pytest.mark.parametrize(
+    "paths, title",
+    [
+        (["/home/me/Pictures/a.jpg", "/home/me/Pictures/2/b.jpg"], "Pictures"),
+        (["/home/me/<b>&/a.jpg", "/home/me/<b>&/b.jpg"], "&lt;b&gt;&amp;"),
+        (["/a.jpg", "hf://datasets/user/name/b.jpg"], "out"),
+        (["/x/20/a.jpg", "/x/21/b.jpg"], "x"),
+        ([], "out"),
+    ],
+)
+def test_its_title_is_the_folder_of_the_photos(tmp_path, paths, title):
+    page = write_report(write_sorted(tmp_path / "out", [sort_row(path) for path in paths], 0)).read_text()
+    assert f"<h1>{title}</h1>" in page and f"<title>{title} – sorted by blur</title>" in page
 
 
 def test_the_page_names_no_host(tmp_path):

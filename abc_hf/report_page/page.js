@@ -422,8 +422,11 @@ document.addEventListener("keydown", event => {
   if (control && event.key === "Escape") $("#scroller").focus();
   if (control && (control.type !== "checkbox" || event.key.length > 1)) return;
   const position = grid.step(event.key), large = $("#large").open;
-  if (position !== undefined) grid.activate(position);
-  else if ((event.key === "Enter" || event.key === " ") && event.target.id === "scroller") enlarge();
+  const onGrid = [document.body, $("#scroller")].includes(event.target);
+  if (position !== undefined) {
+    if (!large) $("#scroller").focus({ preventScroll: true });
+    grid.activate(position);
+  } else if (["Enter", " "].includes(event.key) && onGrid) enlarge();
   else if (ACTIONS[event.key.toLowerCase()] && !(large && "b/".includes(event.key))) ACTIONS[event.key.toLowerCase()]();
   else return;
   event.preventDefault();
@@ -431,4 +434,3 @@ document.addEventListener("keydown", event => {
 
 arrange();
 loadChunk(0);
-$("#scroller").focus({ preventScroll: true });
