@@ -18,7 +18,7 @@ class Grid {
     this.flying = false; // faster than pictures could be looked at: they are left out until it is over
     this.top = 0;
     scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    new ResizeObserver(() => this.measure()).observe(scroller);
+    new ResizeObserver(() => this.resize()).observe(scroller);
     canvas.addEventListener("click", event => {
       const cell = event.target.closest(".cell");
       if (cell) this.activate(cell.position);
@@ -36,6 +36,28 @@ class Grid {
     if (index !== undefined && at < 0) this.chosen(null);
     this.measure();
     this.refresh();
+  }
+
+  /** Lay out anew for another width or size; what was looked at stays where it was on the screen. */
+  resize(size = this.size) {
+    const anchor = this.anchor();
+    this.size = size;
+    this.measure();
+    if (!anchor) return;
+    this.scroller.scrollTop = this.top = this.place(anchor.position).y - anchor.offset;
+    this.draw();
+  }
+
+  /** The active photo, if it is in view, else the first that is, and how far below the upper edge it is. */
+  anchor() {
+    const { scrollTop, clientHeight } = this.scroller;
+    let first = null;
+    for (const position of this.cells.keys()) {
+      const offset = this.place(position).y - scrollTop;
+      if (position === this.active && offset > -this.cellHeight && offset < clientHeight) return { position, offset };
+      if (offset >= 0 && !(first?.position < position)) first = { position, offset };
+    }
+    return first;
   }
 
   measure() {

@@ -387,8 +387,7 @@ $("#order select").addEventListener("change", event => {
   soon();
 });
 $("#size").addEventListener("input", event => {
-  grid.size = Number(event.target.value);
-  grid.measure();
+  grid.resize(Number(event.target.value));
 });
 document.querySelectorAll("#view input").forEach(input => input.addEventListener("change", () => showView(input.value)));
 $("#maps").addEventListener("click", () => showMaps(!document.body.classList.contains("maps")));
