@@ -204,7 +204,8 @@ def _shot(image: Image.Image) -> dict[str, str]:
         exif = image.getexif()
         make, model = (" ".join(str(exif.get(tag, "")).replace("\0", " ").split()) for tag in (271, 272))
         if model:
-            shot["camera"] = model if model.lower().startswith(make.lower()) else f"{make} {model}"
+            known = model.lower().startswith(make.lower().split(" ")[0])  # NIKON CORPORATION, NIKON D850
+            shot["camera"] = model if known else f"{make} {model}"
         details = exif.get_ifd(ExifTags.IFD.Exif)
         taken = datetime.strptime(str(details[ExifTags.Base.DateTimeOriginal])[:19], "%Y:%m:%d %H:%M:%S")
         fraction = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip(" \0")
