@@ -121,7 +121,7 @@ def test_thumbnails(run, library, photo, tmp_path, tiny_folder):
     assert (map.size, map.mode, map.format) == ((96, 24), "L", "PNG")
     report = load_pipeline(tiny_folder, device="cpu")(library / "wide.png")
     assert np.abs(np.asarray(map) / 255 - report.small_blur_map).max() < 0.003
-    assert len(list((tmp_path / "out" / "thumbs").rglob("*.*"))) == 20
+    assert len(list((tmp_path / "out" / "thumbs").rglob("*.*"))) == 30
     assert Image.open(thumb_of(Image.new("RGB", (512, 256)), tmp_path)).size == (320, 160)
 
 
@@ -136,7 +136,7 @@ def test_nothing_is_done_twice(run, library, photo, tmp_path, judged, monkeypatc
     before, written = table(tmp_path / "out"), (tmp_path / "out" / "photos.csv").stat()
     judged.clear()
     finished = []
-    monkeypatch.setattr(sort, "finish", finished.append)
+    monkeypatch.setattr(sort, "write_report", lambda out, single_file: finished.append(out))
     status, out, _ = run(library, batch_size=3)
     assert status == 0 and "9 photos, of which 9 were judged before." in out
     assert (tmp_path / "out" / "photos.csv").stat() == written and not finished, "unchanged, so not written again"
