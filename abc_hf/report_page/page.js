@@ -52,9 +52,8 @@ function fillCell(cell, index) {
   cell.dataset.decision = WORDS[decision] ?? "";
   const score = photos.score[index];
   cell.querySelector(".score").textContent = score === null ? "–" : score.toFixed(2);
-  const best = photos.burst[index] !== null && photos.rank[index] === 1;
-  cell.dataset.burst = photos.burst[index] === null ? "" : best ? "sharpest" : filter.bursts ? photos.rank[index] : "burst";
-  cell.querySelector(".unseen").textContent = [REPORT.names[group], best && "sharpest of its burst", SAID[decision]]
+  cell.dataset.burst = burstWords(index);
+  cell.querySelector(".unseen").textContent = [REPORT.names[group], photos.rank[index] === 1 && "sharpest of its burst", SAID[decision]]
     .filter(Boolean).join(", ");
   if (document.body.classList.contains("maps") && !grid.flying) addMap(frame, index);
 }

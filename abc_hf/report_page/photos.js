@@ -7,11 +7,11 @@ const WORDS = { [KEEP]: "keep", [REJECT]: "reject" }, SAID = { [KEEP]: "kept", [
 const COLUMNS = ["key", "path", "picture", "map", "label", "other", "score", "subject", "background", "fraction", "shares",
   "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error"];
 
-const photos = { count: 0, bursts: 0, decision: [], lower: [] };
+const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [] };
 for (const name of COLUMNS) photos[name] = [];
 const filter = { threshold: REPORT.threshold, groups: new Set(), least: 0, most: 1, decision: "all", text: "",
   order: "verdict", bursts: false };
-let bestFirst = [], orders = {};
+let orders = {};
 
 /** Called by each data file. Texts that repeat come as a list of them and numbers into it. */
 function receive(chunk) {
@@ -21,6 +21,7 @@ function receive(chunk) {
     photos.lower.push(photos.path[i].toLowerCase());
     photos.decision.push(decided.get(photos.key[i]) ?? 0);
     photos.bursts = Math.max(photos.bursts, photos.burst[i] ?? 0);
+    if (photos.rank[i] === 1) photos.sharpest.set(photos.burst[i], photos.sharpness[i]);
   }
   photos.count = photos.path.length;
   orders = {};
@@ -111,6 +112,14 @@ function byBurst(groups) {
     order.push(...shots);
   }
   return { order, segments };
+}
+
+/** What is said of a photo's place in its burst, in few words. */
+function burstWords(index) {
+  const burst = photos.burst[index], rank = photos.rank[index];
+  if (burst === null || !filter.bursts) return burst === null ? "" : rank === 1 ? "sharpest" : "burst";
+  const share = photos.sharpness[index] / photos.sharpest.get(burst);
+  return rank === 1 ? "sharpest" : Number.isFinite(share) ? `${rank} · ${Math.round(100 * share)}%` : `${rank}`;
 }
 
 const number = value => value.toLocaleString("en");
