@@ -86,7 +86,7 @@ def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, co
 def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
     """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes` and `modified`,
     for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see `path_text`)."""
-    taken, elsewhere, decisions = set(), 0, dict(request.decisions or {})
+    taken, moved, elsewhere, decisions = set(), set(), 0, dict(request.decisions or {})
     for row in rows:
         decision = decisions.pop(row["path"], None)
         if row["label"] is None:
@@ -104,7 +104,10 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                 complain(f"{path}: this is a symbolic link, and only files are moved.")
                 continue
             places = places_in(folder, files, taken)
-            yield from placing_steps(request.kind, places)
+            for step in placing_steps(request.kind, places):
+                if request.kind != "move" or step["from"] not in moved:  # photo.xmp of photo.jpg and photo.png
+                    moved.add(step["from"])
+                    yield step
         if request.xmp:
             marks = Marks.of(row, group, decision == "reject")
             for file, place in places.items():

@@ -291,6 +291,14 @@ def test_a_file_that_is_gone_is_told(library):
     assert undo(undo_file(library), say=silent) == 0
 
 
+def test_a_sidecar_of_two_photos_goes_with_the_first(tmp_path):
+    for name in ("a.jpg", "a.png", "a.xmp"):
+        (tmp_path / name).write_text(name)
+    write_sorted(tmp_path / "out", [sort_row(tmp_path / "a.jpg"), sort_row(tmp_path / "a.png")], 0)
+    run(tmp_path, kind="move", to=tmp_path / "sorted")
+    assert sorted(state(tmp_path / "sorted")) == ["good-blur/a-2.png", "good-blur/a.jpg", "good-blur/a.xmp"]
+
+
 def test_links_are_not_moved(library):
     photo = library / "photos/a/bad.jpg"
     photo.rename(library / "photos/a/real")
