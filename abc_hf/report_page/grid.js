@@ -44,17 +44,19 @@ class Grid {
     this.size = size;
     this.measure();
     if (!anchor) return;
-    this.scroller.scrollTop = this.top = this.place(anchor.position).y - anchor.offset;
+    this.scroller.scrollTop = this.place(anchor.position).y - anchor.offset;
+    if (anchor.position === this.active) this.reveal();
+    this.top = this.scroller.scrollTop;
     this.draw();
   }
 
   /** The active photo, if it is in view, else the first that is, and how far below the upper edge it is. */
   anchor() {
-    const { scrollTop, clientHeight } = this.scroller;
+    const { scrollTop } = this.scroller;
     let first = null;
     for (const position of this.cells.keys()) {
       const offset = this.place(position).y - scrollTop;
-      if (position === this.active && offset > -this.cellHeight && offset < clientHeight) return { position, offset };
+      if (position === this.active && offset > -this.cellHeight && offset < this.height) return { position, offset };
       if (offset >= 0 && !(first?.position < position)) first = { position, offset };
     }
     return first;
@@ -63,6 +65,7 @@ class Grid {
   measure() {
     const style = getComputedStyle(this.scroller);
     const left = parseFloat(style.paddingLeft), width = this.scroller.clientWidth - left - parseFloat(style.paddingRight);
+    this.height = this.scroller.clientHeight;
     this.columns = Math.max(2, Math.floor((width + GAP) / (this.size + GAP)));
     this.cellWidth = (width - GAP * (this.columns - 1)) / this.columns;
     this.cellHeight = Math.round(this.cellWidth * 2 / 3) + CAPTION;
@@ -186,16 +189,21 @@ class Grid {
   activate(position) {
     if (!this.order.length) return;
     this.active = Math.min(Math.max(position, 0), this.order.length - 1);
+    this.reveal();
+    this.draw();
+    for (const [at, cell] of this.cells) cell.setAttribute("aria-selected", at === this.active);
+    this.scroller.setAttribute("aria-activedescendant", `photo-${this.active}`);
+    this.chosen(this.order[this.active]);
+  }
+
+  /** Scroll as far as it takes to see the active photo. */
+  reveal() {
     const { y } = this.place(this.active), { scrollTop, clientHeight } = this.scroller;
     const above = this.segments[this.segmentAt(this.active, "start")].title ? HEADING : GAP;
     if (y - above < scrollTop) this.scroller.scrollTop = y - above;
     else if (y + this.cellHeight + GAP > scrollTop + clientHeight) {
       this.scroller.scrollTop = y + this.cellHeight + GAP - clientHeight;
     }
-    this.draw();
-    for (const [at, cell] of this.cells) cell.setAttribute("aria-selected", at === this.active);
-    this.scroller.setAttribute("aria-activedescendant", `photo-${this.active}`);
-    this.chosen(this.order[this.active]);
   }
 
   /** The position a key leads to from the active one, or undefined. */
