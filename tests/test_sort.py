@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import io
 import json
 import os
 import resource
@@ -7,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
+import fsspec
 import imagehash
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import ExifTags, Image
 
 from abc_hf import load_pipeline, sort, sort_journal, sort_workers
@@ -83,7 +86,8 @@ def test_the_table(run, library, tmp_path, tiny_folder):
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2024:05:01 12:34:56"
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.SubsecTimeOriginal] = "07"
     first = library / "a" / "0.jpg"
-    Image.open(first).save(first, exif=exif)
+    with Image.open(first) as image:
+        image.save(first, exif=exif)
     (library / "a" / "0.nef").touch()
     status, out, err = run(library)
     assert (status, err) == (0, "")
@@ -116,18 +120,15 @@ def test_the_table(run, library, tmp_path, tiny_folder):
 def test_thumbnails(run, library, photo, tmp_path, tiny_folder):
     photo(800, 200).save(library / "wide.png")
     run(library)
-    picture, map = (Image.open(path) for path in thumbnail_files(tmp_path / "out", f"{library}/wide.png"))
-    assert (picture.size, picture.format) == ((96, 24), "JPEG"), "the working size, which is smaller than 320"
-    assert (map.size, map.mode, map.format) == ((96, 24), "L", "PNG")
-    report = load_pipeline(tiny_folder, device="cpu")(library / "wide.png")
-    assert np.abs(np.asarray(map) / 255 - report.small_blur_map).max() < 0.003
+    picture, map = thumbnail_files(tmp_path / "out", f"{library}/wide.png")
+    with Image.open(picture) as picture, Image.open(map) as map:
+        assert (picture.size, picture.format) == ((96, 24), "JPEG"), "the working size, which is smaller than 320"
+        assert (map.size, map.mode, map.format) == ((96, 24), "L", "PNG")
+        report = load_pipeline(tiny_folder, device="cpu")(library / "wide.png")
+        assert np.abs(np.asarray(map) / 255 - report.small_blur_map).max() < 0.003
     assert len(list((tmp_path / "out" / "thumbs").rglob("*.*"))) == 30
-    assert Image.open(thumb_of(Image.new("RGB", (512, 256)), tmp_path)).size == (320, 160)
-
-
-def thumb_of(preview, folder):
-    (folder / "thumb.jpg").write_bytes(sort_workers.thumbnail(preview))
-    return folder / "thumb.jpg"
+    with Image.open(io.BytesIO(sort_workers.thumbnail(Image.new("RGB", (512, 256))))) as picture:
+        assert picture.size == (320, 160)
 
 
 def test_nothing_is_done_twice(run, library, photo, tmp_path, judged, monkeypatch):
@@ -223,6 +224,31 @@ def test_a_photo_that_cannot_be_opened_does_not_stop_the_rest(run, library, tmp_
     assert sorted(map(os.path.basename, judged)) == ["gone.png", "nothing", "two\nlines.jpg"]
 
 
+def test_archives_and_urls(run, library, tmp_path):
+    """The same photos from a folder, a zip and fsspec's file system in memory, which worker processes do not share."""
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for path in library.rglob("*.jpg"):
+            archive.write(path, path.relative_to(library))
+        archive.writestr("broken.jpg", b"no photo")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(library), "/photos", recursive=True)
+    try:
+        status, out, err = run(library, tmp_path / "photos.zip", "memory://photos")
+    finally:
+        memory.rm("/photos", recursive=True)
+    assert status == 1 and "28 photos, of which 0 were judged before." in out
+    assert err.startswith(f"abc-fusenet: {tmp_path}/photos.zip!/broken.jpg: not a photo that can be read;")
+    rows = {row.pop("path"): row for row in table(tmp_path / "out")}
+    for path in map(str, library.rglob("*.jpg")):
+        for elsewhere in (f"{tmp_path}/photos.zip!/", "memory:///photos/"):
+            other = rows[path.replace(f"{library}/", elsewhere)]
+            assert [other[name] for name in PROBABILITIES] == pytest.approx(
+                [rows[path][name] for name in PROBABILITIES], abs=1e-5
+            )
+            same = ("bytes", "width", "height", "label", "perceptual_hash")
+            assert [other[name] for name in same] == [rows[path][name] for name in same]
+
+
 def test_an_empty_library(run, tmp_path):
     (tmp_path / "empty").mkdir()
     status, out, err = run(tmp_path / "empty")
@@ -297,22 +323,15 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(run, library, tmp_pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert status == 1
-    assert err.startswith(f"abc-fusenet: There is no room to write to {tmp_path}/out (File too large).")
+    assert err.startswith(f"abc-fusenet: There is no room to write to {tmp_path}/out or for ")
+    assert "File too large). What is done is kept;" in err
     assert err.count("\n") == 1
     assert 0 < len(judged) < 9
     assert run(library)[0] == 0
     assert len(judged) == len(set(judged)) == 9 == len(table(tmp_path / "out"))
 
 
-ROW = dict.fromkeys(sort_journal.SHARD_COLUMNS.names)
-
-
-@contextlib.contextmanager
-def opened(folder, settings):
-    index = Index(folder, settings)
-    index.load()
-    yield index
-    index.close()
+ROW = dict.fromkeys(sort_journal.SHARD_COLUMNS.names) | {"label": "no-blur"}
 
 
 def test_a_journal_cut_anywhere_gives_the_rows_before(tmp_path):
@@ -346,10 +365,11 @@ def test_shards(tmp_path, monkeypatch):
     other.add([ROW | {"path": "0"}])
     other.close()
     journal = Writer(tmp_path, {"model": "m"})
-    journal.add([ROW | {"path": "6", "bytes": 2, "label": "no-blur"}])
+    journal.add([ROW | {"path": "6", "bytes": 2}])
     journal.leave()
     (tmp_path / "00009-00001-00001.parquet.partial").touch()
-    with opened(tmp_path, {"model": "m"}) as index:
+    with contextlib.closing(Index(tmp_path, {"model": "m"})) as index:
+        index.load()
         index.find(Found(str(number), 2 if number == 6 else 1, None) for number in range(8))
         assert [row["path"] for row in index.rows()] == ["0", "1", "2", "6"]
         assert [photo.path for photo, _ in index.todo()] == ["3", "4", "5", "7"]
@@ -431,6 +451,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal(photo, tmp_path, tiny_folder):
     """SIGINT reaches the workers, too."""
     folder, out = tmp_path / "photos", tmp_path / "out"
@@ -485,6 +506,25 @@ def test_a_photo_that_takes_its_worker_down(run, library, tmp_path, monkeypatch)
     assert len(table(tmp_path / "out")) == 9
 
 
+def test_shares_of_a_job(run, library, tmp_path, judged, monkeypatch):
+    """As two processes have them, one after the other."""
+    run(library)
+    alone, all_paths = table(tmp_path / "out"), set(judged)
+    (tmp_path / "out").rename(tmp_path / "alone")
+    judged.clear()
+    for name in ("init_process_group", "barrier", "destroy_process_group"):
+        monkeypatch.setattr(torch.distributed, name, lambda *_, **__: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for process in ("1", "0"):
+        monkeypatch.setenv("RANK", process)
+        status, out, _ = run(library)
+        assert status == 0 and bool(out) == (process == "0"), "the first one speaks"
+        assert 0 < len(judged) < 9 or process == "0"
+    assert len(judged) == 9 and set(judged) == all_paths
+    assert_same(table(tmp_path / "out"), alone)
+
+
+@pytest.mark.slow
 def test_several_processes(run, library, tmp_path, tiny_folder):
     (library / "broken.jpg").write_bytes(b"no photo")
     run(library)
