@@ -285,6 +285,9 @@ def test_bursts_show_the_best_first(small, open_report):
     badges = page.locator(".cell").evaluate_all("cells => cells.map(cell => cell.dataset.burst)")
     assert sorted(badges[:3]) == ["2 · 86%", "3 · 71%", "sharpest"]  # 0.6 and 0.5 of 0.7
     assert badges.count("sharpest") == 3
+    page.keyboard.press("b")
+    page.get_by_role("checkbox", name="Only the sharpest of each").check()
+    page.wait_for_function(f"grid.order.length === {PHOTOS - 6}")
 
 
 def test_the_chosen_photo_is_explained_and_enlarged(small, open_report):

@@ -255,6 +255,7 @@ function arrange() {
   const loaded = photos.count < REPORT.total ? `${number(photos.count)} of ${number(REPORT.total)} photos read`
     : `${number(order.length)} of ${number(REPORT.total)} photos`;
   $("#summary").textContent = loaded + (counts[FAILED] ? `, ${number(counts[FAILED])} could not be opened` : "");
+  $("#bursts").hidden = !photos.bursts;
   $("#view b").textContent = photos.bursts ? number(photos.bursts) : "";
   document.querySelectorAll("#verdicts li").forEach(row => {
     row.querySelector("b").textContent = number(counts[row.dataset.group]);
@@ -307,7 +308,8 @@ function markHistogram() {
 
 function showAll() {
   filter.groups.clear();
-  Object.assign(filter, { least: 0, most: 1, decision: "all", text: "" });
+  Object.assign(filter, { least: 0, most: 1, decision: "all", text: "", sharpest: false });
+  $("#bursts input").checked = false;
   document.querySelectorAll("#verdicts input").forEach(input => { input.checked = true; });
   $("#decisions input").checked = true;
   $("#least").value = 0;
@@ -358,6 +360,10 @@ REPORT.order.forEach(group => $("#verdicts").append(filterRow("checkbox", "verdi
     filter.groups = new Set(groups.length === REPORT.order.length ? [] : groups.length ? groups : [-1]);
     soon();
   })));
+$("#bursts ul").append(filterRow("checkbox", "sharpest", "Only the sharpest of each", {}, false, event => {
+  filter.sharpest = event.target.checked;
+  soon();
+}));
 for (const [decision, text] of [["all", "All"], ["undecided", "Undecided"], ["keep", "Kept"], ["reject", "Rejected"]]) {
   $("#decisions").append(filterRow("radio", "decision", text, { decision }, decision === "all", () => {
     filter.decision = decision;

@@ -10,7 +10,7 @@ const COLUMNS = ["key", "path", "picture", "map", "label", "other", "score", "su
 const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [] };
 for (const name of COLUMNS) photos[name] = [];
 const filter = { threshold: REPORT.threshold, groups: new Set(), least: 0, most: 1, decision: "all", text: "",
-  order: "verdict", bursts: false };
+  order: "verdict", bursts: false, sharpest: false };
 let orders = {};
 
 /** Called by each data file. Texts that repeat come as a list of them and numbers into it. */
@@ -65,6 +65,7 @@ function passes(index, group) {
   if (filter.groups.size && !filter.groups.has(group)) return false;
   if (score !== null && (score < filter.least || score > filter.most)) return false;
   if (filter.decision !== "all" && (WORDS[photos.decision[index]] ?? "undecided") !== filter.decision) return false;
+  if (filter.sharpest && !filter.bursts && (photos.rank[index] ?? 1) !== 1) return false;
   return !filter.text || photos.lower[index].includes(filter.text);
 }
 
