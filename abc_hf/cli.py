@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from . import __version__, _end
 from .photos import PHOTO_EXTENSIONS, PhotoError
+from .verdicts import THRESHOLD
 
 # What imports torch is imported by the function that needs it, so that help comes at once.
 
@@ -87,6 +88,44 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=positive, default=1, metavar="N", help="photos judged at a time")
     command.set_defaults(command=assess)
 
+    sort_command = commands.add_parser(
+        "sort",
+        help="judge a photo library of any size, and write a table of it",
+        description="Judge a photo library of any size: a table in Parquet and CSV, and a report to look at. The same "
+        "command goes on where it was interrupted, and judges only what is new or changed. The exit status is 1 if "
+        "something cannot be opened; the rest goes on. On several devices or machines: `accelerate launch -m "
+        "abc_hf.sort ...`.",
+    )
+    sort_command.set_defaults(command=sort)
+    watch_command = commands.add_parser(
+        "watch",
+        help="judge photos as they arrive in folders",
+        description="Judge photos as they arrive, into the table that `sort` writes, until Ctrl-C.",
+    )
+    watch_command.set_defaults(command=watch)
+    for each in (sort_command, watch_command):
+        each.add_argument(
+            "photos",
+            nargs="*" if each is sort_command else "+",
+            metavar="FOLDER",
+            help="a folder and those below, a photo, a glob, a zip or tar file, or a URL such as hf://datasets/NAME",
+        )
+        each.add_argument(
+            "--out", type=Path, required=each is watch_command, metavar="DIR", help="the folder to write to"
+        )
+        each.add_argument("--batch-size", type=positive, default=8, metavar="N", help="(default: %(default)s)")
+        each.add_argument(
+            "--workers", type=whole, metavar="N", help="processes that open photos; 0 for none of their own"
+        )
+        each.add_argument("--engine", default="torch", help="(default: %(default)s)")
+    sort_command.add_argument(
+        "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"
+    )
+    sort_command.add_argument(
+        "--single-file", action="store_true", help="the report as one file with all its pictures, up to 500 photos"
+    )
+    add_actions(sort_command)
+
     score = commands.add_parser(
         "evaluate",
         help="score a model, or blur maps of any program, on a data set",
@@ -115,17 +154,49 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     demo.set_defaults(command=run_demo)
 
-    for each in (command, demo):
+    for each in (command, sort_command, watch_command, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
-    for each in (command, score, demo):
+    for each in (command, sort_command, watch_command, score, demo):
         each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
     return parser
+
+
+def add_actions(command: argparse.ArgumentParser):
+    """The options of `sort` that do something with the photos."""
+    group = command.add_argument_group(
+        "actions", "Off unless asked for; each leaves an undo file in --out. The photos themselves are never changed."
+    )
+    place = group.add_mutually_exclusive_group()
+    place.add_argument("--copy-to", type=Path, metavar="DIR", help="copy photos into a folder per verdict")
+    place.add_argument("--move-to", type=Path, metavar="DIR", help="move them there")
+    place.add_argument("--link-to", type=Path, metavar="DIR", help="make hard links there")
+    group.add_argument("--xmp", action="store_true", help="write sidecars with rating, colour label and keywords")
+    group.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="FILE",
+        help="what the report exported: kept photos go to `kept`, rejected ones are moved to `rejected`, and neither "
+        "copied nor linked",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        metavar="T",
+        help="photos that score less are bad-blur, as in the report (default: %(default)s)",
+    )
+    group.add_argument("--dry-run", action="store_true", help="say what the actions would do, and do nothing")
+    group.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
     return int(text)
+
+
+def whole(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def port(text: str) -> int:
@@ -221,6 +292,64 @@ def printable(text: object) -> str:
 
 def complain(error: Exception | str) -> None:
     tqdm.write(f"{PROGRAM}: {printable(error)}", file=sys.stderr)
+
+
+def sort(args: argparse.Namespace) -> int:
+    with sort_packages():
+        from .actions import act, undo
+        from .sort import share, sort_library
+    if args.undo:
+        return undo(args.undo, args.dry_run, say, complain)
+    if not (args.photos and args.out):
+        raise ValueError("Name what to sort, and the folder to write to with --out; or give --undo FILE alone.")
+    request = action_request(args)
+    options = sort_options(args) | {"verify_content": args.verify_content, "single_file": args.single_file}
+    status = sort_library(args.photos, args.out, **options)
+    if status == 130 or share()[0] or not request:
+        return status
+    return max(status, act(args.out, request, args.dry_run, say, complain))
+
+
+def action_request(args: argparse.Namespace):
+    """The `Request` of the options of `add_actions`, None if there is none."""
+    from .actions import Request, read_decisions
+
+    folders = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
+    kind = next((kind for kind, to in folders.items() if to), None)
+    to = folders.get(kind)
+    if not (kind or args.xmp):
+        if args.decisions or args.dry_run:
+            raise ValueError("--decisions and --dry-run go with --copy-to, --move-to, --link-to or --xmp; add one.")
+        return None
+    if to and to.exists() and not to.is_dir():
+        raise ValueError(f"--{kind}-to {to} is a file; choose a folder.")
+    return Request(kind, to, args.xmp, args.decisions and read_decisions(args.decisions), args.threshold)
+
+
+def watch(args: argparse.Namespace) -> int:
+    with sort_packages():
+        from .watch import watch_library
+    return watch_library(args.photos, args.out, **sort_options(args))
+
+
+@contextlib.contextmanager
+def sort_packages():
+    """Turns a package of the extra `sort` that is missing into a sentence."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("imagehash", "lxml", "pyarrow"):
+            raise
+        raise ImportError('Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.') from None
+
+
+def sort_options(args: argparse.Namespace) -> dict:
+    names = ("model", "device", "engine", "batch_size", "workers")
+    return {name: getattr(args, name) for name in names} | {"complain": complain, "say": say}
+
+
+def say(sentence: str) -> None:
+    tqdm.write(printable(sentence))
 
 
 def evaluate(args: argparse.Namespace) -> int:

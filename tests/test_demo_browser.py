@@ -17,7 +17,8 @@ from PIL import Image, ImageFilter
 from abc_hf import load_pipeline
 from abc_hf.demo import build_demo, launch
 from abc_hf.demo_batch import COLUMNS
-from abc_hf.demo_photo import CAPTIONS, DOWNLOADS, EXAMPLES, VERDICTS
+from abc_hf.demo_photo import CAPTIONS, DOWNLOADS, EXAMPLES
+from abc_hf.verdicts import VERDICTS
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
