@@ -29,7 +29,8 @@ NAMES = {
 LABELS = {"no-blur": "Blue", "good-blur": "Green", "ok-blur": "Yellow", "bad-blur": "Red"}
 """The colour of each verdict, as Lightroom spells it in English and darktable and digiKam read it."""
 DARKTABLE_LABELS = ("Red", "Yellow", "Green", "Blue", "Purple")
-"""darktable's colour labels, by number."""
+DIGIKAM_LABELS = ("", "Red", "Orange", "Yellow", "Green", "Blue")
+"""The colour labels of these programs, by number."""
 BEST_OF_BURST = "best-of-burst"
 EMPTY = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
@@ -158,15 +159,19 @@ def set_value(rdf, note: str, name: str, value: str, free: tuple[str, ...] = (""
 
 
 def set_label(rdf, label: str):
-    """The colour label; in darktable's own list, too, where there is one, because it is read last."""
+    """The colour label; where there are darktable's or digiKam's own, these, too, because they count more there."""
     earlier = get(rdf, "abc_fusenet:label")
     own = [element for d in descriptions(rdf) for element in d.findall(tag("darktable:colorlabels"))]
     theirs = [item.text for element in own for item in element.iter(tag("rdf:li"))]
     ours = [str(DARKTABLE_LABELS.index(earlier))] if earlier in DARKTABLE_LABELS else []
-    if theirs not in ([], ours) or (get(rdf, "digiKam:ColorLabel") or "0") != "0":
+    digikam = get(rdf, "digiKam:ColorLabel")
+    free = {None, "", "0", *(str(number) for number, name in enumerate(DIGIKAM_LABELS) if name == earlier)}
+    if theirs not in ([], ours) or digikam not in free or not set_value(rdf, "label", "xmp:Label", label):
         return
-    if set_value(rdf, "label", "xmp:Label", label) and own:
+    if own:
         fill(own[0], "rdf:Seq", [str(DARKTABLE_LABELS.index(label))])
+    if digikam is not None:
+        put(rdf, "digiKam:ColorLabel", str(DIGIKAM_LABELS.index(label)))
 
 
 def add_keywords(rdf, name: str, keywords: tuple[str, ...], create: bool):

@@ -98,7 +98,8 @@ def values(data: bytes, name: str) -> list[str]:
 def foreign(data: bytes) -> list[str]:
     """Each attribute, text and comment of a sidecar that is neither ours nor one of the three that we may change."""
     changed = {f"{{{NAMES[p]}}}{n}" for p, n in (("xmp", "Rating"), ("xmp", "Label"), ("dc", "subject"))}
-    changed |= {f"{{{NAMES['digiKam']}}}TagsList", f"{{{NAMES['lr']}}}hierarchicalSubject"}
+    changed |= {f"{{{NAMES['digiKam']}}}{name}" for name in ("TagsList", "ColorLabel")}
+    changed |= {f"{{{NAMES['lr']}}}hierarchicalSubject"}
     facts = []
 
     def walk(element, path):
@@ -157,6 +158,18 @@ def test_keywords_go_to_the_lists_that_programs_read_first():
     assert values(new, "xmp:Rating") == ["4"]
     assert b"<xmp:Rating>4</xmp:Rating>" in new  # where it was
     assert values(merge(DARKTABLE, MARKS), "lr:hierarchicalSubject") == []
+
+
+def test_digikam_s_own_label():
+    """digiKam looks at it first, so that its 0 would hide ours."""
+    new = merge(DIGIKAM, MARKS)
+    assert values(new, "digiKam:ColorLabel") == ["4"] and values(new, "xmp:Label") == ["Green"]
+    assert values(merge(new, Marks(1, "Red", ())), "digiKam:ColorLabel") == ["1"]
+    magenta = DIGIKAM.replace(b'ColorLabel="0"', b'ColorLabel="6"')
+    assert (
+        values(merge(magenta, MARKS), "digiKam:ColorLabel") == ["6"]
+        and values(merge(magenta, MARKS), "xmp:Label") == []
+    )
 
 
 def test_darktable_s_own_labels():
