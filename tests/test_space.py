@@ -1,14 +1,11 @@
 """The Space: exactly the files that are pushed, started where this project is not installed."""
 
-import os
-import re
 import subprocess
-import sys
-import sysconfig
 import tomllib
 from pathlib import Path
 
 import pytest
+from bare_environment import bare_python, started_space
 from gradio_client import Client, handle_file
 from huggingface_hub import SpaceCard
 from packaging.requirements import Requirement
@@ -82,26 +79,12 @@ def test_it_starts_from_what_is_pushed_alone(tmp_path, monkeypatch):
 
     Installing what the Space installs takes gigabytes (a CUDA build of torch); requirements.txt is compared above.
     """
-    space, environment = tmp_path / "space", tmp_path / "environment"
-    build_space(space)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    python = environment / "bin" / "python"
-    packages = next((environment / "lib").glob("python*/site-packages"))
-    (packages / "packages.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # .pth files in there are not read
-    found = [python, "-c", "import importlib.util; print(importlib.util.find_spec('abc_hf'))"]
-    assert subprocess.run(found, capture_output=True, text=True, cwd=tmp_path).stdout.strip() == "None"
-
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    clean |= {"PYTHONUNBUFFERED": "1", "GRADIO_SERVER_NAME": "127.0.0.1"}
+    build_space(tmp_path / "space")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     monkeypatch.setattr("gradio_client.client.build_hf_headers", lambda **_: {})
-    with subprocess.Popen([python, "app.py"], cwd=space, env=clean, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
-            client = Client(address, verbose=False, analytics_enabled=False, download_files=tmp_path / "answers")
-            photo = handle_file(str(space / "abc_hf" / "examples" / "bokeh.jpg"))
-            figures = client.predict(photo=photo, api_name="/assess")[0]
-        finally:
-            process.terminate()
+    with started_space(tmp_path / "space", bare_python(tmp_path / "environment")) as address:
+        client = Client(address, verbose=False, analytics_enabled=False, download_files=tmp_path / "answers")
+        photo = handle_file(str(tmp_path / "space" / "abc_hf" / "examples" / "bokeh.jpg"))
+        figures = client.predict(photo=photo, api_name="/assess")[0]
     assert figures["width"] == 640
     assert sum(figures["probabilities"].values()) == pytest.approx(1)
