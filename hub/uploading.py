@@ -157,12 +157,14 @@ def upload(folder: Path, kind: str, args: argparse.Namespace) -> str:
 def differences(api: HfApi, folder: Path, repo: dict, revision: str) -> tuple[list[str], list[str]]:
     """Files of a folder that a repository has not or has otherwise, by digest, and files that it alone has."""
     found = api.verify_repo_checksums(**repo, local_dir=folder, revision=revision)
-    changed = sorted([*found.extra_paths, *(mismatch.path for mismatch in found.mismatches)])
+    changed = sorted([*found.extra_paths, *(mismatch["path"] for mismatch in found.mismatches)])
     return changed, sorted(set(found.missing_paths) - {".gitattributes"})
 
 
 def sentence(error: Exception, repo: str) -> str | None:
     """What to tell the user; None for what is a fault of the program."""
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one file's upload
+        return sentence(error.__cause__, repo)
     lines = str(error).strip().split("\n")
     first = " ".join(" ".join(lines if isinstance(error, ValueError) else lines[:1]).split()).rstrip(".")
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None

@@ -1,7 +1,10 @@
 """What all push commands do with a folder, against a Hub on this machine."""
 
-import argparse
 import hashlib
+import importlib
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -11,10 +14,6 @@ from hub import uploading
 from hub.uploading import parser_of, push, size
 
 CARD = "---\nlicense: apache-2.0\n---\n# Toy\n"
-
-
-def arguments(*words) -> argparse.Namespace:
-    return parser_of("push_toy", "Toy.").parse_args(["--repo", "tester/toy", "--yes", *words])
 
 
 @pytest.fixture
@@ -212,6 +211,16 @@ def test_options_that_cannot_be(hub, folder, tmp_path):
     for name in ("toy", "a/b/c"):
         assert "--repo must be USER/NAME" in failure(folder, "--repo", name)
     assert not hub.requests
+
+
+def test_the_commands_of_the_readme_are_taken(monkeypatch):
+    readme = (Path(uploading.__file__).parents[1] / "README.md").read_text()
+    commands = re.findall(r"^python -m (hub\.push_\w+) (.*)$", readme, re.MULTILINE)
+    assert {module for module, _ in commands} == {"hub.push_model", "hub.push_dataset", "hub.push_space"}
+    for module, words in commands:
+        command = importlib.import_module(module)
+        monkeypatch.setattr(command, "push", lambda kind, parser, build, argv: parser.parse_args(argv))
+        command.main(shlex.split(words, comments=True))
 
 
 def test_a_fault_of_the_program_is_no_sentence():

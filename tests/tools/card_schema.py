@@ -112,7 +112,8 @@ def check_dataset(data: dict) -> list[str]:
             wrong.append(f"dataset_info is of {info.get('config_name', 'default')}, which is no configuration")
         for feature in info["features"]:
             dtype = feature["dtype"]
-            if not (dtype in DTYPES or isinstance(dtype, dict) and dtype.keys() <= {"class_label", "image"}):
+            known = dtype.keys() <= {"class_label", "image"} if isinstance(dtype, dict) else dtype in DTYPES
+            if not known:
                 wrong.append(f"the feature {feature}")
         for split in info["splits"]:
             if split.keys() != {"name", "num_bytes", "num_examples"}:
@@ -124,7 +125,7 @@ def check_space(data: dict) -> list[str]:
     wrong = [f"{key} is needed" for key in ("title", "sdk", "app_file") if not data.get(key)]
     if data.get("sdk") not in ("gradio", "docker", "static"):
         wrong.append(f"sdk {data.get('sdk')!r}")
-    wrong += [f"{key}: {data[key]!r}" for key in ("colorFrom", "colorTo") if data.get(key) not in COLORS]
+    wrong += [f"{key}: {data[key]!r}" for key in ("colorFrom", "colorTo") if data.get(key, "red") not in COLORS]
     for key in ("sdk_version", "python_version"):
         if not re.fullmatch(r"\d+(\.\d+)+", str(data.get(key, "1.0"))) or not isinstance(data.get(key, ""), str):
             wrong.append(f"{key}: {data[key]!r} is no version in quotes")

@@ -187,8 +187,13 @@ class Handler(BaseHTTPRequestHandler):
                 m := re.fullmatch(pattern, path)
             ):
                 groups = {key: value if value is None else unquote(value) for key, value in m.groupdict().items()}
-                with self.hub.lock:
-                    return fn(self, q, data, **groups)
+                try:
+                    with self.hub.lock:
+                        return fn(self, q, data, **groups)
+                except OSError:
+                    raise
+                except Exception as error:  # a fault of this file; a test should see it
+                    return self.error(500, "", f"{type(error).__name__}: {error}")
         self.error(404, "NotImplemented", f"no route for {self.command} {path}")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
@@ -196,7 +201,7 @@ class Handler(BaseHTTPRequestHandler):
     def repo(self, kind, rid):
         r = self.hub.repos.get((kind, rid))
         if r is None or (r.extra.get("private") and self.user() != rid.split("/")[0]):
-            self.error(404, "RepoNotFound", "Repository not found")
+            return self.error(404, "RepoNotFound", "Repository not found")
         return r
 
     def entry(self, path, data, lfs):
@@ -224,6 +229,7 @@ def whoami(h, q, d):
 
 def create(h, q, d):
     p = json.loads(d)
+    p["private"] = p.get("private") or p.get("visibility") == "private"
     kind, owner = p.get("type") or "model", p.get("organization") or h.user()
     if not h.may_write(owner):
         return
