@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from PIL import Image
 from transformers import Pipeline
 
@@ -329,6 +334,10 @@ def download(name: str, revision: str | None, token: str | bool | None) -> Path:
         raise ValueError(f"it has no revision {revision}") from None
     except RepositoryNotFoundError:
         raise ValueError("there is no such repository, or it is private and the token may not see it") from None
+    except HfHubHTTPError as error:
+        if error.response.status_code != 401:
+            raise
+        raise ValueError("the Hub does not accept the token") from None
     weights = folder / "model.safetensors"
     if not weights.exists():
         raise ValueError("it holds no model.safetensors, and weights of other kinds are not loaded: they can run code")

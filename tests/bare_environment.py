@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,8 @@ def bare_python(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     packages = next((folder / "lib").glob("python*/site-packages"))
-    (packages / "packages.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # .pth files in there are not read
+    folders = [path for path in sys.path if Path(path).name == "site-packages"]
+    (packages / "packages.pth").write_text("\n".join(folders) + "\n")  # .pth files in those are not read
     found = [python, "-c", "import importlib.util; print(importlib.util.find_spec('abc_hf'))"]
     assert subprocess.run(found, capture_output=True, text=True, cwd=folder).stdout.strip() == "None"
     return python

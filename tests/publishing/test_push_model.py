@@ -198,6 +198,7 @@ def test_pickles_are_refused(stand, said, tiny_folder, tmp_path, cold_cache, cap
 
 
 def test_what_is_not_there_is_one_sentence(stand, said, cold_cache, monkeypatch):
+    assert "does not accept the token" in refusal(NAME, token="hf_wrong")
     assert "there is no such repository" in refusal("tester/none")
     assert "it has no revision v9" in refusal(NAME, revision="v9")
     stand.hub.repos["model", NAME].extra["private"] = True
@@ -206,7 +207,6 @@ def test_what_is_not_there_is_one_sentence(stand, said, cold_cache, monkeypatch)
         assert load_pipeline(NAME, token="hf_test").model.num_parameters()
     finally:
         stand.hub.repos["model", NAME].extra["private"] = False
-    assert refusal(NAME, token="hf_wrong")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "nothing of it is in the cache" in refusal("tester/never")
 
