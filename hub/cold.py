@@ -2,7 +2,7 @@
 """What hub/uploading.py runs in an interpreter of its own (`python -I`) on a folder that would be uploaded.
 
     cold.py model FOLDER PHOTO ANSWERS   with remote code, where abc_hf cannot be imported; maps go to ANSWERS (.npz)
-    cold.py dataset FOLDER CONFIG        as a data set, whole and as a stream
+    cold.py dataset FOLDER CONFIG...     as a data set, whole and as a stream
     cold.py space FOLDER PHOTO           with the code of the folder alone
 
 The last line it prints is JSON.
@@ -43,19 +43,20 @@ def model(folder: str, photo: str, answers: str) -> dict:
     return report.to_dict()
 
 
-def dataset(folder: str, config: str) -> dict:
-    import itertools
-
+def dataset(folder: str, *configs: str) -> dict:
+    """The number of rows, by configuration and split."""
     import datasets
 
-    splits = datasets.load_dataset(folder, config)
-    for name, rows in splits.items():
-        for row in (rows[0], rows[-1]):  # photos and maps are decoded
-            row.keys()
-        stream = datasets.load_dataset(folder, config, split=name, streaming=True)
-        if next(itertools.islice(stream, 1)).keys() != rows[0].keys():
-            raise ValueError(f"the split {name} has other columns as a stream")
-    return {name: {"rows": len(rows), "features": repr(rows.features)} for name, rows in splits.items()}
+    told = {}
+    for config in configs:
+        splits = datasets.load_dataset(folder, config)
+        told[config] = {name: len(rows) for name, rows in splits.items()}
+        for name, rows in splits.items():
+            stream = next(iter(datasets.load_dataset(folder, config, split=name, streaming=True)))
+            for row in (rows[0], rows[-1]):  # photos and maps are decoded
+                if row.keys() != stream.keys():
+                    raise ValueError(f"the split {name} has other columns as a stream")
+    return told
 
 
 def space(folder: str, photo: str) -> dict:

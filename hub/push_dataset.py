@@ -101,7 +101,7 @@ def build_photos(args: argparse.Namespace, folder: Path) -> None:
     splits = [split for split in SPLITS if split in kept]
     contact_sheet(folder, splits[0])
     write_photo_card(folder, args.repo, splits, left_out)
-    check(folder, "default", kept)
+    check(folder, {"default": kept})
     print(f"Kept {sum(kept.values())} rows ({', '.join(f'{split} {kept[split]}' for split in splits)}).")
     for (source, terms), number in sorted(left_out.items()):
         print(f"Left out {number} rows: {source}, {terms}")
@@ -180,12 +180,15 @@ def info(folder: Path, data: str, features, rows: dict[str, int], card: DatasetC
     datasets.info.DatasetInfosDict({name: about}).to_dataset_card_data(card)
 
 
-def check(folder: Path, name: str, rows: dict[str, int]) -> None:
-    """Load a configuration in a fresh interpreter, whole and as a stream. Raises ValueError if rows are missing."""
-    told = run_cold("dataset", folder.resolve(), name)
-    if (found := {split: each["rows"] for split, each in told.items()}) != rows:
+def check(folder: Path, rows: dict[str, dict[str, int]]) -> None:
+    """Load configurations in a fresh interpreter, whole and as a stream; `rows` are theirs, by configuration and split.
+
+    Raises ValueError if that fails, or rows are missing.
+    """
+    found = run_cold("dataset", folder.resolve(), *rows)
+    if found != rows:
         raise ValueError(f"The folder was loaded as {found} rows instead of {rows}.")
-    print(f"Checked in a fresh interpreter: {name} loads, whole and as a stream.")
+    print(f"Checked in a fresh interpreter: {', '.join(rows)}, whole and as a stream.")
 
 
 def build_labels(args: argparse.Namespace, folder: Path) -> None:
@@ -218,8 +221,7 @@ def build_labels(args: argparse.Namespace, folder: Path) -> None:
         agreement=agreement(rows, args.regions),
     )
     (folder / "README.md").write_text(str(card).rstrip() + "\n")
-    for name in parts:
-        check(folder, name, counts[name])
+    check(folder, counts)
 
 
 def label_rows(rows: list[dict]) -> dict[str, list[dict]]:

@@ -259,9 +259,9 @@ def test_mistakes_are_one_sentence(tmp_path):
 
 
 def test_rows_that_get_lost_are_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(push_dataset, "run_cold", lambda *_: {"train": {"rows": 3}})
-    with pytest.raises(ValueError, match=re.escape("loaded as {'train': 3} rows instead of {'train': 4}")):
-        push_dataset.check(tmp_path, "default", {"train": 4})
+    monkeypatch.setattr(push_dataset, "run_cold", lambda *_: {"default": {"train": 3}})
+    with pytest.raises(ValueError, match=r"loaded as .*'train': 3.* instead of .*'train': 4"):
+        push_dataset.check(tmp_path, {"default": {"train": 4}})
 
 
 def test_the_bundled_regions_are_of_the_form_that_is_uploaded():
