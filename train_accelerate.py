@@ -27,7 +27,7 @@ from transformers import get_scheduler
 
 from abc_hf import reporting
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
-from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, rows_by_group
+from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, classifier_rows, rows_by_group
 from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
@@ -62,7 +62,9 @@ def build_model(settings: TrainSettings) -> ABCFuseNetForBlurUnderstanding:
     changed = {} if settings.dropout is None else {"fusion_dropout": settings.dropout}
     if settings.model_name_or_path:
         return load_model(settings.model_name_or_path, **changed)
-    model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS[settings.variant], **changed))
+    model = ABCFuseNetForBlurUnderstanding(
+        ABCFuseNetConfig(**VARIANTS[settings.variant] | settings.overrides() | changed)
+    )
     content = settings.content_weights or (RESNET if settings.variant == "paper" else "none")
     for name, source in (("blur", settings.blur_weights), ("content", content)):
         if source not in (None, "none"):
@@ -72,6 +74,18 @@ def build_model(settings: TrainSettings) -> ABCFuseNetForBlurUnderstanding:
 
 def load_model(source, **changed) -> ABCFuseNetForBlurUnderstanding:
     return ABCFuseNetForBlurUnderstanding.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **changed)
+
+
+def plan_phase(name: str, train, settings: TrainSettings, accelerator: Accelerator):
+    """The preset of a phase, with the steps and the rate that follow from the rows and the photos of a step."""
+    phase = settings.preset(name)
+    processes = accelerator.num_processes
+    photos = settings.device_batch(phase, processes) * settings.gradient_accumulation_steps * processes
+    phase = settings.with_scaled_rate(phase, photos)
+    if settings.num_train_epochs is None:
+        return phase
+    rows = sum(len(rows) for rows in rows_by_group(train, name, phase.mix).values())
+    return settings.with_epochs(phase, rows, photos)
 
 
 def training_batches(name: str, phase, processor, train, settings: TrainSettings, accelerator: Accelerator, step: int):
@@ -98,7 +112,7 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
 def train_phase(name: str, model, processor, splits, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
     """Train one phase; returns the model with the best weights by the validation split."""
     train, validation = splits
-    phase = settings.preset(name)
+    phase = plan_phase(name, train, settings, accelerator)
     say(accelerator, f"phase {name}: {phase}")
     best_folder, checkpoints = log.out / f"best-{name}", log.out / "checkpoints" / name
     checkpoint = find_checkpoint(settings.resume_from_checkpoint, checkpoints)
@@ -107,13 +121,15 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     betas = settings.adam_beta1, settings.adam_beta2
-    optimizer = torch.optim.AdamW(parameter_groups(model, phase), betas=betas, eps=settings.adam_epsilon)
+    groups = parameter_groups(model, phase, settings.layer_decay)
+    optimizer = torch.optim.AdamW(groups, betas=betas, eps=settings.adam_epsilon)
     warmup = min(settings.warmup_steps, phase.steps // 4)
     scheduler = get_scheduler(settings.lr_scheduler_type, optimizer, warmup, phase.steps)
     average = MovingAverage(model, settings.ema_decay) if settings.use_ema else None
     reduction, weight = model.config.blur_loss_reduction, model.config.desirability_loss_weight
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
     unwrapped = accelerator.unwrap_model(model)
+    network = torch.compile(model) if settings.torch_compile else model  # for training: judged photos have many shapes
     judged = unwrapped if average is None else average.model.to(accelerator.device)
 
     progress = {"step": 0, "best": -math.inf, "losses": []}
@@ -154,7 +170,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
             pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
             with accelerator.no_sync(model) if index + 1 < accumulation else contextlib.nullcontext():
                 with accelerator.autocast():
-                    output = model(pixel_values, branches=phase.branches)
+                    output = network(pixel_values, branches=phase.branches)
                 loss = (summed_losses(output, batch, phase, weight) / counts).sum()
                 accelerator.backward(loss * accelerator.num_processes)  # gradients are averaged over processes
             total += loss.detach()
@@ -179,7 +195,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
         trained += time.perf_counter() - started
         if last or step % settings.logging_steps == 0:
             mean = sum(losses) / len(losses)
-            log.log(phase=name, step=step, loss=mean, learning_rate=scheduler.get_last_lr()[0])
+            log.log(phase=name, step=step, loss=mean, learning_rate=max(scheduler.get_last_lr()))
             bar.set_postfix(loss=f"{mean:.4f}")
             losses.clear()
         if scores_due:
@@ -220,16 +236,14 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     """The classifier alone, on what the frozen branches make of whole photos."""
     train, validation = splits
     phase = settings.preset("classifier")
+    rows, weights = classifier_rows(train, phase.mix, MOST_ROWS)
+    phase = settings.with_epochs(phase, len(rows), phase.batch_size)
     say(accelerator, f"phase classifier: {phase}")
     folder = log.out / "best-classifier"
     if settings.resume_from_checkpoint and (folder / "run.json").is_file():
         log.restore(json.loads((folder / "run.json").read_text())["history"])
         say(accelerator, f"going on from {folder}")
         return load_model(folder)
-    groups = rows_by_group(train, "classifier", phase.mix)
-    groups = {name: chosen[:: -(-len(chosen) // MOST_ROWS)] for name, chosen in groups.items()}
-    rows = [int(row) for chosen in groups.values() for row in chosen]
-    weights = [phase.mix[name] / len(chosen) for name, chosen in groups.items() for _ in chosen]
     model = model.to(accelerator.device, memory_format=torch.channels_last)
     cached = fusion_inputs(model, processor, train.select(rows))
     model.classifier.train()

@@ -1,18 +1,13 @@
 """ABC-FuseNet: where a photo is blurred, what matters in it, and whether the blur is wanted.
 
-Importing it makes transformers' Auto classes and `pipeline("blur-understanding", ...)` know the model.
+Importing it makes transformers' Auto classes and `pipeline("blur-understanding", ...)` know the model. Only the command
+`abc-fusenet` puts that off until it has read its arguments: its help need not wait for torch.
 """
 
+import os
+import signal
+import sys
 from importlib.metadata import PackageNotFoundError, version
-
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
-from transformers.pipelines import PIPELINE_REGISTRY
-
-from .configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
-from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
-from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, ABCFuseNetModel
-from .photos import load_photo
-from .pipeline import BlurReport, BlurUnderstandingPipeline, load_pipeline
 
 __all__ = [
     "ABCFuseNetConfig",
@@ -31,16 +26,34 @@ try:
 except PackageNotFoundError:  # used from a checkout that is not installed
     __version__ = "unknown"
 
-AutoConfig.register(ABCFuseNetConfig.model_type, ABCFuseNetConfig, exist_ok=True)
-AutoModel.register(ABCFuseNetConfig, ABCFuseNetModel, exist_ok=True)
-AutoModelForImageClassification.register(ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, exist_ok=True)
-AutoImageProcessor.register(ABCFuseNetConfig, image_processor_classes={"pil": ABCFuseNetImageProcessor}, exist_ok=True)
-PIPELINE_REGISTRY.register_pipeline(
-    "blur-understanding", BlurUnderstandingPipeline, pt_model=AutoModelForImageClassification, type="image"
-)
 
-# What `save_pretrained` writes then works with `trust_remote_code=True` where this package is not installed.
-ABCFuseNetConfig.register_for_auto_class()
-ABCFuseNetModel.register_for_auto_class("AutoModel")
-ABCFuseNetForBlurUnderstanding.register_for_auto_class("AutoModelForImageClassification")
-ABCFuseNetImageProcessor.register_for_auto_class()
+def _end(*_):
+    os._exit(130)
+
+
+_AS_MODULE = sys.argv[:1] == ["-m"] and "abc_hf.cli" in sys.orig_argv
+if _AS_MODULE or os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] == "abc-fusenet":
+    # Ctrl-C amid an import would come out as a traceback, or as another error: it ends the command without any until
+    # `cli.interruptible`.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+    def __getattr__(name: str):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__} has no attribute {name}")
+        from . import registration
+
+        return getattr(registration, name)
+
+else:
+    from .registration import (
+        VARIANTS,
+        ABCFuseNetConfig,
+        ABCFuseNetForBlurUnderstanding,
+        ABCFuseNetImageProcessor,
+        ABCFuseNetModel,
+        BlurReport,
+        BlurUnderstandingPipeline,
+        load_photo,
+        load_pipeline,
+    )

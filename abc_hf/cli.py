@@ -1,20 +1,22 @@
 """The command `abc-fusenet`; `python -m abc_hf.cli` is the same."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from pathlib import Path
 
-import torch
-import transformers
 from tqdm import tqdm
 
-from . import __version__
+from . import __version__, _end
 from .photos import PHOTO_EXTENSIONS, PhotoError
-from .pipeline import BlurReport, load_pipeline
+from .verdicts import THRESHOLD
+
+# What imports torch is imported by the function that needs it, so that help comes at once.
 
 PROGRAM = "abc-fusenet"
 COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
@@ -26,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     if sys.stdout is None:  # closed by whoever started it
         sys.stdout = open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        status = args.command(args)
-        sys.stdout.flush()
+        quiet_transformers()
+        with interruptible():
+            status = args.command(args)
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,11 +40,36 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, ImportError, OSError) as error:
         complain(error)
         return 1
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # of torch, which may not be imported
+            raise
         complain("there is not enough memory on the device; lower --batch-size, or use --device cpu.")
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def quiet_transformers() -> None:
+    """Import it, and the network, before `interruptible`; have it say nothing but errors."""
+    from transformers.utils import logging
+
+    from . import registration  # noqa: F401
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@contextlib.contextmanager
+def interruptible():
+    """In here Ctrl-C is KeyboardInterrupt. Before and after, in a process of this command, it ends that at once."""
+    ours = signal.getsignal(signal.SIGINT) is _end
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, _end)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +87,44 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--save", type=Path, metavar="DIR", help="write maps, figures and reports to this folder")
     command.add_argument("--batch-size", type=positive, default=1, metavar="N", help="photos judged at a time")
     command.set_defaults(command=assess)
+
+    sort_command = commands.add_parser(
+        "sort",
+        help="judge a photo library of any size, and write a table of it",
+        description="Judge a photo library of any size: a table in Parquet and CSV, and a report to look at. The same "
+        "command goes on where it was interrupted, and judges only what is new or changed. The exit status is 1 if "
+        "something cannot be opened; the rest goes on. On several devices or machines: `accelerate launch -m "
+        "abc_hf.sort ...`.",
+    )
+    sort_command.set_defaults(command=sort)
+    watch_command = commands.add_parser(
+        "watch",
+        help="judge photos as they arrive in folders",
+        description="Judge photos as they arrive, into the table that `sort` writes, until Ctrl-C.",
+    )
+    watch_command.set_defaults(command=watch)
+    for each in (sort_command, watch_command):
+        each.add_argument(
+            "photos",
+            nargs="*" if each is sort_command else "+",
+            metavar="FOLDER",
+            help="a folder and those below, a photo, a glob, a zip or tar file, or a URL such as hf://datasets/NAME",
+        )
+        each.add_argument(
+            "--out", type=Path, required=each is watch_command, metavar="DIR", help="the folder to write to"
+        )
+        each.add_argument("--batch-size", type=positive, default=8, metavar="N", help="(default: %(default)s)")
+        each.add_argument(
+            "--workers", type=whole, metavar="N", help="processes that open photos; 0 for none of their own"
+        )
+        each.add_argument("--engine", default="torch", help="(default: %(default)s)")
+    sort_command.add_argument(
+        "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"
+    )
+    sort_command.add_argument(
+        "--single-file", action="store_true", help="the report as one file with all its pictures, up to 500 photos"
+    )
+    add_actions(sort_command)
 
     score = commands.add_parser(
         "evaluate",
@@ -89,17 +154,49 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     demo.set_defaults(command=run_demo)
 
-    for each in (command, demo):
+    for each in (command, sort_command, watch_command, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
-    for each in (command, score, demo):
+    for each in (command, sort_command, watch_command, score, demo):
         each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
     return parser
+
+
+def add_actions(command: argparse.ArgumentParser):
+    """The options of `sort` that do something with the photos."""
+    group = command.add_argument_group(
+        "actions", "Off unless asked for; each leaves an undo file in --out. The photos themselves are never changed."
+    )
+    place = group.add_mutually_exclusive_group()
+    place.add_argument("--copy-to", type=Path, metavar="DIR", help="copy photos into a folder per verdict")
+    place.add_argument("--move-to", type=Path, metavar="DIR", help="move them there")
+    place.add_argument("--link-to", type=Path, metavar="DIR", help="make hard links there")
+    group.add_argument("--xmp", action="store_true", help="write sidecars with rating, colour label and keywords")
+    group.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="FILE",
+        help="what the report exported: kept photos go to `kept`, rejected ones are moved to `rejected`, and neither "
+        "copied nor linked",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        metavar="T",
+        help="photos that score less are bad-blur, as in the report (default: %(default)s)",
+    )
+    group.add_argument("--dry-run", action="store_true", help="say what the actions would do, and do nothing")
+    group.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
     return int(text)
+
+
+def whole(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def port(text: str) -> int:
@@ -109,6 +206,8 @@ def port(text: str) -> int:
 
 
 def assess(args: argparse.Namespace) -> int:
+    from .pipeline import load_pipeline
+
     photos, empty = expand(args.photos)
     if args.save and any(photo.parent.resolve() == args.save.resolve() for photo in photos):
         raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
@@ -175,7 +274,8 @@ def unique_stems(photos: list[Path]) -> list[str]:
     return list(stems.values())
 
 
-def table_row(photo: Path, report: BlurReport, width: int) -> str:
+def table_row(photo: Path, report, width: int) -> str:
+    """The two lines of a photo and its `BlurReport`."""
     name = printable(photo)
     name = name if len(name) <= width else f"...{name[3 - width :]}"
     figures = (f"{value:.2f}" for value in (report.score, report.blur_on_subject, report.blur_on_background))
@@ -192,6 +292,64 @@ def printable(text: object) -> str:
 
 def complain(error: Exception | str) -> None:
     tqdm.write(f"{PROGRAM}: {printable(error)}", file=sys.stderr)
+
+
+def sort(args: argparse.Namespace) -> int:
+    with sort_packages():
+        from .actions import act, undo
+        from .sort import share, sort_library
+    if args.undo:
+        return undo(args.undo, args.dry_run, say, complain)
+    if not (args.photos and args.out):
+        raise ValueError("Name what to sort, and the folder to write to with --out; or give --undo FILE alone.")
+    request = action_request(args)
+    options = sort_options(args) | {"verify_content": args.verify_content, "single_file": args.single_file}
+    status = sort_library(args.photos, args.out, **options)
+    if status == 130 or share()[0] or not request:
+        return status
+    return max(status, act(args.out, request, args.dry_run, say, complain))
+
+
+def action_request(args: argparse.Namespace):
+    """The `Request` of the options of `add_actions`, None if there is none."""
+    from .actions import Request, read_decisions
+
+    folders = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
+    kind = next((kind for kind, to in folders.items() if to), None)
+    to = folders.get(kind)
+    if not (kind or args.xmp):
+        if args.decisions or args.dry_run:
+            raise ValueError("--decisions and --dry-run go with --copy-to, --move-to, --link-to or --xmp; add one.")
+        return None
+    if to and to.exists() and not to.is_dir():
+        raise ValueError(f"--{kind}-to {to} is a file; choose a folder.")
+    return Request(kind, to, args.xmp, args.decisions and read_decisions(args.decisions), args.threshold)
+
+
+def watch(args: argparse.Namespace) -> int:
+    with sort_packages():
+        from .watch import watch_library
+    return watch_library(args.photos, args.out, **sort_options(args))
+
+
+@contextlib.contextmanager
+def sort_packages():
+    """Turns a package of the extra `sort` that is missing into a sentence."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("imagehash", "lxml", "pyarrow"):
+            raise
+        raise ImportError('Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.') from None
+
+
+def sort_options(args: argparse.Namespace) -> dict:
+    names = ("model", "device", "engine", "batch_size", "workers")
+    return {name: getattr(args, name) for name in names} | {"complain": complain, "say": say}
+
+
+def say(sentence: str) -> None:
+    tqdm.write(printable(sentence))
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -232,6 +390,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def run_demo(args: argparse.Namespace) -> int:
     try:
         from .demo import build_demo, launch
+        from .pipeline import load_pipeline
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise

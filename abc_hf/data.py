@@ -48,6 +48,14 @@ def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.nd
     return found
 
 
+def classifier_rows(dataset, mix: dict[str, float], most: int) -> tuple[list[int], list[float]]:
+    """Rows with a class, at most `most` of each group and evenly spread, and how often each is drawn for the mix."""
+    groups = rows_by_group(dataset, "classifier", mix)
+    groups = {name: chosen[:: -(-len(chosen) // most)] for name, chosen in groups.items()}
+    rows = [int(row) for chosen in groups.values() for row in chosen]
+    return rows, [mix[name] / len(chosen) for name, chosen in groups.items() for _ in chosen]
+
+
 class StepSampler(torch.utils.data.Sampler):
     """Yields the batches of one process, each a list of (draw, row).
 
@@ -113,24 +121,24 @@ class TrainingPhotos(torch.utils.data.Dataset):
             if row[column] is not None:
                 check_map(row[column], photo, f"{name}, column {column}")
                 sample[column] = np.asarray(row[column].resize(size, Image.NEAREST))
+        if "salient_mask" in sample:  # in levels, as what its crop reaches beyond the photo is
+            sample["salient_mask"] = np.where(sample["salient_mask"] > 127, NUM_LEVELS - 1, 0)
         sample = flip_and_crop(sample, self.crop, rng if self.augment else None)
         pixels = sample["image"]
         pixels = jitter(develop(pixels, rng), rng) if self.augment else pixels.astype(np.float32) / 255
         pixels = (pixels - self.mean) / self.std
         unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
-        levels, salient = sample.get("blur_map", unknown), sample.get("salient_mask")
+        levels, salient = sample.get("blur_map", unknown), sample.get("salient_mask", unknown)
         if not KNOWN_LEVELS[levels].all():
             raise ValueError(
                 f"{name}, column blur_map: the value {levels[~KNOWN_LEVELS[levels]][0]} is none of 0..3 (levels), "
                 f"{AMOUNT_UNKNOWN} (blurred, amount unknown) and {UNKNOWN} (unknown)."
             )
-        if salient is not None:
-            salient = np.where(salient == UNKNOWN - 1, UNKNOWN, np.where(salient > 127, NUM_LEVELS - 1, 0))
         label = row["desirability"]
         return {
             "pixel_values": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
             "blur_labels": torch.from_numpy(levels.astype(np.int64)),
-            "attention_labels": torch.from_numpy((unknown if salient is None else salient).astype(np.int64)),
+            "attention_labels": torch.from_numpy(salient.astype(np.int64)),
             "labels": torch.tensor(NO_LABEL if label is None else label),
         }
 
@@ -181,7 +189,10 @@ class StreamedPhotos(torch.utils.data.IterableDataset):
 
 
 def flip_and_crop(sample: dict[str, np.ndarray], crop: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
-    """The same flip and crop of `crop` x `crop` pixels for a photo and its maps; the top left ones without `rng`."""
+    """The same flip and crop of `crop` x `crop` pixels for a photo and its label maps; the top left ones without `rng`.
+
+    What a crop reaches beyond the photo is reflected, in the maps `UNKNOWN`.
+    """
     top = left = 0
     if rng is not None:
         if rng.random() < 0.5:
@@ -195,7 +206,7 @@ def flip_and_crop(sample: dict[str, np.ndarray], crop: int, rng: np.random.Gener
         if name == "image":
             values = np.pad(values, short, mode="symmetric")
         else:
-            values = np.pad(values, short, constant_values=UNKNOWN if name == "blur_map" else UNKNOWN - 1)
+            values = np.pad(values, short, constant_values=UNKNOWN)
         result[name] = values
     return result
 
@@ -211,7 +222,7 @@ def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         photo = Image.fromarray(np.clip(np.asarray(photo) + grain, 0, 255).astype(np.uint8))
     if rng.random() < 0.5:
         buffer = io.BytesIO()
-        photo.save(buffer, "JPEG", quality=int(rng.integers(40, 96)))
+        photo.save(buffer, "JPEG", quality=int(rng.integers(50, 97)))
         photo = Image.open(buffer)
     return np.asarray(photo)
 

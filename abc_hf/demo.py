@@ -27,8 +27,9 @@ ABOUT = """
 seen. The method is that of <i>Learning to Understand Image Blur</i> (Zhang et al., CVPR 2018).</p>"""
 CREDITS = """
 <p class="note">Examples: photos by vultilion and danielbuechele
-(<a href="https://creativecommons.org/licenses/by/2.0/">CC BY 2.0</a>), NASA, SpaceX, Rachel Michetti and Lav Varshney;
-the blur in Missed focus, Panning and Camera shake is computed. What you send is deleted after an hour.</p>"""
+(<a href="https://creativecommons.org/licenses/by/2.0/">CC BY 2.0</a>), NASA, SpaceX, Rachel Michetti, Lav Varshney and
+ambientCG; the blur in Missed focus, Panning and Camera shake is computed. What you send is deleted after an
+hour.</p>"""
 
 
 def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = None) -> gr.Blocks:

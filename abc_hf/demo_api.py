@@ -7,10 +7,11 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from .demo_batch import THRESHOLD, judged, photos_of, public_rows, write_csv, write_keepers
+from .demo_batch import judged, photos_of, public_rows, write_csv, write_keepers
 from .demo_compare import MAX_SHOTS, compared
 from .demo_photo import DOWNLOADS, Judge, full_size, photo_of, read
 from .uploads import files_only, new_file
+from .verdicts import THRESHOLD
 from .visualization import overlay
 
 

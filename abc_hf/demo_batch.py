@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 
 from .cli import unique_stems
-from .demo_photo import SAVE, VERDICTS, Judge
+from .demo_photo import SAVE, Judge
 from .photos import PHOTO_EXTENSIONS, PhotoError
 from .uploads import (
     MAX_PHOTO_BYTES,
@@ -27,13 +27,9 @@ from .uploads import (
     sentence,
     toast,
 )
+from .verdicts import GROUPS, THRESHOLD, VERDICTS, group_of
 from .visualization import LABEL_COLORS
 
-THRESHOLD = 0.35
-"""The score below which a photo counts as bad, unless the visitor sets another: rather too low than too high, so that
-no good photo is thrown away."""
-GROUPS = ("good-blur", "ok-blur", "no-blur", "bad-blur")
-"""The order of the groups on the page."""
 THUMBNAIL = 320
 """The long side of a photo in the gallery [pixels]."""
 COLUMNS = {
@@ -124,7 +120,7 @@ def batch_tab(judge_photo: Judge) -> None:
             )
     sheet = gr.Dataframe(
         headers=list(COLUMNS.values()),
-        column_widths=["190px", "130px", "90px", "120px", "110px", "520px"],
+        column_widths=["190px", "130px", "90px", "130px", "110px", "510px"],
         interactive=False,
         wrap=True,
         buttons=[],
@@ -205,20 +201,17 @@ def judged(
         yield row
 
 
-def group_of(row: dict, threshold: float) -> str:
-    """Where a photo is sorted: under bad-blur, if it scores less than the threshold, else under the most probable of
-    the other three."""
-    if row["score"] < threshold:
-        return "bad-blur"
-    others = {label: share for label, share in row["probabilities"].items() if label != "bad-blur"}
-    return max(others, key=others.get)
-
-
 def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
     """The rows with their `group` and whether they are `kept`: by group, the best score first; those with an `error`
     last."""
     placed = [
-        row if "error" in row else {**row, "group": group_of(row, threshold), "kept": row["score"] >= threshold}
+        row
+        if "error" in row
+        else {
+            **row,
+            "group": group_of(row["score"], row["probabilities"], threshold),
+            "kept": row["score"] >= threshold,
+        }
         for row in rows
     ]
     return sorted(

@@ -6,10 +6,11 @@ import html
 import gradio as gr
 
 from .demo_batch import photos_of
-from .demo_photo import VERDICTS, Judge
+from .demo_photo import Judge
 from .photos import PHOTO_EXTENSIONS, PhotoError
 from .sharpness import LOUPE, subject_sharpness
 from .uploads import MAX_PIXELS, Sent, files_only, picture_data, sentence, toast
+from .verdicts import VERDICTS
 from .visualization import LABEL_COLORS
 
 MAX_SHOTS = 12
@@ -123,7 +124,7 @@ def compared(judge_photo: Judge, photos: list[Sent], progress=None) -> list[dict
     long_side = min((max(report.size) for _, report in reports), default=None)
     for photo, report in reports:
         try:
-            measured = subject_sharpness(photo.path, report, long_side, max_pixels=MAX_PIXELS)
+            measured = subject_sharpness(photo.path, report.small_attention_map, long_side, max_pixels=MAX_PIXELS)
         except PhotoError as error:  # a large JPEG that is damaged may open at a smaller size alone
             failed.append({"file": photo.name, "error": sentence(error, photo)})
             continue

@@ -22,6 +22,7 @@ from .uploads import (
     sentence,
     toast,
 )
+from .verdicts import VERDICTS
 from .visualization import COLOR_SCALE, LABEL_COLORS, LEVEL_COLORS, colorize, grey_image, layer, overlay
 
 Judge = Callable[..., BlurReport]
@@ -36,17 +37,10 @@ CAPTIONS = {
     "camera-shake": "Camera shake",
     "night": "Night",
     "all-sharp": "All sharp",
-    "plain-sky": "Plain sky",
+    "plain-wall": "Plain wall",
     "black-and-white": "Black and white",
 }
 """What each example photo shows, by its file's name."""
-VERDICTS = {
-    "no-blur": ("No blur", "Sharp wherever it matters, and nearly everywhere else."),
-    "good-blur": ("Good blur", "The blur is wanted: it sets the subject off."),
-    "ok-blur": ("OK blur", "There is blur, and it does no harm."),
-    "bad-blur": ("Bad blur", "The blur is unwanted: it spoils the photo."),
-}
-"""What each label is called on the page, and what it means."""
 DOWNLOADS = {
     "overlay": "Overlay",
     "blur": "Blur map, 8 bits",

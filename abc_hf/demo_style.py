@@ -118,13 +118,14 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .empty b::before, .dot { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 6px;
   border-radius: 50%; background: var(--tone); }
 #table { --font-mono: var(--font); }
+#table .header-cell .cell-menu-button { display: flex; }  /* sorts; else seen only under a mouse */
 .summary { margin: 0 0 12px; font-size: 1.05rem; color: var(--body-text-color); }
 .group { margin-bottom: 16px; padding: 12px 16px; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); background: var(--block-background-fill); box-shadow: inset 6px 0 var(--tone); }
 .group h2 span { display: inline-block; min-width: 28px; padding: 0 8px; border-radius: 14px; font-size: 0.9rem;
   text-align: center; background: var(--border-color-primary); }
 .group .note { margin: 0; }
-.group ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(112px, 1fr)); gap: 12px 8px; margin: 8px 0 0;
+.group ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 12px 8px; margin: 8px 0 0;
   padding: 0; max-height: 460px; overflow-y: auto; list-style: none; }
 .group li { display: grid; grid-template-columns: 1fr auto; gap: 2px 6px; font-size: 0.8rem; min-width: 0; }
 .group li img { grid-column: 1 / -1; width: 100%; aspect-ratio: 4 / 3; object-fit: cover; margin: 0;
@@ -155,14 +156,16 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 
 #examples h2 { font-size: 0.85rem; font-weight: 400; margin: 0 0 8px; color: var(--body-text-color-subdued); }
 .examples { display: grid; grid-template-columns: repeat(4, 1fr); gap: 8px; }
-.examples button { overflow: hidden; padding: 0; border: 1px solid var(--border-color-primary); border-radius: 8px;
+.examples button { display: flex; flex-direction: column; overflow: hidden; padding: 0;
+  border: 1px solid var(--border-color-primary); border-radius: 8px;
   background: var(--block-background-fill); color: var(--body-text-color); font-size: 0.75rem; cursor: pointer; }
 .examples button:hover { border-color: var(--primary-600); }
 .examples button:focus-visible { outline: 3px solid var(--primary-500); outline-offset: 2px; }
 .examples img { display: block; width: 100%; aspect-ratio: 5 / 4; object-fit: cover; margin: 0; }
-.examples span { display: block; padding: 3px 2px; }
+.examples span { margin: auto; padding: 3px 2px; }
 @media (max-width: 1100px) {
-  .examples { grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); }
+  .examples { gap: 6px; }
+  .examples button { font-size: 0.7rem; line-height: 1.25; }
   .levels li { flex-direction: column; }
 }
 @media (max-width: 640px) {

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .configuration_abc_fusenet import DESIRABILITY
 from .data import group_of, has_blur
-from .image_processing_abc_fusenet import resize_map, working_shape
+from .image_processing_abc_fusenet import resize_map
 from .losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
 from .metrics import MapCounts, MapScores, class_curves, class_scores, confusion, count_map, level_scores
 from .modeling_abc_fusenet import BRANCHES
@@ -92,11 +92,10 @@ def predict(model, processor, photo, branches=BRANCHES) -> dict[str, np.ndarray]
     inputs = processor(photo, return_tensors="pt")["pixel_values"]
     device = next(model.parameters()).device
     output = model(inputs.to(device, memory_format=torch.channels_last), branches=branches)
-    height, width = working_shape(photo.height, photo.width, processor.size["longest_edge"])
     result = {}
     for name in ("blur_map", "attention_map"):
         if name in output:
-            result[name] = output[name][0, 0, :height, :width].float().cpu().numpy()
+            result[name] = processor.crop_map(output[name][0, 0], photo.size[::-1]).float().cpu().numpy()
     if output.logits is not None:
         result["logits"] = output.logits[0].float().cpu().numpy()
     return result

@@ -150,6 +150,12 @@ class ABCFuseNetImageProcessor(PilBackend):
             return image
         return super().resize(image, SizeDict(height=height, width=width), resample, **kwargs)
 
+    def crop_map(self, map, photo_size: tuple[int, int]):
+        """A map of the network (..., H, W), array or tensor, without its padding: the part that is the photo, whose
+        (height, width) as it was given to this processor is `photo_size`."""
+        height, width = working_shape(*photo_size, self.size.longest_edge)
+        return map[..., :height, :width]
+
     def post_process_blur_understanding(
         self, outputs, target_sizes: list[tuple[int, int]] | None = None, resize: bool = False
     ) -> list[dict]:
@@ -179,8 +185,7 @@ class ABCFuseNetImageProcessor(PilBackend):
             for name in ("blur_map", "attention_map"):
                 map = outputs[name][index, 0].float().cpu()
                 if target_size is not None:
-                    height, width = working_shape(*target_size, self.size.longest_edge)
-                    map = map[:height, :width]
+                    map = self.crop_map(map, target_size)
                 report[name] = map.new_tensor(resize_map(map.numpy(), target_size)) if resize else map
             reports.append(report)
         return reports

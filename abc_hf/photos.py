@@ -1,10 +1,13 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The one door for photos: whatever a photo comes as, `load_photo` returns it upright and in sRGB."""
 
+import contextlib
 import io
 import os
+import re
 import threading
 import warnings
+from datetime import datetime
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -39,7 +42,22 @@ UPRIGHT = {
 }
 """What puts a photo upright, by its EXIF orientation."""
 
-_WARNINGS = threading.Lock()  # `warnings.catch_warnings` changes the whole process, so one thread at a time
+
+class _Loading(threading.local):
+    """Stands in `warnings.filters` for a pattern of messages: any message of a thread that is loading a photo.
+
+    What Pillow warns of in a damaged file is no news to the caller, who gets a photo or a `PhotoError`. As
+    `warnings.catch_warnings` silences (and restores) the whole process, it would have threads load one at a time.
+    """
+
+    active = False
+
+    def match(self, message: str) -> bool:
+        return self.active
+
+
+_LOADING = _Loading()
+_NO_WARNINGS = ("ignore", _LOADING, Warning, None, 0)
 
 
 class PhotoError(ValueError):
@@ -62,17 +80,21 @@ def load_photo(
             1/2, 1/4 or 1/8 of its size, the smallest that keeps the long side at least twice as long.
 
     Returns:
-        an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright.
+        an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright; where EXIF
+        says so, `"taken"` is when it was taken, by the camera's clock (ISO 8601), and `"camera"` by which.
 
     Raises:
         PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels`.
     """
+    if warnings.filters[:1] != [_NO_WARNINGS]:  # before any that others have set since
+        warnings.filters.insert(0, _NO_WARNINGS)
+    _LOADING.active = True
     try:
-        with _WARNINGS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _load(photo, max_pixels, working_size)
+        return _load(photo, max_pixels, working_size)
     except Exception as error:
         raise PhotoError(f"{_name(photo)}: {_reason(error)}") from error
+    finally:
+        _LOADING.active = False
 
 
 def _load(photo, max_pixels, working_size):
@@ -163,10 +185,12 @@ def _open_raw(file) -> Image.Image:
         except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
             raise PhotoError("this RAW file has no preview that can be read; export it as a JPEG.") from None
         if preview.format == rawpy.ThumbFormat.JPEG:
-            return _identify(io.BytesIO(preview.data))
-        image = Image.fromarray(preview.data)
-        image.getexif()[ExifTags.Base.Orientation] = {3: 3, 5: 8, 6: 6}.get(raw.sizes.flip, 1)
-        return image
+            image = _identify(io.BytesIO(preview.data))
+        else:
+            image = Image.fromarray(preview.data)
+            image.getexif()[ExifTags.Base.Orientation] = {3: 3, 5: 8, 6: 6}.get(raw.sizes.flip, 1)
+    image.info["shot"] = _raw_shot(file)
+    return image
 
 
 def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None) -> Image.Image:
@@ -180,11 +204,11 @@ def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None
     if working_size and image.format in ("JPEG", "MPO"):
         image.draft(None, tuple(max(1, 2 * working_size * side // max(width, height)) for side in image.size))
     image.load()
-    orientation = _orientation(image)
+    orientation, shot = _orientation(image), _shot(image)
     image = _to_rgb(image)
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
-    image.info = {"original_size": (height, width) if orientation in (5, 6, 7, 8) else (width, height)}
+    image.info = {"original_size": (height, width) if orientation in (5, 6, 7, 8) else (width, height), **shot}
     return image
 
 
@@ -193,6 +217,45 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block does not spoil the photo
         return 1
+
+
+def _shot(image: Image.Image) -> dict[str, str]:
+    """When and by which camera a photo was taken, as far as EXIF says so."""
+    try:
+        return image.info.get("shot", {}) | _exif_shot(image.getexif())
+    except Exception:  # a damaged EXIF block does not spoil the photo
+        return {}
+
+
+def _raw_shot(file) -> dict[str, str]:
+    """The same for camera RAW, whose preview often does not say so: most of its kinds are TIFF files."""
+    exif = Image.Exif()
+    try:
+        file.seek(0)
+        exif.load_from_fp(file)
+        return _exif_shot(exif)
+    except Exception:
+        return {}
+
+
+def _exif_shot(exif: Image.Exif) -> dict[str, str]:
+    shot = {}
+    make, model = (_words(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    if model:
+        known = model.lower().startswith(make.lower().split(" ")[0])  # NIKON CORPORATION, NIKON D850
+        shot["camera"] = model if known else f"{make} {model}"
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    with contextlib.suppress(ValueError):
+        taken = datetime.strptime(_words(details.get(ExifTags.Base.DateTimeOriginal))[:19], "%Y:%m:%d %H:%M:%S")
+        fraction = _words(details.get(ExifTags.Base.SubsecTimeOriginal))
+        shot["taken"] = taken.isoformat() + (f".{fraction}" if re.fullmatch("[0-9]+", fraction) else "")
+    return shot
+
+
+def _words(value) -> str:
+    """Text of an EXIF tag in one line, without the blanks and zeros it is filled up with."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    return " ".join(text.replace("\0", " ").split())
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

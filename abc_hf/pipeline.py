@@ -189,6 +189,27 @@ def in_words(share: float) -> str:
     return {"0%": "none", "100%": "all"}.get(f"{share:.0%}", f"{share:.0%}")
 
 
+def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict:
+    """A photo for the network, which need not be in this process.
+
+    Args:
+        photo, loading: as in `load_photo`.
+
+    Returns:
+        "preview", the photo at the working size; "size", width and height of the photo [pixels]; and "pixel_values"
+        (1, 3, H, W). Or "error", a `PhotoError`.
+    """
+    longest_edge = image_processor.size.longest_edge
+    try:
+        image = load_photo(photo, working_size=longest_edge, **loading)
+    except PhotoError as error:
+        return {"error": error}
+    height, width = working_shape(image.height, image.width, longest_edge)
+    preview = image.resize((width, height), image_processor.resample)
+    pixel_values = image_processor(preview, return_tensors="pt")["pixel_values"]
+    return {"preview": preview, "size": image.info["original_size"], "pixel_values": pixel_values}
+
+
 class BlurUnderstandingPipeline(Pipeline):
     """Photos in, `BlurReport`s out; the task is "blur-understanding".
 
@@ -199,6 +220,9 @@ class BlurUnderstandingPipeline(Pipeline):
         on_error: "raise" a `PhotoError` for a photo that cannot be opened, or "return" it in the place of its report.
         max_pixels: width x height of the largest photo to open, as in `load_photo`.
     """
+
+    engine = None
+    """Called with `pixel_values` in place of the model, if there is one; it returns what the model returns."""
 
     _load_image_processor = True
     _load_processor = _load_video_processor = _load_feature_extractor = _load_tokenizer = False
@@ -231,15 +255,7 @@ class BlurUnderstandingPipeline(Pipeline):
 
     def preprocess(self, photo, **loading) -> dict:
         """The photo under one key: a dict, so that a batch is a list of them, of whatever sizes."""
-        longest_edge = self.image_processor.size.longest_edge
-        try:
-            image = load_photo(photo, working_size=longest_edge, **loading)
-        except PhotoError as error:
-            return {"photo": {"error": error}}
-        height, width = working_shape(image.height, image.width, longest_edge)
-        preview = image.resize((width, height), self.image_processor.resample)
-        pixel_values = self.image_processor(preview, return_tensors="pt")["pixel_values"]
-        return {"photo": {"preview": preview, "size": image.info["original_size"], "pixel_values": pixel_values}}
+        return {"photo": prepare(photo, self.image_processor, **loading)}
 
     def _forward(self, inputs: dict) -> dict:
         photos = inputs["photo"] if isinstance(inputs["photo"], list) else [inputs["photo"]]
@@ -248,7 +264,8 @@ class BlurUnderstandingPipeline(Pipeline):
             if "error" not in photo:
                 groups.setdefault(photo["pixel_values"].shape, []).append(photo)
         for group in groups.values():
-            outputs = self.model(torch.cat([photo.pop("pixel_values") for photo in group]).to(self.model.dtype))
+            pixel_values = torch.cat([photo.pop("pixel_values") for photo in group]).to(self.model.dtype)
+            outputs = (self.engine or self.model)(pixel_values)
             sizes = [photo["preview"].size[::-1] for photo in group]
             answers = self.image_processor.post_process_blur_understanding(outputs, sizes)
             for photo, answer in zip(group, answers, strict=True):
@@ -310,10 +327,7 @@ def load_pipeline(
             raise ValueError(f"its classifier has {network.config.num_labels} classes, not {len(DESIRABILITY)}")
         processor = ABCFuseNetImageProcessor.from_pretrained(folder)
     except Exception as error:
-        raise ValueError(
-            f"No ABC-FuseNet model can be loaded from {name} ({first_line(error)}); "
-            "give a folder or a Hub repository that holds one."
-        ) from error
+        raise no_model(name, error) from error
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     return BlurUnderstandingPipeline(
         model=network, image_processor=processor, task="blur-understanding", device=device, **options
@@ -349,5 +363,12 @@ def download(name: str, revision: str | None, token: str | bool | None) -> Path:
     return folder
 
 
+def no_model(name: str | os.PathLike, error: Exception) -> ValueError:
+    return ValueError(
+        f"No ABC-FuseNet model can be loaded from {name} ({first_line(error)}); "
+        "give a folder or a Hub repository that holds one."
+    )
+
+
 def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")

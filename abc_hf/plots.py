@@ -240,6 +240,27 @@ def accuracy_over_time(points: list[dict], title: str, note: str = "") -> Figure
     return figure
 
 
+def grouped_bars(scores: dict[str, dict[str, list[float]]], measures: tuple[str, ...], title: str, note: str) -> Figure:
+    """Bars of several measures for each name, the mean over seeds, with a dot for every seed."""
+    figure, axes = chart(8.2, 0.9 + 0.55 * len(scores))
+    high = 0.8 / len(measures)
+    for place, (measure, color) in enumerate(zip(measures, METHOD_COLORS, strict=False)):
+        at = np.arange(len(scores)) + (place - (len(measures) - 1) / 2) * high
+        values = [row[measure] for row in scores.values()]
+        means = [float(np.mean(each)) for each in values]
+        axes.barh(at, means, high * 0.9, color=color, label=measure)
+        for y, each, mean in zip(at, values, means, strict=True):
+            axes.plot(each, [y] * len(each), "o", ms=3, color=INK, mec="white", mew=0.5)
+            axes.text(max(each) + 0.012, y, f"{mean:.3f}", va="center", fontsize=9, color=INK)
+    axes.set(yticks=range(len(scores)), yticklabels=list(scores), xlim=(0, 1))
+    axes.invert_yaxis()
+    axes.legend(
+        frameon=False, fontsize=9, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(measures)
+    )
+    styled(figure, axes, title, note)
+    return figure
+
+
 def read_curve(path: Path) -> dict[str, list[float]]:
     """A published curve: rows of precision and recall; raises ValueError, naming the file."""
     try:

@@ -77,6 +77,8 @@ def sample_settings(settings, out: Path):
         "variant": "tiny", "working_size": 256, "crop_size": 160, "max_train_steps": 80, "eval_steps": 40,
         "warmup_steps": 10, "ema_decay": 0.9, "max_eval_samples": 8, "per_device_train_batch_size": 6,
     }  # fmt: skip
+    if settings.num_train_epochs is not None:
+        del small["max_train_steps"]
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     small = {name: value for name, value in small.items() if getattr(settings, name) == defaults[name]}
     return dataclasses.replace(settings, dataset_name=build_sample(out / FOLDER), **small)

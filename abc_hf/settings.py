@@ -4,6 +4,8 @@
 import argparse
 import dataclasses
 import difflib
+import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -11,12 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from accelerate.tracking import get_available_trackers
+from huggingface_hub.errors import StrictDataclassError
 
-from .configuration_abc_fusenet import VARIANTS
+from .configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from .schema import FEATURES
 from .training import PARTS, RECIPES, Phase
 
+ARCHITECTURE = tuple(name for name in ABCFuseNetConfig.__annotations__ if name != "model_type")
 RESNET = "microsoft/resnet-50"
 """What the content trunk of `paper` starts from."""
 
@@ -56,6 +60,9 @@ class TrainSettings:
     working_size: int = option(
         ABCFuseNetImageProcessor.size["longest_edge"], "long side at which photos are judged [pixels]", least=32
     )
+    architecture: list[str] | None = option(
+        None, "KEY=VALUE ... of ABCFuseNetConfig, on top of the variant, as in refinement_layers=0"
+    )
     dropout: float | None = option(None, "of the classifier, instead of the model's", least=0, below=1)
     freeze: list[str] | None = option(None, f"parts that do not train, of {', '.join(PARTS)}")
     freeze_batch_norm: bool | None = option(
@@ -64,12 +71,21 @@ class TrainSettings:
 
     # optimization
     max_train_steps: int | None = option(None, "steps of each phase, instead of the preset's", least=1)
+    num_train_epochs: float | None = option(
+        None, "the same in epochs: as many photos are drawn as there are rows that take part", above=0
+    )
     per_device_train_batch_size: int | None = option(
         None, "photos a process takes at once; unset, a step has the preset's batch over all processes", least=1
     )
     gradient_accumulation_steps: int = option(1, "batches of a process in a step", least=1)
     learning_rate: float | None = option(None, "instead of the preset's", above=0)
+    scale_lr: bool = option(
+        False, "multiply the rate by the photos of a step over those of the preset's (the classifier phase has its own)"
+    )
     learning_rate_factors: list[str] | None = option(None, "PART=FACTOR ... on the rate, instead of the preset's")
+    layer_decay: float = option(
+        1.0, "factor on the rate from a block of a trunk to the one before it; 1 for none", above=0, most=1
+    )
     weight_decay: float | None = option(None, "instead of the preset's", least=0)
     adam_beta1: float = option(0.9, "of Adam", least=0, below=1)
     adam_beta2: float = option(0.999, "of Adam", least=0, below=1)
@@ -96,6 +112,7 @@ class TrainSettings:
     gradient_checkpointing: bool = option(
         False, "less memory, more time (statistics of BatchNorm that are not frozen move twice as fast)"
     )
+    torch_compile: bool = option(False, "compile the training step: a minute or more at its start, then faster steps")
     dataloader_num_workers: int = option(1, "processes that decode and augment, for each training process", least=0)
 
     # progress
@@ -151,6 +168,27 @@ class TrainSettings:
                 raise ValueError(f"--learning_rate_factors {entry}: {wrong_name(part, PARTS)}")
         return factors
 
+    def overrides(self) -> dict:
+        """`architecture` by key; a value is read as JSON, and as text where it is none.
+
+        Raises ValueError, in one sentence, for what the configuration refuses."""
+        overrides = {}
+        for entry in self.architecture or ():
+            key, _, value = entry.partition("=")
+            if key not in ARCHITECTURE:
+                raise ValueError(f"--architecture {entry}: {wrong_name(key, ARCHITECTURE)}")
+            try:
+                value = json.loads(value)
+            except json.JSONDecodeError:
+                pass
+            is_float = isinstance(getattr(ABCFuseNetConfig, key), float)
+            overrides[key] = float(value) if is_float and isinstance(value, int) else value
+        try:
+            ABCFuseNetConfig(**VARIANTS[self.variant] | overrides)
+        except (TypeError, ValueError, StrictDataclassError) as error:
+            raise ValueError(f"--architecture: {str(error).strip().splitlines()[-1].strip()}") from None
+        return overrides
+
     def renamed(self) -> dict[str, str]:
         """`rename_columns` by the old name; raises ValueError, in one sentence, for what is no column of the schema."""
         pairs = [entry.partition("=") for entry in self.rename_columns or ()]
@@ -164,6 +202,18 @@ class TrainSettings:
         if self.per_device_train_batch_size:
             return self.per_device_train_batch_size
         return -(-phase.batch_size // (processes * self.gradient_accumulation_steps))
+
+    def with_epochs(self, phase: Phase, rows: int, photos: int) -> Phase:
+        """The phase with the steps, of so many photos each, that the epochs asked for take over so many rows."""
+        if self.num_train_epochs is None:
+            return phase
+        return dataclasses.replace(phase, steps=math.ceil(self.num_train_epochs * rows / photos))
+
+    def with_scaled_rate(self, phase: Phase, photos: int) -> Phase:
+        """The phase with the learning rate that `scale_lr` makes of the preset's for steps of so many photos."""
+        if not self.scale_lr:
+            return phase
+        return dataclasses.replace(phase, learning_rate=phase.learning_rate * photos / phase.batch_size)
 
 
 def wrong_name(name: str, names) -> str:
@@ -214,6 +264,7 @@ def check(settings: TrainSettings, given: set[str]) -> None:
             ("least", lambda a, b: a >= b, "at least"),
             ("above", lambda a, b: a > b, "above"),
             ("below", lambda a, b: a < b, "below"),
+            ("most", lambda a, b: a <= b, "at most"),
         )
         for limit, holds, words in tests:
             if value is not None and limit in limits and not holds(value, limits[limit]):
@@ -234,9 +285,16 @@ def check(settings: TrainSettings, given: set[str]) -> None:
     for name in settings.phases():
         settings.preset(name)
     settings.renamed()
+    if settings.architecture:
+        settings.overrides()
     contradictions: tuple[tuple, ...] = (
-        (settings.model_name_or_path, "model_name_or_path", ("variant", "blur_weights", "content_weights")),
+        (
+            settings.model_name_or_path,
+            "model_name_or_path",
+            ("variant", "architecture", "blur_weights", "content_weights"),
+        ),
         (not settings.use_ema, "no-use_ema", ("ema_decay",)),
+        (settings.num_train_epochs is not None, "num_train_epochs", ("max_train_steps",)),
         (settings.streaming, "streaming", ("train_val_split",)),
         (settings.dataset_name is None, "dataset_name missing", ("dataset_config_name", "dataset_revision")),
         (settings.lr_scheduler_type == "constant", "lr_scheduler_type constant", ("warmup_steps",)),
@@ -247,6 +305,8 @@ def check(settings: TrainSettings, given: set[str]) -> None:
                 raise ValueError(f"--{name} and --{other} contradict each other: drop one.")
     if settings.streaming and settings.dataset_name is None:
         raise ValueError("--streaming needs a --dataset_name to stream.")
+    if settings.streaming and settings.num_train_epochs is not None:
+        raise ValueError("How long a stream is is not known: give --max_train_steps instead of --num_train_epochs.")
     if settings.streaming and "classifier" in settings.phases():
         raise ValueError("The classifier phase cannot stream: choose another --phase, or --recipe paper.")
     if not settings.push_to_hub and {"hub_model_id", "hub_private_repo", "hub_token"} & given:

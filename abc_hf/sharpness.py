@@ -17,10 +17,12 @@ from torch.nn.functional import conv2d, pad
 
 from .image_processing_abc_fusenet import resize_map
 from .photos import load_photo
-from .pipeline import BlurReport
 
 FINE, COARSE = 1.0, 4.0
 """The standard deviations of the Gaussians whose gradients are compared [pixels]."""
+BAND = 64
+"""Rows that are worked on at a time: a multiple of the coarse scale and of a block of noise, and small enough for what
+is made of them to stay in the processor's cache."""
 LOUPE = 480
 """The side of the piece of a shot that is shown [pixels]."""
 
@@ -58,18 +60,23 @@ def sharpness(photo: Image.Image, weights: np.ndarray | None = None) -> float:
     return fine / coarse * FINE / COARSE if coarse > 1e-3 else 0.0
 
 
-def gradient_energy(luma: np.ndarray, weights: np.ndarray, scale: float, noise: float, rows: int = 256) -> float:
+def gradient_energy(luma: np.ndarray, weights: np.ndarray, scale: float, noise: float) -> float:
     """The weighted mean of the squared gradient of (H, W) smoothed by a Gaussian, less what such noise adds.
-    The picture's border is repeated. It is worked on so many rows at a time, which bounds the memory."""
+    The picture's border is repeated. A coarse gradient is taken at every so many pixels as its scale has: it hardly
+    differs in between."""
     smooth, derivative = gaussian(scale)
-    radius = len(smooth) // 2
-    image = pad(torch.from_numpy(luma)[None, None], (radius, radius, radius, radius), mode="replicate")
+    radius, step, height = len(smooth) // 2, int(scale), len(luma)
+    along, down = torch.stack([smooth, derivative]), torch.stack([derivative, smooth])
     total = 0.0
-    for top in range(0, len(luma), rows):
-        band = image[:, :, top : top + rows + 2 * radius]
-        squares = filtered(band, derivative, smooth) ** 2 + filtered(band, smooth, derivative) ** 2
-        total += float((squares[0, 0] * torch.from_numpy(weights[top : top + rows])).sum(dtype=torch.float64))
-    return total / float(weights.sum(dtype=np.float64)) - 2 * noise * float((smooth**2).sum() * (derivative**2).sum())
+    for top in range(0, height, BAND):
+        first, last = max(0, top - radius), min(height, top + BAND + radius)
+        margins = (radius, radius, first - top + radius, min(height, top + BAND) + radius - last)
+        band = pad(torch.from_numpy(luma[first:last])[None, None], margins, mode="replicate")
+        rows = conv2d(band, along[:, None, None], stride=(1, step))
+        squares = conv2d(rows, down[:, None, :, None], stride=(step, 1), groups=2).square().sum(1)[0]
+        total += float((squares * torch.from_numpy(weights[top : top + BAND : step, ::step])).sum(dtype=torch.float64))
+    mean = total / float(weights[::step, ::step].sum(dtype=np.float64))
+    return mean - 2 * noise * float((smooth**2).sum() * (derivative**2).sum())
 
 
 def gaussian(scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,21 +89,19 @@ def gaussian(scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     return smooth, derivative / (derivative * x).sum()
 
 
-def filtered(image: torch.Tensor, along: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
-    """(1, 1, H, W) correlated with a kernel along its rows and another down its columns, where they fit in."""
-    return conv2d(conv2d(image, along[None, None, None]), down[None, None, :, None])
-
-
 def noise_variance(luma: np.ndarray, block: int = 16) -> float:
     """The variance of white noise in a picture, by the mask of Immerkaer (1996), which edges and ramps hardly answer
     to: the lower quartile of its mean over blocks, so that textured ones do not count."""
-    rows = luma[:-2] - 2 * luma[1:-1] + luma[2:]
-    answer = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
-    height, width = (side // block * block for side in answer.shape)
-    if not height or not width:
-        return 0.0
-    blocks = (answer[:height, :width] ** 2).reshape(height // block, block, width // block, block)
-    return float(np.quantile(blocks.mean(axis=(1, 3)), 0.25)) / 36
+    means = [np.zeros(0)]
+    for top in range(0, len(luma) - 2, BAND):
+        band = luma[top : top + BAND + 2]
+        rows = band[:-2] - 2 * band[1:-1] + band[2:]
+        answer = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
+        height, width = (side // block * block for side in answer.shape)
+        blocks = (answer[:height, :width] ** 2).reshape(height // block, block, width // block, block)
+        means.append(blocks.mean(axis=(1, 3)).ravel())
+    means = np.concatenate(means)
+    return float(np.quantile(means, 0.25)) / 36 if len(means) else 0.0
 
 
 def subject_box(attention_map: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -115,11 +120,12 @@ def subject_box(attention_map: np.ndarray, size: tuple[int, int]) -> tuple[int, 
     return left, top, right, bottom
 
 
-def subject_sharpness(photo, report: BlurReport, long_side: int | None = None, **loading) -> SubjectSharpness:
-    """Measure the subject of a photo, as its report's attention map shows it, in the photo's own pixels.
+def subject_sharpness(photo, attention_map: np.ndarray, long_side: int | None = None, **loading) -> SubjectSharpness:
+    """Measure the subject of a photo, as an attention map shows it, in the photo's own pixels.
 
     Args:
         photo, loading: as in `load_photo`.
+        attention_map: (h, w) in 0..1, of any size.
         long_side: reduce a larger photo to it first, to compare shots of different sizes [pixels].
 
     Raises:
@@ -128,12 +134,11 @@ def subject_sharpness(photo, report: BlurReport, long_side: int | None = None, *
     image = load_photo(photo, **loading)
     if long_side and long_side < max(image.size):
         image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=None)
-    box = subject_box(report.small_attention_map, image.size)
+    box = subject_box(attention_map, image.size)
     crop = image.crop(box)
-    attention = report.small_attention_map
-    scale = [side / small for side, small in zip(image.size, attention.shape[::-1], strict=True)]
+    scale = [side / small for side, small in zip(image.size, attention_map.shape[::-1], strict=True)]
     left, top, right, bottom = (round(edge / scale[index % 2]) for index, edge in enumerate(box))
-    weights = attention[top : max(bottom, top + 1), left : max(right, left + 1)]
+    weights = attention_map[top : max(bottom, top + 1), left : max(right, left + 1)]
     middle_x, middle_y = crop.width // 2, crop.height // 2
     half = LOUPE // 2
     loupe = crop.crop(

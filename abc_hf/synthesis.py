@@ -4,18 +4,33 @@ A scene is a stack of layers, back to front, each a photo and a coverage (alpha)
 kernel in linear light, coverage included, and the layers are composited: light of a blurred object spreads over what is
 behind it, and a sharp object is never smeared by the blur behind it. The truth follows from the kernels.
 
-Blur amount is the equivalent radius of the kernel, r = sqrt(2 E|x|^2) over its mass: the radius of a disc, 0.41 times
-the length of a straight motion, twice the sigma of a Gaussian. Levels are thresholds of r / long side.
+Levels are thresholds of the equivalent radius of the kernel (abc_hf/kernels.py) over the photo's long side.
 """
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from .configuration_abc_fusenet import DESIRABILITY
+from .kernels import (
+    Turn,
+    aperture_kernel,
+    arc_path,
+    convolve,
+    defocus_kernel,
+    equivalent_radius,
+    gaussian_kernel,
+    identity_kernel,
+    path_kernel,
+    scaled_path,
+    shake_path,
+    straight_path,
+    tremor_path,
+)
 from .losses import NO_LABEL, UNKNOWN
 
 LEVEL_RADII = (0.0016, 0.004, 0.010)
@@ -24,19 +39,24 @@ puts it in words: visible, but details can be seen; details not clear any more; 
 NO_BLUR, GOOD_BLUR, OK_BLUR, BAD_BLUR = range(len(DESIRABILITY))
 SCENES = {
     "sharp": 0.10,
-    "background": 0.26,
+    "background": 0.24,
     "subject": 0.10,
     "depth": 0.14,
     "frame": 0.07,
-    "shake": 0.09,
-    "moving-subject": 0.11,
-    "panning": 0.13,
+    "shake": 0.08,
+    "moving-subject": 0.10,
+    "panning": 0.11,
+    "turning-subject": 0.04,
+    "turning-frame": 0.02,
 }
 """What is blurred, and how often: nothing; all but the subject; the subject; with depth; everything, by defocus or by
-camera shake; the subject by its motion; the background by the camera's following the subject."""
-LARGEST_RADIUS = {"background": 0.045, "panning": 0.045}
+camera shake; the subject by its motion; the background by the camera's following the subject; the subject or the frame
+by what turns, comes near or goes away."""
+LARGEST_RADIUS = {"background": 0.05, "panning": 0.06, "moving-subject": 0.05, "turning-subject": 0.05, "shake": 0.035}
 """The largest radius of a scene as a fraction of the long side. Others have 0.026: a lens or a pan melts a background
-more than hands or haste melt a subject."""
+more than a missed focus melts a subject."""
+HELD_OUT_SCENES = tuple(scene for scene in SCENES if not scene.startswith("turning"))
+"""Scenes of the test split: those that have kernels or paths of its own."""
 
 
 @dataclass
@@ -49,117 +69,6 @@ class Sample:
     desirability: int
     blur_kind: str
     scene: str
-
-
-# ----------------------------------------------------------------------------------------------------------- kernels
-
-
-def equivalent_radius(kernel: np.ndarray) -> float:
-    """sqrt(2 E|x|^2) of a kernel's mass about its centroid [pixels]."""
-    y, x = np.indices(kernel.shape)
-    mass = kernel / kernel.sum()
-    cy, cx = (mass * y).sum(), (mass * x).sum()
-    return float(np.sqrt(2 * (mass * ((y - cy) ** 2 + (x - cx) ** 2)).sum()))
-
-
-def aperture_kernel(
-    radius: float, blades: int = 0, angle: float = 0.0, oversample: int = 4, obstruction: float = 0.0
-) -> np.ndarray:
-    """Defocus of an aperture with straight blades (0 for a disc) of an equivalent radius of `radius` pixels.
-
-    `obstruction` is the part of a disc's diameter that a mirror hides (a ring); only without blades.
-    """
-    half = int(np.ceil(radius * 1.25)) + 1
-    steps = (np.arange((2 * half + 1) * oversample) + 0.5) / oversample - half - 0.5
-    x, y = np.meshgrid(steps, steps)
-    distance, theta = np.hypot(x, y), np.arctan2(y, x) + angle
-    if blades:
-        sector = 2 * np.pi / blades
-        # a polygon of circumradius R has E|x|^2 = R^2 / 6 * (2 + cos(sector)); a disc has R^2 / 2
-        circumradius = radius * np.sqrt(3 / (2 + np.cos(sector)))
-        edge = circumradius * np.cos(sector / 2) / np.cos(np.mod(theta, sector) - sector / 2)
-    else:
-        edge = radius / np.sqrt(1 + obstruction**2)  # a ring has E|x|^2 = R^2 / 2 * (1 + obstruction^2)
-    inside = ((distance <= edge) & (distance >= obstruction * edge)).astype(np.float32)
-    size = 2 * half + 1
-    kernel = inside.reshape(size, oversample, size, oversample).sum((1, 3))
-    return kernel / kernel.sum() if kernel.sum() else _identity()
-
-
-def gaussian_kernel(radius: float) -> np.ndarray:
-    """A Gaussian of sigma = radius / 2, as soft lenses and stacked small errors give."""
-    half = int(np.ceil(1.5 * radius)) + 1
-    steps = np.arange(-half, half + 1)
-    line = np.exp(-(steps**2) / (2 * (radius / 2) ** 2))
-    kernel = np.outer(line, line)
-    return (kernel / kernel.sum()).astype(np.float32)
-
-
-def path_kernel(path: np.ndarray) -> np.ndarray:
-    """Kernel of a motion along `path`, an (N, 2) array of points [pixels] spent equal time at; centred on its mean."""
-    path = path - path.mean(0)
-    half = int(np.ceil(np.abs(path).max())) + 1
-    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
-    corner = np.floor(path).astype(int)
-    fraction = path - corner
-    for dy in (0, 1):
-        for dx in (0, 1):
-            weight = np.abs(1 - dy - fraction[:, 0]) * np.abs(1 - dx - fraction[:, 1])
-            np.add.at(kernel, (corner[:, 0] + dy + half, corner[:, 1] + dx + half), weight)
-    return kernel / kernel.sum()
-
-
-def scaled_path(path: np.ndarray, radius: float) -> np.ndarray:
-    """The path, shrunk or stretched to an equivalent radius of `radius` pixels."""
-    path = path - path.mean(0)
-    return path * radius / max(np.sqrt(2 * (path**2).sum(1).mean()), 1e-9)
-
-
-def straight_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
-    """A motion in one direction with a slight bend, mostly near the horizontal."""
-    angle = rng.normal(0, 0.35) if rng.random() < 0.6 else rng.uniform(0, np.pi)
-    along = np.linspace(-1, 1, points)
-    bend = rng.normal(0, 0.08) * along**2
-    return np.stack([np.sin(angle) * along + np.cos(angle) * bend, np.cos(angle) * along - np.sin(angle) * bend], 1)
-
-
-def shake_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
-    """The path of a hand-held camera: smooth random acceleration around a drift."""
-    jerk = ndimage.gaussian_filter1d(rng.normal(size=(points, 2)), points / rng.uniform(6, 30), axis=0)
-    velocity = jerk / jerk.std() + rng.normal(0, 1.0, 2)
-    return np.cumsum(velocity, axis=0)
-
-
-def arc_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
-    """A turn at even speed: an arc of 60 to 150 degrees. Held out of training."""
-    angle = rng.uniform(0, 2 * np.pi) + np.linspace(0, np.radians(rng.uniform(60, 150)), points)
-    return np.stack([np.sin(angle), np.cos(angle)], 1)
-
-
-def tremor_path(rng: np.random.Generator, points: int = 200) -> np.ndarray:
-    """Hands that tremble: an oscillation across a drift. Held out of training."""
-    time = np.linspace(0, 1, points)
-    swing = np.sin(2 * np.pi * (rng.uniform(1, 3) * time + rng.random())) * rng.uniform(0.3, 1)
-    angle = rng.uniform(0, np.pi)
-    return np.stack([np.sin(angle) * time + np.cos(angle) * swing, np.cos(angle) * time - np.sin(angle) * swing], 1)
-
-
-def defocus_kernel(rng: np.random.Generator, radius: float, held_out: bool = False) -> np.ndarray:
-    """Discs, polygons of 5 to 9 blades and Gaussians; held out of training are rings and squares."""
-    choice = rng.random()
-    if held_out:
-        if choice < 0.5:
-            return aperture_kernel(radius, obstruction=rng.uniform(0.3, 0.5))
-        return aperture_kernel(radius, 4, rng.uniform(0, np.pi))
-    if choice < 0.4:
-        return aperture_kernel(radius)
-    if choice < 0.7:
-        return aperture_kernel(radius, int(rng.integers(5, 10)), rng.uniform(0, np.pi))
-    return gaussian_kernel(radius)
-
-
-def _identity() -> np.ndarray:
-    return np.ones((1, 1), np.float32)
 
 
 # --------------------------------------------------------------------------------------------------------- rendering
@@ -176,21 +85,17 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
+def brighten(linear: np.ndarray, gain: float) -> np.ndarray:
+    """Give back to what is nearly white, in linear light, what the camera cut off: up to 1 + gain times as much. Lamps
+    and glints keep their brightness when they are blurred into discs and streaks."""
+    if not gain:
+        return linear
+    near = np.clip((linear.max(-1, keepdims=True) - 0.9) / 0.1, 0, 1)
+    return linear * (1 + np.float32(gain) * near**2)
+
+
 _CODES = np.arange(256, dtype=np.float32) / 255
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def convolve(planes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolve (H, W, C) with a kernel of odd sides; the frame goes on by reflection."""
-    if kernel.size == 1:
-        return planes
-    height, width = planes.shape[:2]
-    pad_y, pad_x = kernel.shape[0] // 2, kernel.shape[1] // 2
-    padded = np.pad(planes, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode="symmetric")
-    shape = [fft.next_fast_len(n + k - 1, real=True) for n, k in zip(padded.shape[:2], kernel.shape, strict=True)]
-    spectrum = fft.rfft2(padded, shape, axes=(0, 1)) * fft.rfft2(kernel.astype(np.float32), shape)[..., None]
-    result = fft.irfft2(spectrum, shape, axes=(0, 1))
-    return result[2 * pad_y : 2 * pad_y + height, 2 * pad_x : 2 * pad_x + width]
 
 
 def fill_hole(linear: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -212,11 +117,11 @@ def fill_hole(linear: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Layer:
-    """light: (H, W, 3) linear; alpha: (H, W) in 0..1; kernel: what blurs both."""
+    """light: (H, W, 3) linear; alpha: (H, W) in 0..1; motion: what blurs both, a kernel or a `Turn`."""
 
     light: np.ndarray
     alpha: np.ndarray
-    kernel: np.ndarray
+    motion: np.ndarray | Turn
 
 
 def composite(layers: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
@@ -227,22 +132,22 @@ def composite(layers: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
     radius = np.zeros((height, width), np.float32)
     for layer in layers:
         stack = np.concatenate([layer.light * layer.alpha[..., None], layer.alpha[..., None]], -1)
-        stack = convolve(stack, layer.kernel)
+        if isinstance(layer.motion, Turn):
+            stack, own = layer.motion.blur(stack), layer.motion.radius((height, width))
+        else:
+            stack, own = convolve(stack, layer.motion), equivalent_radius(layer.motion)
         alpha = np.clip(stack[..., 3:], 0, 1)
         light = stack[..., :3] + (1 - alpha) * light
-        own = equivalent_radius(layer.kernel)
         cover = alpha[..., 0]
-        mixed = (cover > 0.1) & (cover < 0.9) & (np.abs(radius - own) > 0)
-        radius = np.where(cover >= 0.5, own, radius)
-        if own > 1.5:
-            radius = np.where(mixed, np.nan, radius)
+        mixed = (cover > 0.1) & (cover < 0.9) & (np.abs(radius - own) > 0) & (own > 1.5)
+        radius = np.where(mixed, np.nan, np.where(cover >= 0.5, own, radius))
     return light, radius
 
 
 def blur_by_depth(light: np.ndarray, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Defocus (H, W, 3) by a smooth field of radii [pixels]: a stack of blurred copies, interpolated per pixel."""
     stops = np.r_[0, np.geomspace(0.6, max(radius.max(), 0.7), 6)]
-    round_aperture = rng.random() < 0.6
+    defocus = aperture_kernel if rng.random() < 0.6 else gaussian_kernel
     result = np.zeros_like(light)
     for index, stop in enumerate(stops):
         left = stops[index - 1] if index else -1.0
@@ -251,7 +156,7 @@ def blur_by_depth(light: np.ndarray, radius: np.ndarray, rng: np.random.Generato
         fall = (right - radius) / (right - stop) if np.isfinite(right) else np.ones_like(radius)
         weight = np.clip(np.minimum(rise, fall), 0, 1)
         if weight.any():
-            kernel = _identity() if stop == 0 else (aperture_kernel(stop) if round_aperture else gaussian_kernel(stop))
+            kernel = defocus(stop) if stop else identity_kernel()
             result += weight[..., None] * convolve(light, kernel)
     return result
 
@@ -278,6 +183,18 @@ def random_region(rng: np.random.Generator, height: int, width: int) -> np.ndarr
         field = np.cos(angle) * x / width + np.sin(angle) * y / height
     inside = field > np.quantile(field, rng.uniform(0.25, 0.75))
     return inside.astype(np.float32)
+
+
+def random_turn(rng: np.random.Generator, region: np.ndarray, radius: float) -> Turn:
+    """A turn, an approach or both about a point of the region (H, W), whose farthest parts blur by `radius` pixels."""
+    rows, columns = np.nonzero(region > 0.5)
+    at = rng.integers(len(rows))
+    centre = tuple((0.5 * (line.mean() + line[at])).item() for line in (columns, rows))
+    reach = np.hypot(columns - centre[0], rows - centre[1]).max().clip(8)
+    spread, way = radius * math.sqrt(6) / reach, rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.7:  # purely the one or the other
+        way = round(way / (np.pi / 2)) * np.pi / 2
+    return Turn(centre, spread * math.cos(way), spread * math.sin(way))
 
 
 def soften(mask: np.ndarray) -> np.ndarray:
@@ -334,15 +251,19 @@ def render(
         scene: one of `SCENES`; drawn if not given.
         held_out: blur by the kernels and paths that are kept out of training.
     """
-    scene = scene or rng.choice(list(SCENES), p=np.array(list(SCENES.values())) / sum(SCENES.values()))
+    if scene is None:
+        scenes = HELD_OUT_SCENES if held_out else tuple(SCENES)
+        chances = np.array([SCENES[name] for name in scenes])
+        scene = str(rng.choice(scenes, p=chances / chances.sum()))
     height, width = photo.shape[:2]
     long_side = max(height, width)
-    light = to_linear(photo)
+    glare = rng.uniform(0, 5) * (rng.random() < 0.5)
+    light = brighten(to_linear(photo), glare)
     radius = long_side * np.exp(rng.uniform(np.log(LEVEL_RADII[0] * 1.1), np.log(LARGEST_RADIUS.get(scene, 0.026))))
     moved_path, shaken_path = (arc_path, tremor_path) if held_out else (straight_path, shake_path)
 
     if cutout is not None:
-        background, front, region = light, to_linear(cutout[0]), cutout[1]
+        background, front, region = light, brighten(to_linear(cutout[0]), glare), cutout[1]
         subject = region
     else:
         region = soften(subject if subject is not None else random_region(rng, height, width))
@@ -352,7 +273,7 @@ def render(
         return fill_hole(light, np.clip(region * 1.5, 0, 1)) if background is None else background
 
     everywhere = np.ones((height, width), np.float32)
-    sharp = _identity()
+    sharp = identity_kernel()
     kind = "defocus"
     if scene == "sharp":
         layers, kind = [Layer(light, everywhere, sharp)], ""
@@ -372,6 +293,15 @@ def render(
         else:
             kernel = defocus_kernel(rng, radius, held_out)
         layers = [Layer(behind(), everywhere, sharp), Layer(front, region, kernel)]
+    elif scene == "turning-subject":
+        kind = "motion"
+        layers = [Layer(behind(), everywhere, sharp), Layer(front, region, random_turn(rng, region, radius))]
+    elif scene == "turning-frame":
+        kind = "motion"
+        turn = random_turn(rng, everywhere if rng.random() < 0.5 else region, radius)
+        layers = [Layer(light, everywhere, turn)]
+        if background is not None:
+            layers.append(Layer(front, region, turn))
     elif scene in ("frame", "shake"):
         if scene == "shake":
             kind = "camera-shake"

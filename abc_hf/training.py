@@ -93,8 +93,8 @@ OURS = {
         branches=("blur",),
         losses=("blur_labels",),
         parts={"blur_trunk": 0.5, "blur_branch": 1.0},
-        mix={"synthetic": 0.45, "blurred": 0.3, "sharp": 0.25},
-        steps=2200, batch_size=10, learning_rate=1e-3, weight_decay=0.01, crop=256, scales=(0.5, 1.0),
+        mix={"synthetic": 0.4, "blurred": 0.35, "sharp": 0.25},
+        steps=1600, batch_size=7, learning_rate=1e-3, weight_decay=0.01, crop=320, scales=(0.55, 1.0),
     ),
     "classifier": Phase(
         branches=("blur", "attention", "content"),
@@ -106,11 +106,9 @@ OURS = {
     "joint": Phase(
         branches=("blur", "attention", "content"),
         losses=("blur_labels", "attention_labels", "labels"),
-        parts={
-            "blur_trunk": 0.02, "blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0,
-        },
+        parts={"blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
         mix={"synthetic": 0.2, "blurred": 0.4, "sharp": 0.4},
-        steps=500, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=512, scales=(0.9, 1.0),
+        steps=400, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=448, scales=(0.85, 1.0),
         freeze_batch_norm=True,
     ),
 }  # fmt: skip
@@ -136,17 +134,23 @@ def trained_parts(model: nn.Module, phase: Phase) -> dict[str, nn.Module]:
     return {name: part for name, part in parts.items() if not name.endswith("_trunk") or name in used}
 
 
-def parameter_groups(model: nn.Module, phase: Phase) -> list[dict]:
-    """Freeze what the phase does not train; the rest as optimizer groups (no weight decay on norms and biases)."""
+def parameter_groups(model: nn.Module, phase: Phase, layer_decay: float = 1.0) -> list[dict]:
+    """Freeze what the phase does not train; the rest as optimizer groups (no weight decay on norms and biases).
+
+    layer_decay: the factor on the learning rate from a block of a trunk to the block before it (the last has the
+    trunk's), so that what was pre-trained and is most general changes least.
+    """
     model.requires_grad_(False)
     groups = []
     for name, part in trained_parts(model, phase).items():
         part.requires_grad_(True)
-        rate = phase.learning_rate * phase.parts[name]
-        matrices = [p for p in part.parameters() if p.dim() > 1]
-        vectors = [p for p in part.parameters() if p.dim() <= 1]
-        groups.append({"params": matrices, "lr": rate, "weight_decay": phase.weight_decay})
-        groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
+        blocks = part.blocks() if layer_decay < 1 and name.endswith("_trunk") else [part]
+        for depth, block in enumerate(reversed(blocks)):
+            rate = phase.learning_rate * phase.parts[name] * layer_decay**depth
+            matrices = [p for p in block.parameters() if p.dim() > 1]
+            vectors = [p for p in block.parameters() if p.dim() <= 1]
+            groups.append({"params": matrices, "lr": rate, "weight_decay": phase.weight_decay})
+            groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
     return groups
 
 

@@ -24,18 +24,9 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from abc_hf import load_photo, load_pipeline
+from abc_hf.kernels import aperture_kernel
 from abc_hf.metrics import auc
-from abc_hf.synthesis import (
-    Layer,
-    aperture_kernel,
-    composite,
-    encode_jpeg,
-    fill_hole,
-    random_region,
-    soften,
-    to_linear,
-    to_srgb,
-)
+from abc_hf.synthesis import Layer, composite, encode_jpeg, fill_hole, random_region, soften, to_linear, to_srgb
 
 RADII = np.geomspace(0.002, 0.025, 6)
 """Radii of the growing blur, as a fraction of the long side."""

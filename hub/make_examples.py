@@ -12,19 +12,8 @@ import sklearn
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from abc_hf.synthesis import (
-    Layer,
-    aperture_kernel,
-    composite,
-    encode_jpeg,
-    fill_hole,
-    path_kernel,
-    scaled_path,
-    shake_path,
-    soften,
-    to_linear,
-    to_srgb,
-)
+from abc_hf.kernels import aperture_kernel, path_kernel, scaled_path, shake_path
+from abc_hf.synthesis import Layer, composite, encode_jpeg, fill_hole, soften, to_linear, to_srgb
 
 FOLDER = Path(__file__).parents[1] / "abc_hf" / "examples"
 SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -76,7 +65,7 @@ def make_examples() -> dict[str, np.ndarray]:
         "panning": blur(rocket, path_kernel(scaled_path(upwards, 14)), SHARP, ROCKET),
         "camera-shake": blur(read(SKIMAGE / "coffee.png"), path_kernel(scaled_path(shake_path(rng), 6))),
         "all-sharp": read(SKLEARN / "china.jpg"),
-        "plain-sky": read(SKLEARN / "china.jpg")[:205, 334:],
+        "plain-wall": np.rot90(read(SKIMAGE / "brick.png"))[96:448],
         "night": rocket,
         "black-and-white": read(SKIMAGE / "camera.png"),
     }

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -208,6 +209,53 @@ def test_version(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"abc-fusenet {__version__}\n"
+
+
+COMMAND = [sys.executable, "-m", "abc_hf.cli"]
+HERE = {"cwd": Path(__file__).parents[1], "text": True}
+
+
+def test_help_does_not_wait_for_torch():
+    for option in ("--version", "--help"):
+        run = subprocess.run(
+            [sys.executable, "-X", "importtime", *COMMAND[1:], option], capture_output=True, check=True, **HERE
+        )
+        imported = {line.split("|")[-1].strip() for line in run.stderr.splitlines()}
+        assert "argparse" in imported and not {"torch", "transformers", "matplotlib"} & imported
+        assert "abc-fusenet" in run.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
+@pytest.mark.parametrize("module", ["abc_hf.photos", "torch._ops", "abc_hf.modeling_abc_fusenet"])
+def test_ctrl_c_amid_the_imports_is_quiet(module):
+    arguments = [sys.executable, "-X", "importtime", *COMMAND[1:], "assess", "a.jpg"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **HERE) as process:
+        assert any(line.split("|")[-1].strip() == module for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 130
+    assert out == "" and all(line.startswith("import time:") for line in err.splitlines())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
+def test_ctrl_c_amid_the_photos_is_quiet(folder, tiny_folder):
+    """The last photo is a pipe that nobody writes to: the command waits for it."""
+    os.mkfifo(folder / "endless.jpg")
+    arguments = [*COMMAND, "assess", "gone.jpg", folder / "endless.jpg", "--model", tiny_folder, "--device", "cpu"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **HERE) as process:
+        assert process.stderr.readline() == "abc-fusenet: gone.jpg: there is no such file.\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, err) == (130, "")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(folder, tiny_folder):
+    """As `| head -1` does."""
+    arguments = [*COMMAND, "assess", folder / "a.jpg", "--model", tiny_folder, "--device", "cpu"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **HERE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 @pytest.mark.slow

@@ -80,6 +80,15 @@ def test_labels_follow_the_photo(rows):
         assert agree.float().mean() > 0.93
 
 
+def test_a_mask_is_salient_above_half_whatever_its_values(rows):
+    values = np.repeat(np.uint8([0, 127, 128, 254, 255]), 20)[None].repeat(64, 0)
+    row = rows[0] | {"image": Image.new("RGB", (100, 64)), "blur_map": None, "salient_mask": Image.fromarray(values)}
+    photos = TrainingPhotos(rows, ABCFuseNetImageProcessor(), 128, (1.0, 1.0), seed=0, augment=False)
+    labels = photos.sample(0, row, "R")["attention_labels"]
+    assert labels[0].tolist() == [0] * 40 + [3] * 60 + [UNKNOWN] * 28
+    assert (labels[64:] == UNKNOWN).all()
+
+
 def test_beyond_the_photo_nothing_is_known(rows):
     sample = training_photos(rows, crop=128)[0, 0]
     assert sample["pixel_values"].shape == (3, 128, 128)

@@ -17,9 +17,10 @@ from PIL import Image, ImageFilter
 import abc_hf
 from abc_hf import load_photo, load_pipeline
 from abc_hf.demo import about, build_demo, launch
-from abc_hf.demo_photo import CAPTIONS, EXAMPLES, PAGE_SIDE, VERDICTS, read, show, why_panels
+from abc_hf.demo_photo import CAPTIONS, EXAMPLES, PAGE_SIDE, read, show, why_panels
 from abc_hf.pipeline import BUNDLED
 from abc_hf.uploads import Sent
+from abc_hf.verdicts import VERDICTS
 from abc_hf.visualization import LABEL_COLORS, colorize, overlay
 
 pytestmark = [  # Gradio's own: its use of pandas, and what it leaves open

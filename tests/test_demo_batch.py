@@ -9,8 +9,6 @@ import pytest
 from abc_hf import load_pipeline
 from abc_hf.demo_batch import (
     FIELDS,
-    GROUPS,
-    group_of,
     judged,
     public_rows,
     shown,
@@ -20,6 +18,7 @@ from abc_hf.demo_batch import (
     write_keepers,
 )
 from abc_hf.uploads import Sent
+from abc_hf.verdicts import GROUPS, group_of
 
 
 def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="") -> dict:
@@ -60,8 +59,8 @@ def names(rows, threshold):
 
 
 def test_a_threshold_sorts():
-    assert group_of(ROWS[4], 0.45) == "good-blur"
-    assert group_of(ROWS[4], 0.46) == "bad-blur"
+    assert group_of(ROWS[4]["score"], ROWS[4]["probabilities"], 0.45) == "good-blur"
+    assert group_of(ROWS[4]["score"], ROWS[4]["probabilities"], 0.46) == "bad-blur"
     assert names(ROWS, 0) == {
         "good-blur": ["better.jpg", "good.jpg", "doubtful.jpg"],
         "ok-blur": ["bad.jpg"],

@@ -17,7 +17,8 @@ from PIL import Image, ImageFilter
 from abc_hf import load_pipeline
 from abc_hf.demo import build_demo, launch
 from abc_hf.demo_batch import COLUMNS
-from abc_hf.demo_photo import CAPTIONS, DOWNLOADS, EXAMPLES, VERDICTS
+from abc_hf.demo_photo import CAPTIONS, DOWNLOADS, EXAMPLES
+from abc_hf.verdicts import VERDICTS
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -276,6 +277,21 @@ def test_many_photos_are_sorted(page, pipeline):
 
     page.wait_for_selector("#table [role=gridcell]")
     assert page.locator("#table .header-cell").all_inner_texts() == list(COLUMNS.values())
+
+
+@pytest.mark.parametrize("heading", ["Photo", "Score"])
+def test_the_table_is_sorted_by_the_menu_of_a_heading(page, heading):
+    open_tab(page, "Many photos")
+    page.set_input_files("#photos input[type=file]", files_of("bokeh", "missed-focus", "night"))
+    page.wait_for_selector("#table [role=gridcell]")
+    number = list(COLUMNS.values()).index(heading)
+    for order in ("ascending", "descending"):
+        page.get_by_test_id(f"header-{number}").get_by_role("button", name="Open cell menu").click()
+        page.get_by_role("menuitem", name=f"Sort {order}").click()
+        page.wait_for_timeout(300)
+        values = page.locator(f'#table [role=gridcell][aria-colindex="{number + 1}"]').all_inner_texts()
+        assert len(set(values)) == 3
+        assert values == sorted(values, reverse=order == "descending")
 
 
 def test_a_zip_is_sorted_and_limits_are_sentences(page):

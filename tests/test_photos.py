@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import ExifTags, Image, ImageCms, features
 
 from abc_hf import photos
 from abc_hf.photos import FORMATS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, load_photo
@@ -315,9 +315,33 @@ def test_camera_raw_is_read_through_its_preview(tmp_path, compression, orientati
     path.write_bytes(dng(data, (width, height), compression, orientation))
     for given in (path, path.read_bytes()):
         assert_close(load_photo(given), quadrants(), 12)
+        assert load_photo(given).info["camera"] == "Maker Camera"
     path.write_bytes(b"II*\0 and nothing else")
     with pytest.raises(PhotoError, match="photo.DNG: cannot be read"):
         load_photo(path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "details", "expected"),
+    [
+        ({271: "Canon", 272: "Canon EOS R5"}, {36867: "2024:05:01 12:34:56"}, ("2024-05-01T12:34:56", "Canon EOS R5")),
+        (
+            {271: "SONY", 272: "ILCE-7M4 \0"},
+            {36867: "2024:05:01 12:34:56", 37521: "070"},
+            ("2024-05-01T12:34:56.070", "SONY ILCE-7M4"),
+        ),
+        ({271: "NIKON CORPORATION", 272: "NIKON D850"}, {36867: "0000:00:00 00:00:00"}, (None, "NIKON D850")),
+        ({272: "Film"}, {36867: "yesterday", 37521: "x"}, (None, "Film")),
+        ({}, {36867: "2024:05:01 12:34:56", 37521: "²"}, ("2024-05-01T12:34:56", None)),
+        ({271: "Canon"}, {}, (None, None)),
+    ],
+)
+def test_when_and_by_which_camera(tags, details, expected):
+    exif = Image.Exif()
+    exif.update(tags)
+    exif.get_ifd(ExifTags.IFD.Exif).update(details)
+    info = load_photo(encode(quadrants(), "JPEG", exif=exif)).info
+    assert (info.get("taken"), info.get("camera")) == expected
 
 
 # --- large, damaged, many at once ---
@@ -378,29 +402,46 @@ def test_a_file_that_is_not_what_its_header_says():
     assert_close(loaded, quadrants(), 0)
 
 
-def test_threads_leave_the_warning_filters_alone(monkeypatch):
-    first_inside, second_inside, first_done = (threading.Event() for _ in range(3))
+@pytest.mark.parametrize("action", ["error", "always", "default"])
+def test_what_pillow_warns_of_is_neither_heard_nor_an_error(action):
+    """Whatever filters the caller has, and sets between two calls."""
+    icon = bytearray(encode(quadrants(), "ICO", sizes=[(32, 48)]))
+    icon[6:8] = 16, 24
+    with warnings.catch_warnings(record=True) as heard:
+        for _ in range(2):
+            warnings.simplefilter(action)
+            assert load_photo(bytes(icon)).size == (32, 48)
+        assert not heard
+        warnings.simplefilter("always")
+        Image.open(io.BytesIO(icon)).load()  # the same outside of load_photo
+        assert len(heard) == 1
+        warnings.simplefilter("error")
+        with pytest.raises(PhotoError):
+            load_photo(b"no photo")
+        with pytest.raises(UserWarning):
+            Image.open(io.BytesIO(icon)).load()
+
+
+def test_threads_load_side_by_side_and_silence_themselves_alone(monkeypatch):
+    side_by_side = threading.Barrier(3)
 
     def load(photo, *_):
-        if photo == "first":
-            first_inside.set()
-            second_inside.wait(0.1)
-        else:
-            second_inside.set()
-            first_done.wait(1)
-
-    def first():
-        load_photo("first")
-        first_done.set()
+        side_by_side.wait(5)
+        warnings.warn(f"from within {photo}", stacklevel=1)
+        side_by_side.wait(5)
 
     monkeypatch.setattr(photos, "_load", load)
-    before = list(warnings.filters)
-    thread = threading.Thread(target=first)
-    thread.start()
-    first_inside.wait(1)
-    load_photo("second")
-    thread.join()
-    assert warnings.filters == before
+    threads = [threading.Thread(target=load_photo, args=(name,)) for name in ("first", "second")]
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for thread in threads:
+            thread.start()
+        side_by_side.wait(5)  # both are loading
+        warnings.warn("from without", stacklevel=1)
+        side_by_side.wait(5)
+        for thread in threads:
+            thread.join()
+    assert [str(warning.message) for warning in heard] == ["from without"]
 
 
 def test_extensions_are_those_pillow_knows():

@@ -49,11 +49,19 @@ def test_help_names_every_option_with_its_default(capsys):
         (["--no-use_ema", "--ema_decay", "0.9"], "--no-use_ema and --ema_decay contradict each other: drop one."),
         (["--report_to", "tensorbord"], "--report_to tensorbord: no such tracker is installed"),
         (["--rename_columns", "mask=blurmap"], "--rename_columns mask=blurmap: did you mean blur_map?"),
+        (["--architecture", "refinement_layer=0"], "refinement_layer=0: did you mean refinement_layers?"),
+        (["--architecture", "refinement_layers=-1"], "refinement_layers must be 0 or more; got -1."),
+        (["--architecture", "refinement_layers=two"], "refinement_layers"),
+        (["--model_name_or_path", "m", "--architecture", "temperature=2"], "and --architecture contradict"),
         (["--hub_model_id", "me/it"], "add --push_to_hub"),
         (["--report_to", "none", "none"], "goes with no other tracker"),
         (["--resume_from_checkpoint", "nowhere"], "this is no checkpoint folder; give one, or latest."),
         (["--streaming", "--phase", "blur", "--train_val_split", "0.2"], "contradict each other"),
         (["--streaming"], "The classifier phase cannot stream"),
+        (["--num_train_epochs", "2", "--max_train_steps", "9"], "--num_train_epochs and --max_train_steps contradict"),
+        (["--num_train_epochs", "0"], "--num_train_epochs 0.0: must be above 0."),
+        (["--streaming", "--phase", "blur", "--num_train_epochs", "1"], "give --max_train_steps instead"),
+        (["--layer_decay", "1.5"], "--layer_decay 1.5: must be at most 1."),
     ],
 )
 def test_wrong_options_are_refused_in_one_sentence(capsys, options, said):
@@ -82,6 +90,15 @@ def test_a_preset_changes_only_where_it_is_told():
     )  # fmt: skip
 
 
+def test_the_architecture_is_changed_by_key():
+    given = ['fusion_inputs=["content"]', "skip_strides=[2]", "content_trunk=resnet", "refinement_layers=0"]
+    overrides = TrainSettings(architecture=given, variant="paper").overrides()
+    assert overrides == {
+        "fusion_inputs": ["content"], "skip_strides": [2], "content_trunk": "resnet", "refinement_layers": 0
+    }  # fmt: skip
+    assert TrainSettings().overrides() == {}
+
+
 @pytest.mark.parametrize(
     ("processes", "accumulation", "given", "batch"),
     [(1, 1, None, 12), (2, 1, None, 6), (4, 3, None, 1), (8, 1, None, 2), (8, 1, 5, 5)],
@@ -89,6 +106,20 @@ def test_a_preset_changes_only_where_it_is_told():
 def test_the_batch_of_the_preset_is_that_of_all_processes(processes, accumulation, given, batch):
     settings = TrainSettings(gradient_accumulation_steps=accumulation, per_device_train_batch_size=given)
     assert settings.device_batch(PAPER["blur"], processes) == batch
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(None, 30_000), (2, 5), (2.4, 5), (2.5, 6), (0.01, 1)])
+def test_an_epoch_draws_as_many_photos_as_there_are_rows(epochs, steps):
+    """25 rows, 12 photos a step."""
+    phase = TrainSettings(num_train_epochs=epochs).with_epochs(PAPER["blur"], rows=25, photos=12)
+    assert phase == dataclasses.replace(PAPER["blur"], steps=steps)
+
+
+def test_the_rate_is_scaled_by_the_photos_of_a_step():
+    blur = PAPER["blur"]  # 12 photos, 1e-3
+    assert TrainSettings().with_scaled_rate(blur, 48) == blur
+    assert TrainSettings(scale_lr=True).with_scaled_rate(blur, 48).learning_rate == pytest.approx(4e-3)
+    assert TrainSettings(scale_lr=True).with_scaled_rate(blur, 12) == blur
 
 
 def test_the_token_is_not_kept():

@@ -105,16 +105,15 @@ def test_the_subject_s_box():
     assert subject_box(attention, (900, 600)) == (300, 200, 600, 400)
 
 
-def test_a_miss_of_focus_shows_in_the_subject_s_own_pixels(make_report):
+def test_a_miss_of_focus_shows_in_the_subject_s_own_pixels():
     """Three pixels of blur in 3000: a sixth of that at the working size."""
     attention = np.zeros((40, 60), np.float32)
     attention[10:30, 20:40] = 1
-    report = make_report(np.zeros((40, 60)), attention, size=(3000, 2000))
     canvas = Image.new("RGB", (3000, 2000), "grey")
     canvas.paste(as_photo(scene(3, 1000)), (1000, 500))
-    hit = subject_sharpness(canvas, report)
-    missed = subject_sharpness(canvas.filter(ImageFilter.GaussianBlur(1.5)), report)
+    hit = subject_sharpness(canvas, attention)
+    missed = subject_sharpness(canvas.filter(ImageFilter.GaussianBlur(1.5)), attention)
     assert hit.box == (1000, 500, 2000, 1500)
     assert hit.loupe.size == (LOUPE, LOUPE)
     assert hit.sharpness > 1.3 * missed.sharpness
-    assert subject_sharpness(canvas, report, long_side=750).box == (250, 125, 500, 375)
+    assert subject_sharpness(canvas, attention, long_side=750).box == (250, 125, 500, 375)

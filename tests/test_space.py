@@ -1,11 +1,13 @@
-"""The Space: exactly the files that are pushed, started where this project is not installed."""
+"""The Space: exactly the files that are pushed, started with what the Space installs alone."""
 
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from bare_environment import bare_python, started_space
+from bare_environment import started_space
 from gradio_client import Client, handle_file
 from huggingface_hub import SpaceCard
 from packaging.requirements import Requirement
@@ -74,17 +76,30 @@ def test_the_folder_holds_what_it_needs_and_no_more(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_it_starts_from_what_is_pushed_alone(tmp_path, monkeypatch):
-    """In an environment that has the packages of this one, but not this project: the folder brings its own code.
-
-    Installing what the Space installs takes gigabytes (a CUDA build of torch); requirements.txt is compared above.
-    """
-    build_space(tmp_path / "space")
-    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-    monkeypatch.setattr("gradio_client.client.build_hf_headers", lambda **_: {})
-    with started_space(tmp_path / "space", bare_python(tmp_path / "environment")) as address:
-        client = Client(address, verbose=False, analytics_enabled=False, download_files=tmp_path / "answers")
-        photo = handle_file(str(tmp_path / "space" / "abc_hf" / "examples" / "bokeh.jpg"))
-        figures = client.predict(photo=photo, api_name="/assess")[0]
+def test_it_starts_from_what_is_pushed_alone(card, tmp_path, monkeypatch):
+    """In an environment with what the Space installs (gigabytes: torch there is a CUDA build) and without this project:
+    the folder brings its own code."""
+    space, environment = tmp_path / "space", tmp_path / "environment"
+    build_space(space)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        python = environment / "bin" / "python"
+        wanted = ["-r", space / "requirements.txt", f"gradio=={card.sdk_version}"]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *wanted], check=True)
+        found = [python, "-c", "import importlib.util; print(importlib.util.find_spec('abc_hf'))"]
+        assert subprocess.run(found, capture_output=True, text=True, cwd=tmp_path).stdout.strip() == "None"
+        figures = figures_of_the_bokeh(python, space, tmp_path / "answers", monkeypatch)
+    finally:
+        shutil.rmtree(environment)
     assert figures["width"] == 640
     assert sum(figures["probabilities"].values()) == pytest.approx(1)
+
+
+def figures_of_the_bokeh(python: Path, space: Path, answers: Path, monkeypatch) -> dict:
+    """Start the Space with an interpreter and ask it what it says of its first example."""
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setattr("gradio_client.client.build_hf_headers", lambda **_: {})
+    with started_space(space, python) as address:
+        client = Client(address, verbose=False, analytics_enabled=False, download_files=answers)
+        photo = handle_file(str(space / "abc_hf" / "examples" / "bokeh.jpg"))
+        return client.predict(photo=photo, api_name="/assess")[0]

@@ -1,5 +1,6 @@
 """The training script, run as users run it, on a toy data set."""
 
+import functools
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from abc_hf.losses import UNKNOWN
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.schema import FEATURES
 from abc_hf.settings import TrainSettings
+from abc_hf.training import OURS
 
 ROOT = Path(__file__).parents[1]
 
@@ -114,6 +116,36 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, t
     weights = train(dataset, resumed, *options, "--resume_from_checkpoint", "latest")
     assert_same(weights, load_file(whole_run / "model.safetensors"))
     assert logged(resumed) == logged(whole_run)
+
+
+def test_epochs_scaled_rates_and_layer_decay(dataset, tmp_path):
+    """Half an epoch of 13 rows is 4 steps of 2 photos; a run of these, too, can be stopped."""
+    out = tmp_path / "run"
+    options = ["--phase", "blur", "--num_train_epochs", "0.5", "--scale_lr", "--layer_decay", "0.5"]
+    options += ["--lr_scheduler_type", "constant", "--logging_steps", "2", "--checkpointing_steps", "2"]
+    straight = train(dataset, out, *options)
+    lines, losses = logged(out), [entry for entry in logged(out) if "loss" in entry]
+    assert [entry["step"] for entry in losses] == [2, 4]
+    assert losses[0]["learning_rate"] == pytest.approx(OURS["blur"].learning_rate * 2 / OURS["blur"].batch_size)
+    shutil.rmtree(out / "checkpoints" / "blur" / "step-000004")
+    assert_same(straight, train(dataset, out, *options, "--resume_from_checkpoint", "latest"))
+    assert logged(out) == lines
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, from what compiling imports
+def test_compiled_steps_learn_the_same_and_can_be_stopped(dataset, tmp_path, monkeypatch):
+    """Traced and differentiated as for inductor, whose own compiling would take minutes."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    options = ["--phase", "blur", "--max_train_steps", "2", "--checkpointing_steps", "1", "--logging_steps", "1"]
+    train(dataset, tmp_path / "eager", *options)
+    compiled = train(dataset, tmp_path / "run", *options, "--torch_compile")
+    first, other = logged(tmp_path / "eager")[0], logged(tmp_path / "run")[0]
+    assert other["loss"] == pytest.approx(first["loss"], rel=1e-4)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "blur" / "step-000002")
+    assert_same(
+        compiled, train(dataset, tmp_path / "run", *options, "--torch_compile", "--resume_from_checkpoint", "latest")
+    )
 
 
 def test_the_paper_variant_starts_from_resnet_50(monkeypatch):

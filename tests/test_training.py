@@ -53,6 +53,20 @@ def test_only_the_parts_of_a_phase_train(variant):
     assert all(group["weight_decay"] == 0 for group in groups if any(p.dim() <= 1 for p in group["params"]))
 
 
+@pytest.mark.parametrize("variant", ["tiny", "mobile"])
+def test_earlier_blocks_of_a_trunk_learn_slower(variant):
+    model = build(variant)
+    phase = training.PAPER["blur"]
+    groups = training.parameter_groups(model, phase, layer_decay=0.5)
+    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert set(rate_of) == {id(p) for p in model.parameters() if p.requires_grad}
+    blocks = model.abc_fusenet.trunks["blur"].blocks()
+    for depth, block in enumerate(reversed(blocks)):
+        assert {rate_of[id(p)] for p in block.parameters()} == {phase.learning_rate * 0.5**depth}
+    assert {rate_of[id(p)] for p in model.abc_fusenet.blur_branch.parameters()} == {phase.learning_rate}
+    assert all(group["weight_decay"] == 0 for group in groups if any(p.dim() <= 1 for p in group["params"]))
+
+
 def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales():
     model = build()
     phase = dataclasses.replace(training.PAPER["blur"], freeze_batch_norm=True)

@@ -1,0 +1,351 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Finding photos in folders, files, globs, zip and tar archives, and whatever fsspec opens; and reading one of them."""
+
+import contextlib
+import datetime
+import glob
+import hashlib
+import itertools
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import fsspec
+
+from .photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError
+from .pipeline import first_line
+
+ZIPS = (".zip",)
+ARCHIVES = (*ZIPS, ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+DEVELOPED = (*FORMATS["JPEG"], *HEIF_EXTENSIONS)
+"""Extensions of what a camera writes beside its RAW file."""
+INSIDE = "!/"
+"""What stands between an archive and its member in a path."""
+MAX_MEMBER_BYTES = 500 * 2**20
+"""The most that one photo may unpack or download to."""
+
+
+class Found(NamedTuple):
+    """A photo that was found.
+
+    Args:
+        path: absolute, `archive.zip!/member.jpg`, or a URL; bytes that are not UTF-8 as in `os.fsdecode`.
+        bytes: its size; None if it is not known.
+        modified: when it was changed [s since 1970]; None if it is not known.
+        raw_path: the camera RAW file of the same shot.
+    """
+
+    path: str
+    bytes: int | None
+    modified: float | None
+    raw_path: str | None = None
+
+
+Complain = Callable[[str, str], None]
+"""Told the name of something that cannot be read or holds no photos, and why, a sentence."""
+
+
+def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] = ()) -> Iterator[Found]:
+    """The photos that sources name, one after the other as they are found.
+
+    A folder stands for the photos in it and in the folders below, told by their extensions; hidden files and folders
+    are left out, links are followed, and no folder is looked through twice. A glob (`**` is any folders) stands for
+    what it matches. An archive that is named stands for its photos, and a URL of any file system that fsspec knows
+    (`hf://datasets/...`, `s3://...`, globs too) for what it names. A camera RAW file beside a JPEG or HEIF of the same
+    name is no photo of its own, but that one's `raw_path`.
+
+    Args:
+        skip: folders that are not looked into, such as that of results.
+    """
+    seen = {identity for identity in map(folder_identity, skip) if identity}
+    tops = tuple(os.path.join(os.path.realpath(folder), "") for folder in skip)
+    files = []
+    for source in expand_globs(sources, complain):
+        if "://" in source:
+            yield from in_url(source, complain)
+        elif os.path.isdir(source):
+            yield from in_folder(source, complain, seen)
+        elif source.lower().endswith(ARCHIVES):
+            yield from in_archive(source, complain)
+        elif not os.path.realpath(source).startswith(tops):
+            files.append(source)
+    for _, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
+        yield from pair(local_files(group, complain))
+
+
+def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
+    """Absolute paths and URLs, globs of local files expanded."""
+    for source in map(os.fspath, sources):
+        if source.startswith("file://"):
+            source = source.removeprefix("file://")
+        if "://" in source:
+            yield source
+        elif not os.path.lexists(source) and glob.has_magic(source):
+            matches = sorted(glob.glob(source, recursive=True))
+            wanted = [
+                name for name in matches if name.lower().endswith(PHOTO_EXTENSIONS + ARCHIVES) or os.path.isdir(name)
+            ]
+            if not wanted:
+                complain(source, "no photo has such a name.")
+            yield from map(os.path.abspath, wanted)
+        else:
+            yield os.path.abspath(source)
+
+
+def is_wanted(name: str) -> bool:
+    """Named like a photo, and neither hidden nor in a hidden folder."""
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+    return name.lower().endswith(PHOTO_EXTENSIONS) and not hidden
+
+
+def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
+    """What tells a folder from any other, whatever links lead to it; None if it cannot be known."""
+    try:
+        status = os.stat(folder)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    """The photos in a folder and in those below, by name; folders in `seen` are left out, and those met added."""
+    waiting, found, failed = [top], False, folder_identity(top) in seen
+    while waiting:
+        folder = waiting.pop()
+        identity = folder_identity(folder)
+        if identity in seen:
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                entries = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            complain(folder, f"the folder cannot be read ({error.strerror}).")
+            failed = True
+            continue
+        seen.add(identity)
+        names = [entry.path for entry in entries if is_wanted(entry.name) and not is_folder(entry)]
+        found = found or bool(names)
+        yield from pair(local_files(names))
+        waiting += [entry.path for entry in reversed(entries) if is_folder(entry)]
+    if not found and not failed:
+        complain(top, "the folder holds no photos.")
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def local_files(names: Iterable[str], complain: Complain | None = None) -> Iterator[Found]:
+    """Files as they are; one that cannot be looked at is opened in vain later, which says why. Pipes and devices, which
+    might never end, are left out."""
+    for name in names:
+        try:
+            status = os.stat(name)
+        except (OSError, ValueError):
+            yield Found(name, None, None)
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield Found(name, status.st_size, status.st_mtime)
+        elif complain:
+            complain(name, "this is no file, but a pipe or a device.")
+
+
+def pair(files: Iterable[Found]) -> Iterator[Found]:
+    """Files of one folder, without the RAW files of shots that are there as JPEG or HEIF too."""
+    files = [(os.path.splitext(file.path)[0].lower(), file.path.lower(), file) for file in files]
+    developed = {stem for stem, name, _ in files if name.endswith(DEVELOPED)}
+    raw = {stem: file.path for stem, name, file in files if name.endswith(RAW_EXTENSIONS)}
+    for stem, name, file in files:
+        if name.endswith(DEVELOPED):
+            yield file._replace(raw_path=raw.pop(stem, None))
+        elif stem not in developed or not name.endswith(RAW_EXTENSIONS):
+            yield file
+
+
+def in_url(url: str, complain: Complain) -> Iterator[Found]:
+    """The photos that a URL names: a file, an archive, a folder with those below, or a glob."""
+    if url.lower().endswith(ARCHIVES):
+        yield from in_archive(url, complain)
+        return
+    errors, found = [], False
+    try:
+        system, top = fsspec.url_to_fs(url)
+        if glob.has_magic(url):
+            folders = [wanted_infos(system.glob(top, detail=True).values())]
+        elif system.isfile(top):
+            folders = [[system.info(top)]]
+        else:
+            walk = system.walk(top, detail=True, on_error=errors.append)
+            walk = ((folder.removeprefix(top), infos) for folder, _, infos in walk)
+            folders = (wanted_infos(infos.values()) for folder, infos in walk if is_wanted(f"{folder}/photo.jpg"))
+        for infos in folders:
+            files = (Found(system.unstrip_protocol(i["name"]), i.get("size"), modified_time(i)) for i in infos)
+            found = found or bool(infos)
+            yield from pair(files)
+    except Exception as error:  # each file system has errors of its own
+        errors.append(error)
+    for error in errors:
+        complain(url, f"it cannot be read ({first_line(error)}).")
+    if not errors and not found:
+        complain(url, "there are no photos in it.")
+
+
+def wanted_infos(infos: Iterable[dict]) -> list[dict]:
+    """What fsspec says of the photos among files, by name."""
+    infos = (info for info in infos if info["type"] == "file" and is_wanted(info["name"].rsplit("/", 1)[-1]))
+    return sorted(infos, key=lambda info: info["name"])
+
+
+def modified_time(info: dict) -> float | None:
+    """When a file of an fsspec file system was changed; each has a name of its own for it."""
+    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        value = info.get(key)
+        if isinstance(value, datetime.datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+def in_archive(path: str, complain: Complain) -> Iterator[Found]:
+    """The photos in a zip or tar file; they are not unpacked."""
+    folders, failed = {}, False
+    try:
+        with open_archive(path) as archive:
+            for name, size, modified in members(archive):
+                found = Found(f"{path}{INSIDE}{name}", size, modified)
+                folders.setdefault(os.path.dirname(name), []).append(found)
+    except Exception as error:  # zipfile, tarfile, what unpacks for them, and the file systems of fsspec
+        complain(path, f"the archive cannot be read to its end ({first_line(error)}).")
+        failed = True
+    for files in folders.values():
+        yield from pair(files)
+    if not folders and not failed:
+        complain(path, "there are no photos in it.")
+
+
+def members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[tuple[str, int, float | None]]:
+    """Name, size and time of each photo in an archive."""
+    if isinstance(archive, tarfile.TarFile):
+        for entry in archive:
+            if entry.isfile() and is_wanted(entry.name):
+                yield entry.name, entry.size, float(entry.mtime)
+        return
+    for entry in archive.infolist():
+        if not entry.is_dir() and is_wanted(entry.filename):
+            yield entry.filename, entry.file_size, zip_time(entry)
+
+
+def zip_time(entry: zipfile.ZipInfo) -> float | None:
+    try:
+        return datetime.datetime(*entry.date_time, tzinfo=datetime.UTC).timestamp()
+    except ValueError:  # no such day
+        return None
+
+
+@contextlib.contextmanager
+def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
+    with open_file(path) as file:
+        if path.lower().endswith(ZIPS):
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        else:
+            with tarfile.open(fileobj=file) as archive:
+                yield archive
+
+
+def open_file(path: str):
+    return fsspec.open(path).open() if "://" in path else open(path, "rb")
+
+
+def split_member(path: str) -> tuple[str, str]:
+    """An archive and its member; for any other path, the path and nothing."""
+    position = path.find(INSIDE)
+    while position >= 0:
+        archive = path[:position]
+        if archive.lower().endswith(ARCHIVES) and ("://" in archive or os.path.isfile(archive)):
+            return archive, path[position + len(INSIDE) :]
+        position = path.find(INSIDE, position + 1)
+    return path, ""
+
+
+class Reader:
+    """Opens photos wherever they are. The last archive stays open: its members are mostly read one after the other."""
+
+    def __init__(self):
+        self.open, self.path, self.archive = contextlib.ExitStack(), "", None
+
+    def close(self):
+        self.open.close()
+        self.path, self.archive = "", None
+
+    @contextlib.contextmanager
+    def photo(self, path: str) -> Iterator[str | bytes]:
+        """What `load_photo` takes: the path of a local file, or bytes. A RAW file, which is told by its extension, is
+        written to a temporary file.
+
+        Raises:
+            PhotoError: if it cannot be read, or is larger than `MAX_MEMBER_BYTES`.
+        """
+        archive, member = split_member(path)
+        if not member and "://" not in path:
+            yield path
+            return
+        data = self.read(archive, member)
+        if not path.lower().endswith(RAW_EXTENSIONS):
+            yield data
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            name = os.path.join(folder, f"photo{os.path.splitext(path)[1]}")
+            with open(name, "wb") as file:
+                file.write(data)
+            yield name
+
+    def read(self, path: str, member: str) -> bytes:
+        """The bytes of a file, or of an archive's member, counted while they are unpacked."""
+        try:
+            with self.member(path, member) if member else open_file(path) as file:
+                data = file.read(MAX_MEMBER_BYTES + 1)
+        except RuntimeError as error:
+            if "password" not in str(error):
+                raise PhotoError(f"{path}: it cannot be read ({first_line(error)}).") from error
+            raise PhotoError(f"{path}: it is locked by a password.") from None
+        except FileNotFoundError:
+            raise PhotoError(f"{path}: there is no such file.") from None
+        except Exception as error:  # as in `in_archive`
+            raise PhotoError(f"{path}: it cannot be read ({first_line(error)}).") from error
+        if len(data) > MAX_MEMBER_BYTES:
+            raise PhotoError(f"{path}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
+        return data
+
+    def sha256(self, path: str) -> str | None:
+        """Of a photo's file, in hexadecimal digits; None if it cannot be read."""
+        try:
+            with self.photo(path) as photo:
+                return sha256(photo)
+        except (PhotoError, OSError):
+            return None
+
+    def member(self, path: str, member: str):
+        if self.path != path:
+            self.close()
+            self.archive = self.open.enter_context(open_archive(path))
+            self.path = path
+        if isinstance(self.archive, zipfile.ZipFile):
+            return self.archive.open(member)
+        return self.archive.extractfile(member)
+
+
+def sha256(photo: str | bytes) -> str:
+    """Of a file or of bytes, in hexadecimal digits."""
+    if isinstance(photo, bytes):
+        return hashlib.sha256(photo).hexdigest()
+    with open(photo, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,26 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The public names of `abc_hf`; importing them makes transformers' Auto classes and its `pipeline` know the model."""
+# ruff: noqa: F401
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
+from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, ABCFuseNetModel
+from .photos import load_photo
+from .pipeline import BlurReport, BlurUnderstandingPipeline, load_pipeline
+
+AutoConfig.register(ABCFuseNetConfig.model_type, ABCFuseNetConfig, exist_ok=True)
+AutoModel.register(ABCFuseNetConfig, ABCFuseNetModel, exist_ok=True)
+AutoModelForImageClassification.register(ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, exist_ok=True)
+AutoImageProcessor.register(ABCFuseNetConfig, image_processor_classes={"pil": ABCFuseNetImageProcessor}, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    "blur-understanding", BlurUnderstandingPipeline, pt_model=AutoModelForImageClassification, type="image"
+)
+
+# What `save_pretrained` writes then works with `trust_remote_code=True` where this package is not installed.
+ABCFuseNetConfig.register_for_auto_class()
+ABCFuseNetModel.register_for_auto_class("AutoModel")
+ABCFuseNetForBlurUnderstanding.register_for_auto_class("AutoModelForImageClassification")
+ABCFuseNetImageProcessor.register_for_auto_class()

@@ -1,0 +1,126 @@
+"use strict";
+/* What is known of the photos, column by column as the data files bring it; which of them are shown, and in what order. */
+
+const FAILED = REPORT.labels.length; // the group of photos without a verdict
+const KEEP = 1, REJECT = 2;
+const WORDS = { [KEEP]: "keep", [REJECT]: "reject" }, SAID = { [KEEP]: "kept", [REJECT]: "rejected" };
+const COLUMNS = ["key", "path", "picture", "map", "label", "other", "score", "subject", "background", "fraction", "shares",
+  "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error"];
+
+const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [] };
+for (const name of COLUMNS) photos[name] = [];
+const filter = { threshold: REPORT.threshold, groups: new Set(), least: 0, most: 1, decision: "all", text: "",
+  order: "verdict", bursts: false, sharpest: false };
+let orders = {};
+
+/** Called by each data file. Texts that repeat come as a list of them and numbers into it. */
+function receive(chunk) {
+  for (const name of ["reason", "camera"]) chunk[name] = chunk[name].map(number => chunk.texts[number] ?? null);
+  for (const name of COLUMNS) for (const value of chunk[name]) photos[name].push(value);
+  for (let i = photos.count; i < photos.path.length; i++) {
+    photos.lower.push(photos.path[i].toLowerCase());
+    photos.decision.push(decided.get(photos.key[i]) ?? 0);
+    photos.bursts = Math.max(photos.bursts, photos.burst[i] ?? 0);
+    if (photos.rank[i] === 1) photos.sharpest.set(photos.burst[i], photos.sharpness[i]);
+  }
+  photos.count = photos.path.length;
+  orders = {};
+  chunkArrived();
+}
+
+const folderOf = index => photos.path[index].replace(/[^/\\]*$/, "");
+const nameOf = index => shown(photos.path[index].slice(folderOf(index).length));
+
+/** Text in one line, whatever a file name holds: what cannot be seen, or turns the writing round, is spelt out. */
+function shown(text) {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu,
+    c => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+}
+
+/** Where a photo is sorted: under bad-blur, if it scores less than the threshold, else under the most probable of the others. */
+function groupOf(index) {
+  const score = photos.score[index];
+  return score === null ? FAILED : score < filter.threshold ? REPORT.bad : photos.other[index];
+}
+
+/** The numbers of all photos in an order, which is made once. */
+function ordered(name) {
+  if (orders[name]) return orders[name];
+  const all = Array.from({ length: photos.count }, (_, i) => i);
+  const { score, subject, taken, lower } = photos;
+  const late = value => value ?? Infinity, low = value => value ?? -Infinity;
+  const compare = {
+    best: (a, b) => low(score[b]) - low(score[a]) || a - b,
+    worst: (a, b) => late(score[a]) - late(score[b]) || a - b,
+    subject: (a, b) => low(subject[b]) - low(subject[a]) || a - b,
+    time: (a, b) => (taken[a] ?? "~") < (taken[b] ?? "~") ? -1 : (taken[a] ?? "~") > (taken[b] ?? "~") ? 1 : a - b,
+    path: (a, b) => collator.compare(lower[a], lower[b]),
+  }[name];
+  return orders[name] = all.sort((a, b) => compare(a, b) || a - b);
+}
+const collator = new Intl.Collator("en", { numeric: true });
+
+function passes(index, group) {
+  const score = photos.score[index];
+  if (filter.groups.size && !filter.groups.has(group)) return false;
+  if (score !== null && (score < filter.least || score > filter.most)) return false;
+  if (filter.decision !== "all" && (WORDS[photos.decision[index]] ?? "undecided") !== filter.decision) return false;
+  if (filter.sharpest && !filter.bursts && (photos.rank[index] ?? 1) !== 1) return false;
+  return !filter.text || photos.lower[index].includes(filter.text);
+}
+
+/** What is shown: `order`, the numbers of the photos, and `segments` of it, each {title, note, group, start, count};
+    and `counts` of all photos by group. */
+function arrangement() {
+  const counts = new Array(FAILED + 1).fill(0);
+  const groups = new Uint8Array(photos.count);
+  for (let i = 0; i < photos.count; i++) counts[groups[i] = groupOf(i)]++;
+  if (filter.bursts) return { counts, ...byBurst(groups) };
+  const passing = ordered(filter.order === "verdict" ? "best" : filter.order).filter(i => passes(i, groups[i]));
+  if (filter.order !== "verdict") {
+    return { counts, order: passing, segments: passing.length ? [{ start: 0, count: passing.length }] : [] };
+  }
+  const order = [], segments = [];
+  const buckets = REPORT.order.map(() => []);
+  const place = new Array(FAILED + 1);
+  REPORT.order.forEach((group, at) => { place[group] = at; });
+  for (const index of passing) buckets[place[groups[index]]].push(index);
+  REPORT.order.forEach((group, at) => {
+    if (!buckets[at].length) return;
+    segments.push({ title: REPORT.names[group], note: number(buckets[at].length), group, start: order.length,
+      count: buckets[at].length });
+    for (const index of buckets[at]) order.push(index);
+  });
+  return { counts, order, segments };
+}
+
+/** The bursts of which a photo passes the filters, whole, the best shot of each first. */
+function byBurst(groups) {
+  const members = new Map(), wanted = new Set();
+  for (let i = 0; i < photos.count; i++) {
+    const burst = photos.burst[i];
+    if (burst === null) continue;
+    if (!members.has(burst)) members.set(burst, []);
+    members.get(burst).push(i);
+    if (passes(i, groups[i])) wanted.add(burst);
+  }
+  const order = [], segments = [];
+  for (const burst of [...wanted].sort((a, b) => a - b)) {
+    const shots = members.get(burst).sort((a, b) => photos.rank[a] - photos.rank[b]);
+    const times = shots.map(i => photos.taken[i]).sort();
+    segments.push({ title: `${shots.length} shots`, note: (times[0] ?? "").slice(0, 19).replace("T", " "),
+      start: order.length, count: shots.length });
+    order.push(...shots);
+  }
+  return { order, segments };
+}
+
+/** What is said of a photo's place in its burst, in few words. */
+function burstWords(index) {
+  const burst = photos.burst[index], rank = photos.rank[index];
+  if (burst === null || !filter.bursts) return burst === null ? "" : rank === 1 ? "sharpest" : "burst";
+  const share = photos.sharpness[index] / photos.sharpest.get(burst);
+  return rank === 1 ? "sharpest" : Number.isFinite(share) ? `${rank} · ${Math.round(100 * share)}%` : `${rank}`;
+}
+
+const number = value => value.toLocaleString("en");
