@@ -334,7 +334,7 @@ def load_pipeline(
     )
 
 
-def download(name: str, revision: str | None, token: str | bool | None) -> Path:
+def download(name: str, revision: str | None = None, token: str | bool | None = None) -> Path:
     """The folder of the Hub's cache that holds `FILES` of a repository, all of one commit.
 
     Raises ValueError for what is not there, and for weights that are not what the Hub announced: the cache names a
