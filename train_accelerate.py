@@ -10,7 +10,9 @@ import datetime
 import itertools
 import json
 import math
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPh
 from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+from abc_hf.pipeline import load_pipeline
 from abc_hf.reporting import RunLog, say
 from abc_hf.sample_data import NEXT_COMMAND, sample_settings
 from abc_hf.schema import fingerprint, load_splits
@@ -70,7 +73,7 @@ def build_model(settings: TrainSettings) -> ABCFuseNetForBlurUnderstanding:
 
 
 def load_model(source, **changed) -> ABCFuseNetForBlurUnderstanding:
-    return ABCFuseNetForBlurUnderstanding.from_pretrained(source, dtype=torch.float32, **changed)
+    return ABCFuseNetForBlurUnderstanding.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **changed)
 
 
 def plan_phase(name: str, train, settings: TrainSettings, accelerator: Accelerator):
@@ -319,17 +322,21 @@ def run(settings: TrainSettings) -> None:
         (out / "all_results.json").write_text(json.dumps(reporting.plain(best), indent=2) + "\n")
         (out / "README.md").write_text(reporting.model_card(log.account, best))
         if settings.push_to_hub:
-            push(settings, out)
+            push(settings, out, log.account, best)
     accelerator.end_training()
     say(accelerator, f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
     if demonstration:
         say(accelerator, NEXT_COMMAND.format(out=out))
 
 
-def push(settings: TrainSettings, out: Path) -> None:
+def push(settings: TrainSettings, out: Path, account: dict, scores: dict) -> None:
     api = HfApi(token=settings.hub_token)
     name = settings.hub_model_id or out.resolve().name
     url = api.create_repo(name, private=settings.hub_private_repo or None, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:  # config.json that names the pipeline's code, and that code
+        load_pipeline(out, device="cpu").save_pretrained(made)
+        shutil.copytree(made, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.safetensors"))
+    (out / "README.md").write_text(reporting.model_card(account, scores, url.repo_id))
     api.upload_folder(repo_id=url.repo_id, folder_path=out, ignore_patterns=NOT_UPLOADED)
     print(f"uploaded: {url}")
 

@@ -46,6 +46,8 @@ LICENSES = {
     "skimage": "public domain or CC0-1.0",
     "sklearn": "CC-BY-2.0",
 }
+REDISTRIBUTABLE = ("CC0-1.0", "CC-BY-SA-4.0", "Unsplash", "unrestricted")
+"""Licences of photos that may be passed on."""
 SHARD_ROWS = 250
 LONG_SIDES = (352, 512)
 """Range of the long side of a synthetic photo [pixels]."""
@@ -231,11 +233,13 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
     rng = np.random.default_rng(key)
     file = files[rng.integers(len(files))]
     photo, subject = photo_and_subject(folder, file, None, int(rng.integers(*LONG_SIDES, endpoint=True)))
-    cutout = None
+    cutout, subject_file = None, file
     if subject is None and cutouts and rng.random() < 0.5:
-        front, mask = photo_and_subject(folder, cutouts[rng.integers(len(cutouts))], photo.shape[1::-1], 0)
+        subject_file = cutouts[rng.integers(len(cutouts))]
+        front, mask = photo_and_subject(folder, subject_file, photo.shape[1::-1], 0)
         cutout = (front, soften(mask))
     sample = render(photo, subject, rng, cutout, held_out=held_out)
+    licensed = [file] if sample.subject is None else [file, subject_file]
     subject_png = None if sample.subject is None else encode_png((255 * sample.subject).astype(np.uint8))
     return {
         "image": {"bytes": encode_jpeg(sample.image, int(rng.integers(70, 97))), "path": None},
@@ -244,7 +248,7 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
         "desirability": DESIRABILITY[sample.desirability] if sample.desirability >= 0 else None,
         "blur_kind": sample.blur_kind or None,
         "source": f"synth/{sample.scene}/{Path(file).stem}",
-        "license": LICENSES.get(Path(file).parts[0], "none stated"),
+        "license": " + ".join(LICENSES.get(Path(each).parts[0], "none stated") for each in licensed),
     }
 
 
@@ -304,6 +308,8 @@ def build_synth(args: argparse.Namespace) -> None:
     rows = [
         row for row in read_labels(args.data / "desirability.csv") if row["desirability"] in ("no-blur", "good-blur")
     ]
+    if args.redistributable:
+        rows = [row for row in rows if LICENSES.get(Path(row["file"]).parts[0]) in REDISTRIBUTABLE]
     tenth = args.count // 10
     for number, (split, count) in enumerate((("train", args.count), ("validation", tenth), ("test", tenth))):
         held_out = split == "test"  # photos of the validation split, kernels and paths of its own
@@ -366,6 +372,9 @@ def main(argv: list[str] | None = None) -> None:
         "--count", type=int, default=5000, help="photos in train; a tenth in validation and in test"
     )
     options["synth"].add_argument("--seed", type=int, default=0)
+    options["synth"].add_argument(
+        "--redistributable", action="store_true", help="only of photos whose licence lets the result be passed on"
+    )
     options["smartblur"].add_argument(
         "--levels", type=int, nargs=NUM_LEVELS, default=range(NUM_LEVELS), help="grey values of no, low, medium, high"
     )

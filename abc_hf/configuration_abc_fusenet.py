@@ -84,6 +84,8 @@ class ABCFuseNetConfig(PreTrainedConfig):
         if not {"id2label", "label2id", "num_labels"} & kwargs.keys() and self.id2label is None:
             self.id2label = dict(enumerate(DESIRABILITY))
             self.label2id = {label: index for index, label in enumerate(DESIRABILITY)}
+        if not __name__.startswith("transformers_modules"):  # installed, it has its pipeline; a copy would need trust
+            kwargs.pop("custom_pipelines", None)
         # a saved folder names one auto class per class; the branches without the classifier load from it as well
         kwargs["auto_map"] = kwargs.get("auto_map", {}) | {"AutoModel": "modeling_abc_fusenet.ABCFuseNetModel"}
         super().__post_init__(**kwargs)

@@ -44,7 +44,7 @@ SCHEMA = f"""| column | |
 | `salient_mask` | 255 = what the photo is about, 0 = the rest |
 | `desirability` | {", ".join(DESIRABILITY)} |
 | `blur_kind` | defocus, motion, camera-shake |
-| `source`, `license` | where the photo comes from, under which terms |
+| `source`, `license` | where the photo comes from, under which terms; of computed blur, terms of photo + subject |
 
 Any label may be empty in a row."""  # noqa: E501
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The one path from a photo to what is said of its blur."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -9,6 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from PIL import Image
 from transformers import Pipeline
 
@@ -22,6 +30,8 @@ BUNDLED = Path(__file__).parent / "pretrained" / "mobile"
 """The weights that come with the package."""
 WORTH = {"no-blur": 1.0, "good-blur": 1.0, "ok-blur": 0.5, "bad-blur": 0.0}
 """What each class adds to the score."""
+FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "run.json")
+"""What is read of a repository on the Hub: no code, and no pickles, which are code as well."""
 AMOUNTS = ("sharp", "slightly blurred", "clearly blurred", "strongly blurred")
 CONCLUSIONS = {
     "no-blur": "no blur to speak of",
@@ -286,7 +296,7 @@ def load_pipeline(
     token: str | bool | None = None,
     **options,
 ) -> BlurUnderstandingPipeline:
-    """Load a pipeline.
+    """Load a pipeline. No code of a model's is run, and weights are read from safetensors alone.
 
     Args:
         model: a folder, or the name of a repository on the Hub; without it, the weights that come with the package.
@@ -296,31 +306,61 @@ def load_pipeline(
         options: those of `BlurUnderstandingPipeline`.
 
     Raises:
-        ValueError: if there is no such model, it is of another kind, or there is no such device.
+        ValueError: if there is no such model, it is damaged or of another kind, or there is no such device.
     """
-    name, hub = str(BUNDLED if model is None else model), {"revision": revision, "token": token}
+    name = str(BUNDLED if model is None else model)
     try:
         torch.empty(0, device=device)
     except Exception as error:
         raise ValueError(f'The device {device} cannot be used here ({first_line(error)}); "cpu" always can.') from error
     try:
-        kind = ABCFuseNetConfig.get_config_dict(name, **hub)[0].get("model_type")
+        folder = name if os.path.isdir(name) else download(name, revision, token)
+        kind = ABCFuseNetConfig.get_config_dict(folder)[0].get("model_type")
         if kind != ABCFuseNetConfig.model_type:
             raise ValueError(f"it is of the type {kind}" if kind else "it has no config.json that names a model")
         network, info = ABCFuseNetForBlurUnderstanding.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, **hub
+            folder, dtype=dtype, output_loading_info=True, use_safetensors=True
         )
         if info["missing_keys"]:
             raise ValueError(f"it lacks weights, among them {min(info['missing_keys'])}")
         if network.config.num_labels != len(DESIRABILITY):
             raise ValueError(f"its classifier has {network.config.num_labels} classes, not {len(DESIRABILITY)}")
-        processor = ABCFuseNetImageProcessor.from_pretrained(name, **hub)
+        processor = ABCFuseNetImageProcessor.from_pretrained(folder)
     except Exception as error:
         raise no_model(name, error) from error
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     return BlurUnderstandingPipeline(
         model=network, image_processor=processor, task="blur-understanding", device=device, **options
     )
+
+
+def download(name: str, revision: str | None = None, token: str | bool | None = None) -> Path:
+    """The folder of the Hub's cache that holds `FILES` of a repository, all of one commit.
+
+    Raises ValueError for what is not there, and for weights that are not what the Hub announced: the cache names a
+    large file by the SHA-256 of what it should be.
+    """
+    try:
+        folder = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=list(FILES)))
+    except LocalEntryNotFoundError:
+        raise ValueError("the Hub was not asked or did not answer, and nothing of it is in the cache here") from None
+    except RevisionNotFoundError:
+        raise ValueError(f"it has no revision {revision}") from None
+    except RepositoryNotFoundError:
+        raise ValueError("there is no such repository, or it is private and the token may not see it") from None
+    except HfHubHTTPError as error:
+        if error.response.status_code != 401:
+            raise
+        raise ValueError("the Hub does not accept the token") from None
+    weights = folder / "model.safetensors"
+    if not weights.exists():
+        raise ValueError("it holds no model.safetensors, and weights of other kinds are not loaded: they can run code")
+    announced = weights.resolve()
+    if len(announced.name) == 64:  # else the cache holds copies, where links are not allowed
+        with announced.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != announced.name:
+                raise ValueError(f"model.safetensors is damaged; delete {announced}, so that it is downloaded again")
+    return folder
 
 
 def no_model(name: str | os.PathLike, error: Exception) -> ValueError:

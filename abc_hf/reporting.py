@@ -160,8 +160,8 @@ def spread(count: int, most: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
 
 
-def model_card(account: dict, scores: dict) -> str:
-    """README.md of a trained model, from what the run says of itself."""
+def model_card(account: dict, scores: dict, name: str = "PATH OR NAME OF THIS MODEL") -> str:
+    """README.md of a trained model, from what the run says of itself; `name` is that of its repository on the Hub."""
     settings, data = account["settings"], account["data"]
     figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in flatten(scores, " ").items() if value == value)
     names = [Path(name).name if Path(name).is_absolute() else name for name in settings["dataset_name"]]
@@ -177,9 +177,19 @@ Says of a photo where it is blurred and how much, what matters in it, and whethe
 (*Learning to Understand Image Blur*, CVPR 2018).
 
 ```python
-from abc_hf import load_pipeline
+from abc_hf import load_pipeline  # of the package abc-fusenet; it runs no code of this repository
 
-assess = load_pipeline("PATH OR NAME OF THIS MODEL")
+assess = load_pipeline("{name}")
+report = assess("photo.jpg")
+print(report.label, report.score, report.reason)
+```
+
+Of the Hub, without the package:
+
+```python
+from transformers import pipeline
+
+assess = pipeline("blur-understanding", model="{name}", trust_remote_code=True)
 report = assess("photo.jpg")
 print(report.label, report.score, report.reason)
 ```

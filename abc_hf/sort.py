@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from huggingface_hub import snapshot_download
 from tqdm import tqdm
 
 from . import __version__
@@ -31,7 +30,7 @@ from .bursts import add_bursts
 from .configuration_abc_fusenet import DESIRABILITY
 from .image_processing_abc_fusenet import resize_map, working_shape
 from .library import Found, find_photos
-from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, load_pipeline, no_model
+from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, download, load_pipeline, no_model
 from .sort_journal import SHARD_COLUMNS, Index, Writer, replacing, write_table
 from .sort_report import check_single_file, write_report
 from .sort_table import PROBABILITIES, attention_file, path_text, thumbnail_files
@@ -291,7 +290,7 @@ def model_folder(model: str | os.PathLike | None) -> Path:
     if model is None or os.path.isdir(model):
         return Path(model or BUNDLED)
     try:
-        return Path(snapshot_download(str(model), allow_patterns=["*.json", "*.safetensors"]))
+        return download(str(model))
     except Exception as error:
         raise no_model(model, error) from error
 

@@ -257,7 +257,7 @@ def load_trunk_weights(trunk: nn.Module, pretrained: str) -> None:
 
     Raises ValueError if the checkpoint does not hold every weight of the trunk.
     """
-    source = AutoModel.from_pretrained(pretrained).state_dict()
+    source = AutoModel.from_pretrained(pretrained, use_safetensors=True).state_dict()
     missing = [name for name in trunk.backbone.state_dict() if name not in source]
     if missing:
         raise ValueError(f"{pretrained} does not fit the trunk: it has no {missing[0]} ({len(missing)} are missing).")

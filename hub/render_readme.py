@@ -1,8 +1,9 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Write every figure of README.md and of the model card from JSON: `python -m hub.render_readme`.
+"""Write every figure of README.md from JSON: `python -m hub.render_readme`.
 
 The JSON files are run.json beside the bundled weights (hub/bundle.py), and in tests/benchmarks the peers measured
-beside ours (peers.py) and the published ones. The README's picture is drawn anew, too.
+beside ours (peers.py) and the published ones. The README's picture is drawn anew, too. The cards of what is uploaded to
+the Hub are made when it is (hub/cards.py).
 """
 
 import hashlib
@@ -11,15 +12,12 @@ import re
 import textwrap
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard
-
 from abc_hf.pipeline import BUNDLED
 from abc_hf.results import markdown, number
 
 ROOT = Path(__file__).parents[1]
 RUN = BUNDLED / "run.json"
 BENCHMARKS = ROOT / "tests" / "benchmarks"
-CARD = ROOT / "hub" / "model_card.md"
 PICTURE = "bokeh"
 MAPS = {
     "cuhk/out_of_focus": "CUHK, defocus",
@@ -118,45 +116,12 @@ def render(readme: str, run: dict, published: dict, peers: dict, weights: str) -
     return readme
 
 
-def model_index(run: dict) -> list[EvalResult]:
-    """The scores of the model card's metadata."""
-    blur = {"task_type": "image-segmentation", "task_name": "Blur maps", "dataset_type": "cuhk-blur"}
-    verdict = {"task_type": "image-classification", "task_name": "Blur desirability"}
-    parts = [
-        # the configuration tells rows of one data set apart, which would be merged otherwise
-        ({**blur, "dataset_name": title, "dataset_config": name}, MAP_MEASURES, run["cuhk"]["blur_map"][name])
-        for name, title in MAPS.items()
-    ]
-    for part, kind, title in (
-        ("cuhk", "cuhk-blur", "CUHK, labels of this project"),
-        ("validation", "smartblur-real", "real photos, validation split"),
-    ):
-        about = {**verdict, "dataset_type": kind, "dataset_name": title}
-        parts.append((about, CLASS_MEASURES, run[part]["desirability"]))
-    return [
-        EvalResult(**about, metric_type=key, metric_name=measures[key], metric_value=round(scores[key], 4))
-        for about, measures, scores in parts
-        for key in measures
-        if key in scores
-    ]
-
-
-def render_card(card: str, run: dict, published: dict) -> str:
-    """The model card with its `model-index` and results as the JSON has them."""
-    section = re.compile(r"(<!-- results: .*? -->\n).*?(<!-- end of results -->)", re.DOTALL)
-    card = section.sub(lambda match: f"{match[1]}{results_table(run, published)}\n{match[2]}", card)
-    parsed = ModelCard(card, ignore_metadata_errors=True)
-    parsed.data.model_name, parsed.data.eval_results = "ABC-FuseNet", model_index(run)
-    return str(parsed).rstrip() + "\n"
-
-
 def main() -> None:
     from abc_hf import load_pipeline
 
     given = sources()
     path = ROOT / "README.md"
     path.write_text(render(path.read_text(), **given))
-    CARD.write_text(render_card(CARD.read_text(), given["run"], given["published"]))
     figures = ROOT / "hub" / "figures"
     figures.mkdir(exist_ok=True)
     report = load_pipeline()(ROOT / "abc_hf" / "examples" / f"{PICTURE}.jpg")

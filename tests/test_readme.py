@@ -12,11 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
 
 import abc_hf
 from abc_hf.cli import main
-from hub.render_readme import CARD, model_index, render, render_card, sources
+from hub.render_readme import render, sources
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,9 +27,7 @@ def block_after(marker: str) -> str:
 
 def test_figures_are_those_of_the_json_files():
     """After a change to one of them: `python -m hub.render_readme`."""
-    given = sources()
-    assert render(README, **given) == README
-    assert render_card(CARD.read_text(), given["run"], given["published"]) == CARD.read_text()
+    assert render(README, **sources()) == README
 
 
 @pytest.mark.parametrize(
@@ -46,7 +43,6 @@ def test_a_changed_figure_would_be_noticed(path):
     *way, last = path
     functools.reduce(operator.getitem, way, given)[last] = 0.123
     assert render(README, **given) != README
-    assert render_card(CARD.read_text(), given["run"], given["published"]) != CARD.read_text()
 
 
 def test_a_changed_peer_would_be_noticed():
@@ -69,17 +65,6 @@ def test_scores_on_computed_blur_are_shown_where_there_are_some():
     shown = [cell.strip() for cell in render(README, **given).split("|")]
     at = shown.index("SmartBlur-Synth, test split")
     assert shown[at : at + 7] == ["SmartBlur-Synth, test split", "7", "0.900", "0.800", "0.700", "0.250", "0.750"]
-
-
-def test_the_cards_metadata_can_be_read():
-    card = ModelCard(CARD.read_text())
-    run = sources()["run"]
-    assert card.data.model_name == "ABC-FuseNet"
-    found = {(each.dataset_name, each.metric_type): each.metric_value for each in card.data.eval_results}
-    assert len(found) == len(model_index(run))
-    assert found["CUHK, both", "pooled_ap"] == pytest.approx(run["cuhk"]["blur_map"]["all"]["pooled_ap"], abs=1e-4)
-    name = "real photos, validation split"
-    assert found[name, "kappa"] == pytest.approx(run["validation"]["desirability"]["kappa"], abs=1e-4)
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch):

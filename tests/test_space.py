@@ -1,7 +1,5 @@
 """The Space: exactly the files that are pushed, started with what the Space installs alone."""
 
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from bare_environment import started_space
 from gradio_client import Client, handle_file
 from huggingface_hub import SpaceCard
 from packaging.requirements import Requirement
@@ -98,15 +97,9 @@ def test_it_starts_from_what_is_pushed_alone(card, tmp_path, monkeypatch):
 
 def figures_of_the_bokeh(python: Path, space: Path, answers: Path, monkeypatch) -> dict:
     """Start the Space with an interpreter and ask it what it says of its first example."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    clean |= {"PYTHONUNBUFFERED": "1", "GRADIO_SERVER_NAME": "127.0.0.1"}
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     monkeypatch.setattr("gradio_client.client.build_hf_headers", lambda **_: {})
-    with subprocess.Popen([python, "app.py"], cwd=space, env=clean, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            address = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
-            client = Client(address, verbose=False, analytics_enabled=False, download_files=answers)
-            photo = handle_file(str(space / "abc_hf" / "examples" / "bokeh.jpg"))
-            return client.predict(photo=photo, api_name="/assess")[0]
-        finally:
-            process.terminate()
+    with started_space(space, python) as address:
+        client = Client(address, verbose=False, analytics_enabled=False, download_files=answers)
+        photo = handle_file(str(space / "abc_hf" / "examples" / "bokeh.jpg"))
+        return client.predict(photo=photo, api_name="/assess")[0]

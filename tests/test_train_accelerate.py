@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -283,29 +282,3 @@ def test_twenty_photos_are_learned_by_heart(tmp_path):
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [entry["loss"] for entry in record["history"] if "loss" in entry][-1] < 0.01
     assert record["scores"]["joint"]["desirability_real"]["accuracy"] == 1.0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("ABC_SHARED" not in os.environ, reason="needs the stand-in for the Hub in ABC_SHARED")
-def test_the_result_is_uploaded(dataset, tmp_path):
-    """To a server that speaks the Hub's language, on this machine; then loaded from there by name."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    tool = Path(os.environ["ABC_SHARED"]) / "tools" / "mini_hub.py"
-    hub = subprocess.Popen([sys.executable, str(tool), str(port)], stdout=subprocess.PIPE, text=True)
-    try:
-        url = hub.stdout.readline().strip()
-        home = {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
-        options = ["--phase", "blur", "--max_train_steps", "1", "--push_to_hub", "--hub_model_id", "tester/blur"]
-        options += ["--hub_token", "hf_test"]
-        arguments = [sys.executable, str(ROOT / "train_accelerate.py"), *command(dataset, tmp_path / "out", *options)]
-        subprocess.run(arguments, env=os.environ | home, check=True)
-        code = "import abc_hf; from huggingface_hub import list_repo_files; abc_hf.load_pipeline('tester/blur'); "
-        code += "print(sorted(list_repo_files('tester/blur')))"
-        answer = subprocess.run([sys.executable, "-c", code], env=os.environ | home, capture_output=True, text=True)
-        assert "'README.md'" in answer.stdout and "checkpoints" not in answer.stdout, answer.stderr
-        assert not any(b"hf_test" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
-    finally:
-        hub.kill()
-        hub.communicate()

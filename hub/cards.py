@@ -1,0 +1,150 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The cards of what is uploaded, from the templates beside this file and the run.json of the weights."""
+
+import json
+import re
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, SpaceCard
+
+from abc_hf.build_dataset import LICENSES
+from abc_hf.pipeline import BUNDLED
+from abc_hf.results import markdown
+from hub.render_readme import BENCHMARKS, CLASS_MEASURES, MAP_MEASURES, MAPS, results_table
+
+HERE = Path(__file__).parent
+SOURCES = {
+    "bsds": "BSDS500 (Arbeláez et al., 2011), salient objects of SOD (Movahedi and Elder, 2010)",
+    "cid22": "CID22 (Cloudinary, 2022)",
+    "clic": "CLIC 2025, photos of Unsplash",
+    "clothing": "Clothing dataset (Grigorev, 2020)",
+    "cuhk": "CUHK blur detection (Shi, Xu and Jia, CVPR 2014)",
+    "ecssd": "ECSSD (Shi, Yan, Xu and Jia, 2016)",
+    "imagenet": "ImageNet (Deng et al., CVPR 2009), one photo a class",
+    "kodak": "Kodak true-colour suite",
+    "skimage": "pictures inside scikit-image",
+    "sklearn": "pictures inside scikit-learn",
+    "smartblur": "SmartBlur (Zhang et al., CVPR 2018)",
+    "synth": "SmartBlur-Synth: blur computed into sharp photos",
+}
+NOT_SHOWN = {"output_dir", "resume_from_checkpoint", "dataloader_num_workers", "cache_dir", "report_to", "push_to_hub"}
+"""Settings of a run that do not change its weights."""
+
+
+def model_index(run: dict) -> list[EvalResult]:
+    """The scores of the model card's metadata."""
+    blur = {"task_type": "image-segmentation", "task_name": "Blur maps", "dataset_type": "cuhk-blur"}
+    verdict = {"task_type": "image-classification", "task_name": "Blur desirability"}
+    parts = [
+        # the configuration tells rows of one data set apart, which would be merged otherwise
+        ({**blur, "dataset_name": title, "dataset_config": name}, MAP_MEASURES, run["cuhk"]["blur_map"][name])
+        for name, title in MAPS.items()
+    ]
+    for part, kind, title in (
+        ("cuhk", "cuhk-blur", "CUHK, labels of this project"),
+        ("validation", "smartblur-real", "real photos, validation split"),
+    ):
+        about = {**verdict, "dataset_type": kind, "dataset_name": title}
+        parts.append((about, CLASS_MEASURES, run[part]["desirability"]))
+    return [
+        EvalResult(**about, metric_type=key, metric_name=measures[key], metric_value=round(scores[key], 4))
+        for about, measures, scores in parts
+        for key in measures
+        if key in scores
+    ]
+
+
+def published() -> dict:
+    return json.loads((BENCHMARKS / "published.json").read_text())
+
+
+def source_table(counts: dict[tuple[str, str], int], unit: str = "photos") -> str:
+    """Photos by (source, licence), as a Markdown table; of computed blur, the data sets that the licence tells."""
+    rows = []
+    for (source, terms), count in sorted(counts.items()):
+        of = [SOURCES[name].split(" (")[0] for name, known in LICENSES.items() if known in terms]
+        told = f"{SOURCES[source]}, of {', '.join(of)}" if source == "synth" and of else SOURCES.get(source, "")
+        rows.append([source, told, terms, str(count)])
+    return "\n".join(markdown(["source", "", "licence", unit], rows))
+
+
+def by_source(train: dict[str, int]) -> dict[tuple[str, str], int]:
+    """`train` of run.json, whose keys are `source (licence)`."""
+    return {re.fullmatch(r"(.*?) \((.*)\)", key).groups(): count for key, count in train.items()}
+
+
+def recipe(runs: list[dict]) -> str:
+    """The command of each run, as far as its settings are not the default, in a list."""
+    lines = []
+    for number, run in enumerate(runs, start=1):
+        words = []
+        for name, value in run["settings"].items():
+            if name in NOT_SHOWN or value is None or value is False:
+                continue
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name}", *map(str, values)]
+        lines.append(f"{number}. `accelerate launch train_accelerate.py {' '.join(words)}` (code {run['code']})")
+    return "\n".join(lines)
+
+
+def model_card(run: dict, repo: str, figure: str, parameters: int, working_size: int) -> str:
+    """The card of weights that hub/bundle.py scored; `figure` is a picture beside it."""
+    verdicts = run["validation"]["desirability"]
+    phases = dict.fromkeys(phase for each in run["runs"] for phase in each["scores"])
+    maps, sharp = run["cuhk"]["blur_map"], run["validation"].get("sharp", {}).get("above_0.2")
+    card = ModelCard.from_template(
+        ModelCardData(
+            license="apache-2.0",
+            library_name="transformers",
+            pipeline_tag="image-classification",
+            tags=["blur-detection", "bokeh", "image-quality", "photo-culling", "custom_code"],
+            metrics=["accuracy"],
+            model_name="ABC-FuseNet",
+            eval_results=model_index(run),
+        ),
+        template_path=HERE / "model_card.md",
+        repo=repo,
+        figure=figure,
+        results=results_table(run, published()),
+        data=source_table(by_source(run["train"])),
+        recipe=recipe(run["runs"]),
+        phases=", ".join(phases),
+        bad_blur={"of": verdicts["photos"], "photos": verdicts["per_class"]["bad-blur"]["photos"]}
+        if "per_class" in verdicts
+        else None,
+        motion_is_worse=maps["cuhk/motion"]["curve_ap"] < maps["cuhk/out_of_focus"]["curve_ap"],
+        called_blurred=f"{sharp:.1%}" if sharp else "",
+        parameters=f"{parameters:,}",
+        working_size=working_size,
+    )
+    return str(card).rstrip() + "\n"
+
+
+def space_card(template: str, weights: Path, model: str | None = None) -> str:
+    """The card of a Space that holds `weights`; `model` is the name that they have on the Hub."""
+    run = weights / "run.json"
+    record = json.loads(run.read_text()) if run.is_file() else {}
+    processor = json.loads((weights / "preprocessor_config.json").read_text())
+    parts = template.split("---\n", 2)
+    data = SpaceCard(f"---\n{parts[1]}---\n").data
+    if model is not None:
+        data.models = [model]
+    card = SpaceCard.from_template(
+        data,
+        template_str=f"---\n{{{{ card_data }}}}\n---\n{parts[2]}",
+        results=results_table(record, published()) if "cuhk" in record else "",
+        working_size=processor["size"]["longest_edge"],
+    )
+    return str(card).rstrip() + "\n"
+
+
+def baseline(run: dict | None = None) -> str:
+    """What the bundled weights score on the whole test split of SmartBlur-Synth; empty if they were not scored."""
+    run = json.loads((BUNDLED / "run.json").read_text()) if run is None else run
+    if "synthetic" not in run:
+        return ""
+    maps, levels = run["synthetic"]["blur_map"]["all"], run["synthetic"]["levels"]
+    return (
+        f"the project's weights have a pooled AP of {maps['pooled_ap']:.3f} and a kappa of levels of "
+        f"{levels['weighted_kappa']:.3f} on the test split of all {maps['photos']} photos it was measured on."
+    )

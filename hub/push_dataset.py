@@ -1,0 +1,304 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Upload a data set: `python -m hub.push_dataset DATA --repo USER/NAME`.
+
+DATA is a folder that `python -m abc_hf.build_dataset` wrote. Only rows whose licence lets them be passed on are taken
+(CC0, CC BY-SA, Unsplash and Kodak's; --permit adds another, for whoever may), and what is left out is listed. A photo
+with blur computed into it and a subject of another photo counts by the terms of both. The result is loaded in a fresh
+interpreter, listed, and with --yes uploaded.
+
+With --labels-only, DATA is a desirability.csv: names of files and labels are uploaded, and regions labelled by eye
+(hub/labels), without photos.
+"""
+
+import argparse
+import collections
+import json
+import tempfile
+from pathlib import Path
+
+import datasets
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from abc_hf.build_dataset import REDISTRIBUTABLE, read_labels, read_regions
+from abc_hf.configuration_abc_fusenet import DESIRABILITY
+from abc_hf.dataset_card import SCHEMA, SIZES, SPLITS, TEXTS, contact_sheet, count, count_table, shards
+from abc_hf.results import markdown
+from abc_hf.schema import FEATURES, conform
+from hub import cards
+from hub.uploading import parser_of, push, run_cold
+
+HERE = Path(__file__).parent
+ROW_GROUP = 100
+"""Rows that the viewer of the Hub and a stream read at once."""
+FEWEST_FOR_SHARDS = 800
+LARGEST_SHARD = 300e6
+"""Bytes of a Parquet file, about."""
+HUB_LICENSES = {"CC0-1.0": "cc0-1.0", "CC-BY-SA-4.0": "cc-by-sa-4.0"}
+"""The Hub's identifiers of licences; all others are `other`."""
+LABELS = datasets.Features(
+    {
+        "file": datasets.Value("string"),
+        "desirability": datasets.ClassLabel(names=list(DESIRABILITY)),
+        "blur_kind": datasets.Value("string"),
+        "annotators": datasets.Value("int32"),
+        "agreeing": datasets.Value("int32"),
+    }
+)
+REGIONS = datasets.Features(
+    {"file": datasets.Value("string"), "cells": datasets.Value("string"), "annotator": datasets.Value("int32")}
+)
+
+
+def allowed(source: str, terms: str, has_subject: bool, permitted: set[str]) -> bool:
+    """Whether a row may be passed on: the terms of its photo, and of its subject where blur was computed, permit it."""
+    parts = terms.split(" + ")
+    if source.startswith("synth/") and has_subject and len(parts) < 2:
+        return False  # built when the terms of the subject, of another photo maybe, were not kept
+    return permitted.issuperset(parts)
+
+
+def kept_rows(rows: datasets.Dataset, permitted: set[str]) -> tuple[datasets.Dataset, collections.Counter]:
+    """The rows that may be passed on, and how many may not, by (source, licence)."""
+    table = rows.select_columns(["source", "license", "salient_mask"]).with_format("arrow")[:]
+    subjects = table["salient_mask"].is_valid().to_pylist()
+    left_out, kept = collections.Counter(), []
+    columns = table["source"].to_pylist(), table["license"].to_pylist(), subjects
+    for index, (source, terms, has_subject) in enumerate(zip(*columns, strict=True)):
+        terms = terms or "none stated"
+        if allowed(source, terms, has_subject, permitted):
+            kept.append(index)
+        else:
+            unknown = source.startswith("synth/") and has_subject and " + " not in terms
+            left_out[source.split("/")[0], f"{terms}, subject's not kept" if unknown else terms] += 1
+    return rows.select(kept), left_out
+
+
+def write_shards(rows: datasets.Dataset, folder: Path, split: str) -> None:
+    """`folder/SPLIT-0000i-of-0000n.parquet`; where there are enough photos, n is a multiple of eight."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    if "image" in rows.features and len(rows) >= FEWEST_FOR_SHARDS:
+        number = 8 * -int(-rows.data.nbytes * len(rows) / max(1, rows.data.num_rows) // (8 * LARGEST_SHARD))
+    for index in range(number):
+        shard = rows.shard(number, index, contiguous=True)
+        shard.to_parquet(folder / f"{split}-{index:05d}-of-{number:05d}.parquet", batch_size=ROW_GROUP)
+
+
+def build_photos(args: argparse.Namespace, folder: Path) -> None:
+    """Write the folder of a data set with photos. Raises ValueError if there is none, or no row may be passed on."""
+    permitted = {*REDISTRIBUTABLE, *args.permit}
+    left_out, kept = collections.Counter(), {}
+    with tempfile.TemporaryDirectory() as cache:
+        for split, rows in load_folder(args.data, cache).items():
+            rows = conform(rows, args.data.name, split, {})
+            taken, left = kept_rows(rows, permitted)
+            left_out.update(left)
+            if len(taken):
+                write_shards(taken, folder / "data", split)
+                kept[split] = len(taken)
+    if not kept:
+        raise ValueError(f"No row of {args.data} may be passed on; what may is under {', '.join(sorted(permitted))}.")
+    splits = [split for split in SPLITS if split in kept]
+    contact_sheet(folder, splits[0])
+    write_photo_card(folder, args.repo, splits, left_out)
+    check(folder, {"default": kept})
+    print(f"Kept {sum(kept.values())} rows ({', '.join(f'{split} {kept[split]}' for split in splits)}).")
+    for (source, terms), number in sorted(left_out.items()):
+        print(f"Left out {number} rows: {source}, {terms}")
+
+
+def load_folder(data: Path, cache: str) -> dict[str, datasets.Dataset]:
+    if not list((data / "data").glob("*.parquet")):
+        raise ValueError(f"{data} holds no data/*.parquet: give a folder that `python -m abc_hf.build_dataset` wrote.")
+    files = {split: [str(path) for path in shards(data, split)] for split in SPLITS if shards(data, split)}
+    try:  # not load_dataset("parquet", ...), which reports to a server
+        return {split: datasets.Dataset.from_parquet(paths, cache_dir=cache) for split, paths in files.items()}
+    except Exception as error:  # of many kinds, by what is wrong with a file
+        raise ValueError(f"{data} cannot be read ({str(error).strip().splitlines()[0]}).") from error
+
+
+def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: collections.Counter) -> None:
+    """Write README.md and LICENSE.md of a folder that has its shards."""
+    counts = {split: count(shards(folder, split)) for split in splits}
+    sources = collections.Counter()
+    for each in counts.values():
+        sources.update({key: number for key, number in each.items() if isinstance(key, tuple)})
+    kinds = {source for source, _ in sources}
+    kind = next((name for name in ("synth", "smartblur", "cuhk") if kinds == {name}), "folders")
+    terms = sorted({part for _, license in sources for part in license.split(" + ")})
+    table = cards.source_table(sources)
+    title, text = TEXTS[kind]
+    data = card_data(terms, title, sum(each["photos"] for each in counts.values()))
+    data.task_categories = ["image-segmentation", "image-classification"]
+    data.annotations_creators = ["machine-generated"]
+    data.configs = [config("default", "data", splits)]
+    info(folder, "data", FEATURES, {split: counts[split]["photos"] for split in splits}, data, "default")
+    card = DatasetCard.from_template(
+        data,
+        template_path=str(HERE / "dataset_card.md"),
+        repo=repo,
+        title=title,
+        text=text,
+        split=splits[0],
+        schema=SCHEMA,
+        synthetic=kind == "synth",
+        baseline=cards.baseline() if kind == "synth" else "",
+        counts=count_table(counts),
+        sources=table,
+        left_out=cards.source_table(left_out, "rows") if left_out else "",
+    )
+    (folder / "README.md").write_text(str(card).rstrip() + "\n")
+    (folder / "LICENSE.md").write_text(f"Each row has terms of its own, in its column `license`:\n\n{table}\n")
+
+
+def card_data(terms: list[str], title: str, rows: int) -> DatasetCardData:
+    names = sorted({HUB_LICENSES.get(each, "other") for each in terms})
+    other = {"license_name": "of-each-row", "license_link": "LICENSE.md"} if "other" in names else {}
+    return DatasetCardData(
+        pretty_name=title,
+        license=names[0] if len(names) == 1 else names,
+        tags=["blur-detection", "bokeh", "image-quality"],
+        size_categories=[next(name for most, name in SIZES if rows < most)],
+        source_datasets=["extended"],
+        **other,
+    )
+
+
+def config(name: str, folder: str, splits: list[str]) -> dict:
+    files = [{"split": split, "path": f"{folder}/{split}-*.parquet"} for split in splits]
+    return {"config_name": name, "data_files": files, **({"default": True} if name == "desirability" else {})}
+
+
+def info(folder: Path, data: str, features, rows: dict[str, int], card: DatasetCardData, name: str) -> None:
+    """Put the features and sizes of a configuration into the metadata; a load that finds other numbers fails."""
+    bytes_of = {split: sum(p.stat().st_size for p in (folder / data).glob(f"{split}-*.parquet")) for split in rows}
+    splits = datasets.SplitDict()
+    for split, number in rows.items():
+        splits.add(datasets.SplitInfo(split, num_bytes=bytes_of[split], num_examples=number))
+    total = sum(bytes_of.values())
+    about = datasets.DatasetInfo(features=features, splits=splits, download_size=total, dataset_size=total)
+    datasets.info.DatasetInfosDict({name: about}).to_dataset_card_data(card)
+
+
+def check(folder: Path, rows: dict[str, dict[str, int]]) -> None:
+    """Load configurations in a fresh interpreter, whole and as a stream; `rows` are theirs, by configuration and split.
+
+    Raises ValueError if that fails, or rows are missing.
+    """
+    found = run_cold("dataset", folder.resolve(), *rows)
+    if found != rows:
+        raise ValueError(f"The folder was loaded as {found} rows instead of {rows}.")
+    print(f"Checked in a fresh interpreter: {', '.join(rows)}, whole and as a stream.")
+
+
+def build_labels(args: argparse.Namespace, folder: Path) -> None:
+    """Write the folder of labels without photos. Raises ValueError for a CSV that is not one of labels."""
+    rows = read_labels(args.data)
+    if extra := [row["file"] for row in rows if Path(row["file"]).is_absolute() or ".." in Path(row["file"]).parts]:
+        raise ValueError(f"{args.data}: {extra[0]} is not a path in a data set.")
+    split_of = {row["file"]: row["split"] for row in rows}
+    parts = {"desirability": (LABELS, label_rows(rows)), "regions": (REGIONS, region_rows(args.regions, split_of))}
+    counts, configs = {}, []
+    data = card_data(["Apache-2.0"], "Blur desirability labels", len(rows))
+    data.license, data.annotations_creators = "apache-2.0", ["machine-generated"]
+    data.task_categories = ["image-classification", "image-segmentation"]
+    for key in ("license_name", "license_link"):
+        data.pop(key, None)
+    for name, (features, by_split) in parts.items():
+        counts[name] = {split: len(by_split[split]) for split in SPLITS if by_split[split]}
+        for split in counts[name]:
+            write_shards(datasets.Dataset.from_list(by_split[split], features=features), folder / name, split)
+        configs.append(config(name, name, list(counts[name])))
+        info(folder, name, features, counts[name], data, name)
+    data.configs = configs
+    sources = collections.Counter((row["file"].split("/")[0], row["split"]) for row in rows)
+    card = DatasetCard.from_template(
+        data,
+        template_path=str(HERE / "labels_card.md"),
+        repo=args.repo,
+        counts=class_table(rows, counts["regions"]),
+        sources=labels_sources(sources),
+        agreement=agreement(rows, args.regions),
+    )
+    (folder / "README.md").write_text(str(card).rstrip() + "\n")
+    check(folder, counts)
+
+
+def label_rows(rows: list[dict]) -> dict[str, list[dict]]:
+    by_split = {split: [] for split in SPLITS}
+    for row in rows:
+        numbers = {key: int(row[key]) if row.get(key) else None for key in ("annotators", "agreeing")}
+        words = {key: row[key] or None for key in ("file", "desirability", "blur_kind")}
+        by_split[row["split"]].append(words | numbers)
+    return by_split
+
+
+def region_rows(files: list[Path], split_of: dict[str, str]) -> dict[str, list[dict]]:
+    """Regions of the photos that have a split, of each annotator's file."""
+    by_split = {split: [] for split in SPLITS}
+    for annotator, path in enumerate(files, start=1):
+        for file, grid in read_regions(path).items():
+            if file in split_of:
+                by_split[split_of[file]].append({"file": file, "cells": " ".join(grid), "annotator": annotator})
+    return by_split
+
+
+def class_table(rows: list[dict], regions: dict[str, int]) -> str:
+    counts = collections.Counter((row["split"], row["desirability"]) for row in rows)
+    lines = [
+        [split, *(str(counts[split, label]) for label in DESIRABILITY), str(regions.get(split, 0))]
+        for split in SPLITS
+        if any(counts[split, label] for label in DESIRABILITY)
+    ]
+    return "\n".join(markdown(["split", *DESIRABILITY, "grids of regions"], lines))
+
+
+def labels_sources(counts: collections.Counter) -> str:
+    totals = collections.Counter()
+    for (source, _), number in counts.items():
+        totals[source] += number
+    rows = [[source, cards.SOURCES.get(source, ""), str(number)] for source, number in sorted(totals.items())]
+    return "\n".join(markdown(["begins with", "data set", "labels"], rows))
+
+
+def agreement(rows: list[dict], regions: list[Path]) -> str:
+    """How well annotators agree, as far as files beside the labels say so."""
+    told = [row for row in rows if row.get("annotators")]
+    said = ""
+    if told:
+        two = sum(row["annotators"] == row["agreeing"] == "2" for row in told)
+        said = f"Of {len(told)} photos the first two agree on {two / len(told):.1%}."
+    path = regions[0].parent / "agreement.json" if regions else None
+    if path is not None and path.is_file():
+        figures = json.loads(path.read_text())
+        said += (
+            f" Of {figures['photos']} photos whose regions two annotators labelled, they agree on blurred or not with "
+            f"a kappa of {figures['blurred_kappa']:.2f}, on levels with {figures['level_kappa']:.2f}."
+        )
+    return said.strip()
+
+
+def build(args: argparse.Namespace, folder: Path) -> None:
+    if args.labels_only:
+        if args.permit:
+            raise ValueError("--permit is about photos, and --labels-only uploads none.")
+        build_labels(args, folder)
+    else:
+        build_photos(args, folder)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_of("push_dataset", __doc__)
+    parser.add_argument("data", type=Path, help="a folder, or with --labels-only a desirability.csv")
+    parser.add_argument(
+        "--permit", nargs="+", default=[], metavar="LICENCE", help="other values of `license` that you may pass on"
+    )
+    parser.add_argument("--labels-only", action="store_true", help="names of files and labels, without photos")
+    names = ("blur_regions.csv", "blur_regions_second.csv")
+    regions = [HERE / "labels" / name for name in names]
+    parser.add_argument("--regions", type=Path, nargs="*", default=regions, help="CSV files of regions, by annotator")
+    push("dataset", parser, build, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Upload a model: `python -m hub.push_model [MODEL] --repo USER/NAME`.
+
+The folder holds weights (safetensors), configuration, the code they need, run.json and a card. It is checked where this
+project cannot be imported: by transformers' Auto classes and pipeline with `trust_remote_code=True`, whose answers must
+be those of the original. Then it is listed, and with --yes uploaded.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from abc_hf import BlurUnderstandingPipeline, load_photo, load_pipeline
+from abc_hf.pipeline import BUNDLED
+from abc_hf.reporting import model_card as card_of_run
+from hub import cards
+from hub.uploading import parser_of, push, run_cold
+
+ROOT = Path(__file__).parents[1]
+PHOTO = ROOT / "abc_hf" / "examples" / "bokeh.jpg"
+FIGURE = "figure.png"
+TOLERANCE = 1e-4
+"""By which answers of the same weights may differ: sums are taken in another order in another memory format."""
+
+
+def build(args: argparse.Namespace, folder: Path) -> None:
+    """Write the folder, and compare its answers with those of the original.
+
+    Raises ValueError if MODEL is none, comes without its run.json, or does not work as a folder on the Hub.
+    """
+    run = args.model / "run.json"
+    pipeline = load_pipeline(args.model, device="cpu")
+    if not run.is_file():
+        raise ValueError(f"{args.model} holds no run.json, of which the card is made: give a folder of a training run.")
+    record = json.loads(run.read_text())
+    pipeline.save_pretrained(folder)
+    shutil.copy(run, folder)
+    shutil.copy(ROOT / "LICENSE", folder)
+    pipeline(PHOTO).figure().savefig(folder / FIGURE)
+    if "cuhk" in record:
+        size = pipeline.image_processor.size.longest_edge
+        card = cards.model_card(record, args.repo, FIGURE, pipeline.model.num_parameters(), size)
+    else:  # a run that hub/bundle.py has not scored
+        card = card_of_run(record, record.get("scores", {}), args.repo)
+    (folder / "README.md").write_text(card)
+    worst = check(pipeline, folder)
+    print(f"Checked where this project cannot be imported: answers differ by {worst:.1g} at most.")
+
+
+def check(pipeline: BlurUnderstandingPipeline, folder: Path) -> float:
+    """The largest difference between the original's answers and those of the folder, loaded with remote code.
+
+    Raises ValueError if it is more than `TOLERANCE`, or another label or reason is given.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / "answers.npz"
+        told = run_cold("model", folder.resolve(), PHOTO, path)
+        with np.load(path) as file:
+            answers = dict(file)
+    inputs = pipeline.image_processor(load_photo(PHOTO), return_tensors="pt")
+    with torch.inference_mode():
+        output = pipeline.model(**inputs)
+    report = pipeline(PHOTO)
+    expected = {name: output[name].numpy() for name in ("logits", "blur_map", "attention_map")}
+    expected |= {f"branches_{name}": expected[name] for name in ("blur_map", "attention_map")}
+    expected |= {"report_blur_map": report.blur_map, "report_attention_map": report.attention_map}
+    worst = max(float(np.abs(answers[name] - expected[name]).max()) for name in expected)
+    if worst > TOLERANCE or (told["label"], told["reason"]) != (report.label, report.reason):
+        raise ValueError(f"Loaded with remote code, answers differ by {worst:.2g}; nothing was uploaded.")
+    return worst
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_of("push_model", __doc__)
+    parser.add_argument("model", type=Path, nargs="?", default=BUNDLED, help="a folder; else the bundled weights")
+    push("model", parser, build, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""What the push commands have in common: options, the dry run, the upload, and what is said when it fails.
+
+A repository ends up with the files of the folder and no others. What it has already is told by digest and not sent
+again, so that a push can be repeated, after a failure as well.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+COLD = Path(__file__).parent / "cold.py"
+
+
+def parser_of(name: str, text: str) -> argparse.ArgumentParser:
+    """A parser of the options that all push commands have."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m hub.{name}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repo", required=True, metavar="USER/NAME", help="the repository on the Hub")
+    parser.add_argument("--yes", action="store_true", help="upload; without it, what would be is checked and listed")
+    parser.add_argument("--private", action="store_true", help="the repository, if it is new, is private")
+    parser.add_argument("--revision", help="a branch, made if need be, or refs/pr/NUMBER of an open pull request")
+    parser.add_argument("--create_pr", "--create-pr", action="store_true", help="open a pull request")
+    parser.add_argument("--out", type=Path, help="keep the folder that is uploaded here; it must not exist")
+    return parser
+
+
+def push(kind: str, parser: argparse.ArgumentParser, build: Callable, argv: list[str] | None) -> None:
+    """Run a push command: build the folder and check it (`build(args, folder)`), list it, and upload it with `--yes`.
+
+    The token is that of HF_TOKEN or `hf auth login`, as of every client of the Hub. Ends the program, with one sentence
+    that never holds the token, where something is wrong.
+    """
+    args = parser.parse_args(argv)
+    try:
+        check_options(args)
+        with folder_for(args.out) as folder:
+            build(args, folder)
+            print(listing(kind, args.repo, folder))
+            if args.yes:
+                print(upload(folder, kind, args))
+            else:
+                print("Nothing was uploaded: this is a dry run; --yes uploads.")
+    except Exception as error:
+        said = sentence(error, args.repo)
+        if said is None:
+            raise
+        sys.exit(f"{parser.prog}: {said}")
+
+
+def check_options(args: argparse.Namespace) -> None:
+    if args.repo.count("/") != 1:
+        raise ValueError(f"--repo must be USER/NAME; got {args.repo!r}.")
+    validate_repo_id(args.repo)
+    if args.create_pr and args.revision:
+        raise ValueError(
+            "--create_pr opens a pull request to main; leave out --revision, or give --revision refs/pr/NUMBER alone "
+            "to add to one that is open."
+        )
+    if args.out is not None and args.out.exists():
+        raise ValueError(f"{args.out} exists; choose another --out, or remove it.")
+
+
+@contextlib.contextmanager
+def folder_for(out: Path | None) -> Iterator[Path]:
+    """A folder that does not exist yet: `out`, or one that is removed in the end."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made) / "folder" if out is None else out
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    unit = "B"
+    for larger in ("kB", "MB", "GB"):
+        if count < 999.5:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def listing(kind: str, repo: str, folder: Path) -> str:
+    """What would be uploaded, with sizes."""
+    files = files_in(folder)
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    lines = [f"{kind} {repo}: {len(files)} files, {size(sum(sizes.values()))}"]
+    return "\n".join([*lines, *(f"  {size(sizes[name]):>8}  {name}" for name in files)])
+
+
+def run_cold(*arguments, cwd: Path | None = None) -> dict:
+    """Run hub/cold.py in a fresh interpreter that knows nothing of this project, of the Hub or of the token.
+
+    Returns what it printed last, as JSON. Raises ValueError with the last line of what it said if it fails.
+    """
+    with tempfile.TemporaryDirectory() as home:
+        environment = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "PYTHONPATH")}
+        environment |= {"HF_HOME": home, "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+        command = [sys.executable, "-I", str(COLD), *map(str, arguments)]
+        run = subprocess.run(command, env=environment, cwd=cwd or home, capture_output=True, text=True)
+    if run.returncode:
+        said = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
+        raise ValueError(f"The folder does not work where this project is not installed: {said[-1].rstrip('.')}.")
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def upload(folder: Path, kind: str, args: argparse.Namespace) -> str:
+    """Make the repository hold the files of a folder; returns what was done, in one sentence."""
+    if get_token() is None:
+        raise ValueError("There is no token: run `hf auth login`, or set HF_TOKEN.")
+    api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
+    new = not api.repo_exists(**repo)
+    if new and args.create_pr:
+        raise ValueError(f"There is no {kind} {args.repo} to open a pull request to, or the token may not see it.")
+    if new:
+        sdk = {"space_sdk": "gradio"} if kind == "space" else {}
+        api.create_repo(**repo, private=args.private or None, exist_ok=True, **sdk)
+    elif args.private and not api.repo_info(**repo).private:
+        raise ValueError(f"{args.repo} is public already; --private is for a new repository.")
+    if args.revision and not args.revision.startswith("refs/"):
+        api.create_branch(**repo, branch=args.revision, exist_ok=True)
+
+    there = api.repo_info(**repo, revision=args.revision).sha
+    changed, extra = differences(api, folder, repo, there)
+    if not changed and not extra:
+        return f"Nothing to upload: {kind} {args.repo} holds these files already (commit {there})."
+    number = len(changed)
+    commit = api.upload_folder(
+        **repo,
+        folder_path=folder,
+        revision=args.revision,
+        create_pr=args.create_pr,
+        parent_commit=there,
+        delete_patterns="*",
+        commit_message=f"Upload {number} file{'' if number == 1 else 's'} by hub/push_{kind}.py",
+    )
+    changed, extra = differences(api, folder, repo, commit.pr_revision or commit.oid)
+    if changed or extra:
+        raise ValueError(f"After the upload {(changed + extra)[0]} is not what was sent; run the same command again.")
+    where = f"pull request {commit.pr_url}" if commit.pr_url else f"{kind} {args.repo}, commit {commit.oid}"
+    return f"Uploaded and compared: {where}; {number} of {len(files_in(folder))} files were new or changed."
+
+
+def differences(api: HfApi, folder: Path, repo: dict, revision: str) -> tuple[list[str], list[str]]:
+    """Files of a folder that a repository has not or has otherwise, by digest, and files that it alone has."""
+    found = api.verify_repo_checksums(**repo, local_dir=folder, revision=revision)
+    changed = sorted([*found.extra_paths, *(mismatch["path"] for mismatch in found.mismatches)])
+    return changed, sorted(set(found.missing_paths) - {".gitattributes"})
+
+
+def sentence(error: Exception, repo: str) -> str | None:
+    """What to tell the user; None for what is a fault of the program."""
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one file's upload
+        return sentence(error.__cause__, repo)
+    lines = str(error).strip().split("\n")
+    first = " ".join(" ".join(lines if isinstance(error, ValueError) else lines[:1]).split()).rstrip(".")
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, and an upload needs the Hub."
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repo} has no such revision."
+    if isinstance(error, RepositoryNotFoundError):
+        return f"There is no {repo} on the Hub, or the token may not see it."
+    if status == 401:
+        return "The Hub does not accept the token; run `hf auth login`, or set HF_TOKEN."
+    if status == 403:
+        return f"The token may not write to {repo}; it must be one that may, of an account that may."
+    if status == 412:
+        return f"{repo} was changed by somebody else meanwhile; run the same command again."
+    if status is not None and status < 500:
+        return f"The Hub refused it ({error.server_message or first})."
+    if status is not None or type(error).__module__.split(".")[0].startswith("httpx"):
+        return f"The connection to the Hub broke ({first}); run the same command again, it goes on where it was."
+    return f"{first}." if isinstance(error, ValueError | OSError) else None

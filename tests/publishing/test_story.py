@@ -1,0 +1,77 @@
+"""From photos to a Space that is asked a question, each step by way of the Hub and by what people type."""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bare_environment import bare_python, started_space
+from card_schema import problems
+from gradio_client import Client, handle_file
+from huggingface_hub import snapshot_download
+from PIL import Image
+
+from abc_hf import load_pipeline
+from abc_hf.build_dataset import main as build_dataset
+from hub import push_dataset, push_space
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--variant", "tiny", "--working_size", "96", "--crop_size", "64", "--dataloader_num_workers", "0"]
+
+
+def write_photos(folder: Path) -> Path:
+    """Four sharp photos that may be passed on, and their labels."""
+    rng = np.random.default_rng(0)
+    (folder / "clothing" / "images").mkdir(parents=True)
+    with (folder / "desirability.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "desirability", "blur_kind", "split"])
+        for index, split in enumerate(("train", "train", "train", "validation")):
+            name = f"clothing/images/{index}.png"
+            Image.fromarray(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(folder / name)
+            table.writerow([name, "no-blur", "", split])
+    return folder
+
+
+@pytest.mark.slow
+def test_the_whole_story(stand, tmp_path, monkeypatch, capsys):
+    photos = write_photos(tmp_path / "photos")
+    build_dataset(["synth", str(photos), "--out", str(tmp_path / "synth"), "--count", "12", "--workers", "1"])
+    push_dataset.main([str(tmp_path / "synth"), "--repo", "tester/synth", "--yes"])
+    assert "Kept 14 rows (train 12, validation 1, test 1)" in capsys.readouterr().out
+
+    out = tmp_path / "out"
+    options = ["--phase", "blur", "--max_train_steps", "2", "--per_device_train_batch_size", "2", *SMALL, "--cpu"]
+    options += ["--push_to_hub", "--hub_model_id", "tester/blur", "--hub_token", "hf_test", "--output_dir", str(out)]
+    command = [sys.executable, str(ROOT / "train_accelerate.py"), "--dataset_name", "tester/synth", *options]
+    run = subprocess.run(command, env=stand.environment(HF_TOKEN="hf_read"), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    files = stand.hub.files("model", "tester/blur")
+    card = files["README.md"].decode()
+    assert {"model.safetensors", "pipeline.py", "run.json"} <= files.keys() and problems("model", card) == []
+    assert not [name for name in files if name.startswith(("checkpoints", "best-", "last-"))]
+    assert not any(b"hf_test" in path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+    photo = ROOT / "abc_hf" / "examples" / "bokeh.jpg"
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    expected = load_pipeline("tester/blur", device="cpu")(photo)
+    remote = next(
+        block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "trust_remote_code" in block
+    )
+    told = stand.run(remote + "\nimport json; print(json.dumps(report.to_dict()))", tmp_path)
+    assert told["label"] == expected.label and told["score"] == pytest.approx(expected.score, abs=1e-4)
+
+    push_space.main(["--repo", "tester/demo", "--model", "tester/blur", "--yes"])
+    space = snapshot_download("tester/demo", repo_type="space", local_dir=tmp_path / "space")
+    assert (Path(space) / "abc_hf/pretrained/mobile/model.safetensors").read_bytes() == files["model.safetensors"]
+    assert "- tester/blur" in (Path(space) / "README.md").read_text()
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    with started_space(Path(space), bare_python(tmp_path / "environment")) as address:
+        stand.hub.repos["space", "tester/demo"].extra["host"] = address
+        client = Client("tester/demo", verbose=False, analytics_enabled=False, download_files=tmp_path / "answers")
+        figures = client.predict(photo=handle_file(str(photo)), api_name="/assess")[0]
+    assert figures["label"] == expected.label
+    assert figures["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
