@@ -13,6 +13,7 @@ from PIL import Image
 from transformers import Pipeline
 
 from .configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
+from .engines import load_engine
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor, resize_map, working_shape
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .photos import PhotoError, load_photo
@@ -282,6 +283,7 @@ def load_pipeline(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
+    engine: str = "torch",
     revision: str | None = None,
     token: str | bool | None = None,
     **options,
@@ -292,11 +294,13 @@ def load_pipeline(
         model: a folder, or the name of a repository on the Hub; without it, the weights that come with the package.
         device: such as "cpu" or "cuda:0"; without it, an accelerator if there is one.
         dtype: of the weights; as they were saved, unless given.
+        engine: what runs the network on a CPU, of `abc_hf.engines.ENGINES`; an accelerator has "torch" alone.
         revision, token: of the repository on the Hub.
         options: those of `BlurUnderstandingPipeline`.
 
     Raises:
-        ValueError: if there is no such model, it is of another kind, or there is no such device.
+        ValueError: if there is no such model, it is of another kind, or there is no such device or engine.
+        ImportError: if the engine needs a package that is not installed.
     """
     name, hub = str(BUNDLED if model is None else model), {"revision": revision, "token": token}
     try:
@@ -318,9 +322,11 @@ def load_pipeline(
     except Exception as error:
         raise no_model(name, error) from error
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
-    return BlurUnderstandingPipeline(
+    pipe = BlurUnderstandingPipeline(
         model=network, image_processor=processor, task="blur-understanding", device=device, **options
     )
+    pipe.engine = load_engine(engine, pipe.model)
+    return pipe
 
 
 def no_model(name: str | os.PathLike, error: Exception) -> ValueError:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from .configuration_abc_fusenet import DESIRABILITY
 from .image_processing_abc_fusenet import resize_map, working_shape
 from .library import Found, find_photos
-from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, load_pipeline, no_model
+from .pipeline import BUNDLED, BlurReport, load_pipeline, no_model
 from .sort_journal import SHARD_COLUMNS, Index, Writer, digest, replacing, write_table
 from .sort_table import PROBABILITIES, path_text, thumbnail_files
 from .sort_workers import Workers
@@ -71,8 +71,7 @@ class Sort:
 
     Args:
         out: the folder to write to.
-        model, device: as in `load_pipeline`.
-        engine: see `load_engine`.
+        model, device, engine: as in `load_pipeline`.
         batch_size: the most photos judged at a time.
         workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
         verify_content: tell a changed photo by the SHA-256 of its file.
@@ -167,8 +166,7 @@ class Sort:
             return 0
         self.workers.start()
         if self.pipe is None:
-            self.pipe = load_pipeline(self.model, device=self.device)
-            self.pipe.engine = load_engine(self.engine, self.pipe)
+            self.pipe = load_pipeline(self.model, device=self.device, engine=self.engine)
         start, number = time.monotonic(), 0
         with tqdm(total=total, unit="photo", smoothing=0.05, disable=None if self.process == 0 else True) as bar:
             prepared = self.workers.prepared(itertools.chain([first], photos))
@@ -244,17 +242,6 @@ class Sort:
 
 def finish(out: Path):
     """What is made of the table."""
-
-
-def load_engine(name: str, pipe: BlurUnderstandingPipeline) -> Callable[[torch.Tensor], dict] | None:
-    """What the network is run by, called with `pixel_values` (B, 3, H, W); None for the model itself.
-
-    Args:
-        name: "torch".
-    """
-    if name != "torch":
-        raise ValueError(f"There is no engine {name}; there is torch.")
-    return None
 
 
 def share() -> tuple[int, int]:
