@@ -4,13 +4,19 @@
 import contextlib
 import copy
 import ctypes
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .export import OUTPUTS, import_openvino, to_openvino
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+
+OUTPUTS = ("logits", "blur_map", "attention_map")
+"""What an engine and an exported network return."""
 
 
 class TorchEngine:
@@ -95,3 +101,61 @@ def keep_freed_memory():
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: blocks of this size and more are handed back, at all events [bytes]
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+class Exportable(nn.Module):
+    """A model that returns `OUTPUTS` alone, as a tuple, which is what exporters take."""
+
+    def __init__(self, model: ABCFuseNetForBlurUnderstanding):
+        super().__init__()
+        self.model = copy.deepcopy(model).float().cpu()
+        self.eval()
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        output = self.model(pixel_values)
+        return tuple(output[name] for name in OUTPUTS)
+
+
+def import_openvino():
+    """The module openvino, without what reports its use to Intel's server.
+
+    Raises:
+        ImportError: without OpenVINO.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # as if it were not installed, which openvino allows for
+    try:
+        import openvino
+    except ImportError:
+        raise ImportError('OpenVINO is not installed; run `pip install "abc-fusenet[openvino]"`.') from None
+    return openvino
+
+
+def to_openvino(model: ABCFuseNetForBlurUnderstanding):
+    """A model as an `openvino.Model` for any number of photos of any size; inputs and outputs are named."""
+    openvino = import_openvino()
+    shape = openvino.PartialShape([-1, model.config.num_channels, -1, -1])
+    with quiet():
+        program = openvino.convert_model(Exportable(model), example_input=example(model.config), input=[shape])
+    program.inputs[0].tensor.set_names({"pixel_values"})
+    for output, name in zip(program.outputs, OUTPUTS, strict=True):
+        output.tensor.set_names({name})
+    return program
+
+
+def example(config) -> torch.Tensor:
+    """An input whose every size differs from the others."""
+    return torch.zeros(2, config.num_channels, 3 * config.stride, 4 * config.stride)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Exporters warn of their own insides, and log that torchvision is not there."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,26 +1,19 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The network as a file for ONNX Runtime or OpenVINO, for any number of photos of any size, checked against PyTorch."""
 
-import contextlib
-import copy
-import logging
 import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ImageOps
-from torch import nn
 
+from .engines import OUTPUTS, Exportable, example, import_openvino, quiet, to_openvino
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .photos import load_photo
 
-OUTPUTS = ("logits", "blur_map", "attention_map")
-"""What an exported network returns."""
 FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 """The formats, and the file of each that programs are given."""
 TOLERANCE = 1e-3
@@ -78,64 +71,6 @@ def largest_difference(model: ABCFuseNetForBlurUnderstanding, image_processor, r
         found = run(pixel_values.numpy())
         differences += [np.abs(ours.numpy() - theirs).max() for ours, theirs in zip(expected, found, strict=True)]
     return float(np.max(differences))
-
-
-class Exportable(nn.Module):
-    """A model that returns `OUTPUTS` alone, as a tuple, which is what exporters take."""
-
-    def __init__(self, model: ABCFuseNetForBlurUnderstanding):
-        super().__init__()
-        self.model = copy.deepcopy(model).float().cpu()
-        self.eval()
-
-    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        output = self.model(pixel_values)
-        return tuple(output[name] for name in OUTPUTS)
-
-
-def import_openvino():
-    """The module openvino, without what reports its use to Intel's server.
-
-    Raises:
-        ImportError: without OpenVINO.
-    """
-    if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # as if it were not installed, which openvino allows for
-    try:
-        import openvino
-    except ImportError:
-        raise ImportError('OpenVINO is not installed; run `pip install "abc-fusenet[openvino]"`.') from None
-    return openvino
-
-
-def to_openvino(model: ABCFuseNetForBlurUnderstanding):
-    """A model as an `openvino.Model` for any number of photos of any size; inputs and outputs are named."""
-    openvino = import_openvino()
-    shape = openvino.PartialShape([-1, model.config.num_channels, -1, -1])
-    with quiet():
-        program = openvino.convert_model(Exportable(model), example_input=example(model.config), input=[shape])
-    program.inputs[0].tensor.set_names({"pixel_values"})
-    for output, name in zip(program.outputs, OUTPUTS, strict=True):
-        output.tensor.set_names({name})
-    return program
-
-
-def example(config) -> torch.Tensor:
-    """An input whose every size differs from the others."""
-    return torch.zeros(2, config.num_channels, 3 * config.stride, 4 * config.stride)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Exporters warn of their own insides, and log that torchvision is not there."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def write_onnx(model: ABCFuseNetForBlurUnderstanding, path: Path):
