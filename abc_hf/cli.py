@@ -134,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     for each in (command, sort_command, watch_command):
         each.add_argument(
-            "--engine", choices=list(ENGINES), default="torch", help="what runs the network on a CPU (default: torch)"
+            "--engine", default="torch", help=f"what runs it on a CPU: {', '.join(ENGINES)} (default: %(default)s)"
         )
     for each in (command, sort_command, watch_command, exporter, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")

@@ -62,6 +62,7 @@ def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] 
         skip: folders that are not looked into, such as that of results.
     """
     seen = {identity for identity in map(folder_identity, skip) if identity}
+    tops = tuple(os.path.join(os.path.realpath(folder), "") for folder in skip)
     files = []
     for source in expand_globs(sources, complain):
         if "://" in source:
@@ -70,7 +71,7 @@ def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] 
             yield from in_folder(source, complain, seen)
         elif source.lower().endswith(ARCHIVES):
             yield from in_archive(source, complain)
-        else:
+        elif not os.path.realpath(source).startswith(tops):
             files.append(source)
     for _, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
         yield from pair(local_files(group, complain))

@@ -1,8 +1,10 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The one door for photos: whatever a photo comes as, `load_photo` returns it upright and in sRGB."""
 
+import contextlib
 import io
 import os
+import re
 import threading
 import warnings
 from datetime import datetime
@@ -165,10 +167,12 @@ def _open_raw(file) -> Image.Image:
         except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
             raise PhotoError("this RAW file has no preview that can be read; export it as a JPEG.") from None
         if preview.format == rawpy.ThumbFormat.JPEG:
-            return _identify(io.BytesIO(preview.data))
-        image = Image.fromarray(preview.data)
-        image.getexif()[ExifTags.Base.Orientation] = {3: 3, 5: 8, 6: 6}.get(raw.sizes.flip, 1)
-        return image
+            image = _identify(io.BytesIO(preview.data))
+        else:
+            image = Image.fromarray(preview.data)
+            image.getexif()[ExifTags.Base.Orientation] = {3: 3, 5: 8, 6: 6}.get(raw.sizes.flip, 1)
+    image.info["shot"] = _raw_shot(file)
+    return image
 
 
 def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None) -> Image.Image:
@@ -199,19 +203,41 @@ def _orientation(image: Image.Image) -> int:
 
 def _shot(image: Image.Image) -> dict[str, str]:
     """When and by which camera a photo was taken, as far as EXIF says so."""
-    shot = {}
     try:
-        exif = image.getexif()
-        make, model = (" ".join(str(exif.get(tag, "")).replace("\0", " ").split()) for tag in (271, 272))
-        if model:
-            shot["camera"] = model if model.lower().startswith(make.lower()) else f"{make} {model}"
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        taken = datetime.strptime(str(details[ExifTags.Base.DateTimeOriginal])[:19], "%Y:%m:%d %H:%M:%S")
-        fraction = str(details.get(ExifTags.Base.SubsecTimeOriginal, "")).strip(" \0")
-        shot["taken"] = taken.isoformat() + (f".{fraction}" if fraction.isdecimal() else "")
-    except Exception:  # none, or a damaged one, which does not spoil the photo
-        pass
+        return image.info.get("shot", {}) | _exif_shot(image.getexif())
+    except Exception:  # a damaged EXIF block does not spoil the photo
+        return {}
+
+
+def _raw_shot(file) -> dict[str, str]:
+    """The same for camera RAW, whose preview often does not say so: most of its kinds are TIFF files."""
+    exif = Image.Exif()
+    try:
+        file.seek(0)
+        exif.load_from_fp(file)
+        return _exif_shot(exif)
+    except Exception:
+        return {}
+
+
+def _exif_shot(exif: Image.Exif) -> dict[str, str]:
+    shot = {}
+    make, model = (_words(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    if model:
+        known = model.lower().startswith(make.lower().split(" ")[0])  # NIKON CORPORATION, NIKON D850
+        shot["camera"] = model if known else f"{make} {model}"
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    with contextlib.suppress(ValueError):
+        taken = datetime.strptime(_words(details.get(ExifTags.Base.DateTimeOriginal))[:19], "%Y:%m:%d %H:%M:%S")
+        fraction = _words(details.get(ExifTags.Base.SubsecTimeOriginal))
+        shot["taken"] = taken.isoformat() + (f".{fraction}" if re.fullmatch("[0-9]+", fraction) else "")
     return shot
+
+
+def _words(value) -> str:
+    """Text of an EXIF tag in one line, without the blanks and zeros it is filled up with."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    return " ".join(text.replace("\0", " ").split())
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

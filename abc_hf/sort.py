@@ -13,9 +13,9 @@ import hashlib
 import itertools
 import json
 import os
+import sqlite3
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -30,7 +30,7 @@ from .configuration_abc_fusenet import DESIRABILITY
 from .image_processing_abc_fusenet import resize_map, working_shape
 from .library import Found, find_photos
 from .pipeline import BUNDLED, BlurReport, load_pipeline, no_model
-from .sort_journal import SHARD_COLUMNS, Index, Writer, digest, replacing, write_table
+from .sort_journal import SHARD_COLUMNS, Index, Writer, replacing, write_table
 from .sort_table import PROBABILITIES, path_text, thumbnail_files
 from .sort_workers import Workers
 from .visualization import grey_image
@@ -115,14 +115,14 @@ class Sort:
         return self
 
     def __exit__(self, kind, error, traceback):
-        if getattr(error, "errno", None) not in FULL:
+        if getattr(error, "errno", None) not in FULL and not isinstance(error, sqlite3.OperationalError):
             self.cleanup.close()
             return
         with contextlib.suppress(OSError):  # what is still to be written has no room either
             self.cleanup.close()
         raise OSError(
-            f"There is no room to write to {self.out} ({error.strerror}). What is done is kept; make room, and the "
-            "same command goes on."
+            f"There is no room to write to {self.out} or for temporary files ({error}). What is done is kept; make "
+            "room, and the same command goes on."
         ) from error
 
     def load(self):
@@ -133,7 +133,9 @@ class Sort:
     def find(self, sources: Iterable[str]):
         """See what is there."""
         self.look(sources)
-        self.say(f"{self.index.count_found()} photos, of which {self.index.count_known()} were judged before.")
+        labels = self.index.labels()
+        known = labels.total() - labels[None]
+        self.say(f"{self.index.count_found()} photos, of which {known} were judged before.")
 
     def look(self, sources: Iterable[str]):
         self.index.find(find_photos(sources, self.cannot_read, skip=[self.out]))
@@ -218,8 +220,8 @@ class Sort:
             return 0
         if prune:
             self.index.prune()
-        labels = Counter(row["label"] for row in self.index.rows())
-        summary = {"settings": self.settings, "photos": labels.total(), "rows": digest(self.index.rows())}
+        labels = self.index.labels()
+        summary = {"settings": self.settings, "photos": labels.total(), "rows": self.index.digest()}
         if summary != read_summary(self.out):
             write_table(self.out, self.index.rows())
             finish(self.out)

@@ -1,3 +1,4 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """What `abc-fusenet sort` has done, such that a process killed at any moment loses nothing, and the table made of it.
 
 Rows go line by line into `shards/RUN-PROCESS-NUMBER.jsonl`, from where some hundred at a time become a Parquet shard of
@@ -11,6 +12,7 @@ import json
 import os
 import sqlite3
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -89,6 +91,8 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + PARTIAL)
     try:
         yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -120,7 +124,9 @@ def read_shard(path: Path) -> tuple[dict | None, list[dict]]:
         return read_lines(path)
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError):
+    except (pa.ArrowInvalid, OSError) as error:
+        if getattr(error, "errno", None):  # it may be whole; the disk is not
+            raise
         return None, []
     return json.loads((table.schema.metadata or {}).get(SETTINGS, "null")), table.to_pylist()
 
@@ -140,7 +146,7 @@ class Index:
         self.folder, self.settings, self.process, self.processes = folder, settings, process, processes
         self.db = sqlite3.connect("", isolation_level=None)
         self.db.execute("CREATE TABLE found (path TEXT PRIMARY KEY, bytes, modified, raw_path, mine)")
-        self.db.execute("CREATE TABLE done (path TEXT PRIMARY KEY, bytes, modified, content, failed, row, shard)")
+        self.db.execute("CREATE TABLE done (path TEXT PRIMARY KEY, bytes, modified, label, row, shard)")
 
     def close(self):
         self.db.close()
@@ -181,8 +187,8 @@ class Index:
     def note(self, rows: Iterable[dict], shard: str):
         """Rows of a shard, which replace earlier ones."""
         for row in rows:
-            key = (row["path"], row["bytes"], row["modified"], row["content"], row["error"] is not None)
-            self.db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", (*key, json.dumps(row), shard))
+            key = (row["path"], row["bytes"], row["modified"], row["label"])
+            self.db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?)", (*key, json.dumps(row), shard))
 
     def todo(self, retry: bool = True, all: bool = False) -> Iterator[tuple[Found, dict | None]]:
         """The photos of this process that have no row or changed since, in the order found, and the rows there are.
@@ -191,7 +197,7 @@ class Index:
             retry: those that failed, too.
             all: all others, too.
         """
-        which = "1" if all else f"NOT ({self.SAME}) OR (failed AND {retry:d})"
+        which = "1" if all else f"NOT ({self.SAME}) OR (label IS NULL AND {retry:d})"
         query = f"FROM found LEFT JOIN done USING (path) WHERE mine AND ({which}) ORDER BY found.rowid"
         columns = "path, found.bytes, found.modified, raw_path, row"
         for *found, row in self.db.execute(f"SELECT {columns} {query}"):
@@ -204,21 +210,26 @@ class Index:
         return self.count("found")
 
     def count_todo(self) -> int:
-        return self.count(f"found LEFT JOIN done USING (path) WHERE mine AND (NOT ({self.SAME}) OR failed)")
+        return self.count(f"found LEFT JOIN done USING (path) WHERE mine AND (NOT ({self.SAME}) OR label IS NULL)")
 
-    def count_rows(self) -> int:
-        """Photos with a row that counts."""
-        return self.count(f"found JOIN done USING (path) WHERE {self.SAME}")
-
-    def count_known(self) -> int:
-        """Photos with a verdict."""
-        return self.count(f"found JOIN done USING (path) WHERE {self.SAME} AND NOT failed")
+    def labels(self) -> Counter:
+        """How many photos have which label; None is for those that could not be opened."""
+        query = f"FROM found JOIN done USING (path) WHERE {self.SAME} GROUP BY label"
+        return Counter(dict(self.db.execute(f"SELECT label, count(*) {query}")))
 
     def rows(self) -> Iterator[dict]:
         """The rows of photos as they are now, by path."""
         query = f"FROM found JOIN done USING (path) WHERE {self.SAME} ORDER BY path"
         for raw_path, row in self.db.execute(f"SELECT raw_path, row {query}"):
             yield json.loads(row) | {"raw_path": raw_path}
+
+    def digest(self) -> str:
+        """What tells these rows from others."""
+        sha = hashlib.sha256()
+        query = f"FROM found JOIN done USING (path) WHERE {self.SAME} ORDER BY path"
+        for row in self.db.execute(f"SELECT row, raw_path {query}"):
+            sha.update(json.dumps(row).encode())
+        return sha.hexdigest()
 
     def prune(self):
         """Delete shards of which no row counts any more, and make Parquet of lines that a killed process left."""
@@ -230,14 +241,6 @@ class Index:
                 close_shard(path)
         for path in [*self.folder.glob("*.jsonl"), *self.folder.glob(f"*{PARTIAL}")]:
             path.unlink()
-
-
-def digest(rows: Iterable[dict]) -> str:
-    """What tells the rows of a table from others."""
-    sha = hashlib.sha256()
-    for row in rows:
-        sha.update(json.dumps(row, sort_keys=True).encode())
-    return sha.hexdigest()
 
 
 def write_table(out: Path, rows: Iterable[dict]):

@@ -50,12 +50,12 @@ def keep_watching(job: Sort, sources: list[str], sleep: Callable[[float], None])
         job.look(sources)
         looked = time.monotonic() - start
         judged = job.judge(arrivals.settled(photo for photo, _ in job.index.todo(retry=False)))
-        if judged or rows != job.index.count_rows():
+        if judged or rows != job.index.labels():
             rows = None
         if rows is None and time.monotonic() >= write_at:
             start = time.monotonic()
             job.finish()
-            write_at, rows = time.monotonic() + 10 * (time.monotonic() - start), job.index.count_rows()
+            write_at, rows = time.monotonic() + 10 * (time.monotonic() - start), job.index.labels()
         sleep(max(INTERVAL, 10 * looked))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import ExifTags, Image, ImageCms, features
 
 from abc_hf import photos
 from abc_hf.photos import FORMATS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, load_photo
@@ -315,9 +315,33 @@ def test_camera_raw_is_read_through_its_preview(tmp_path, compression, orientati
     path.write_bytes(dng(data, (width, height), compression, orientation))
     for given in (path, path.read_bytes()):
         assert_close(load_photo(given), quadrants(), 12)
+        assert load_photo(given).info["camera"] == "Maker Camera"
     path.write_bytes(b"II*\0 and nothing else")
     with pytest.raises(PhotoError, match="photo.DNG: cannot be read"):
         load_photo(path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "details", "expected"),
+    [
+        ({271: "Canon", 272: "Canon EOS R5"}, {36867: "2024:05:01 12:34:56"}, ("2024-05-01T12:34:56", "Canon EOS R5")),
+        (
+            {271: "SONY", 272: "ILCE-7M4 \0"},
+            {36867: "2024:05:01 12:34:56", 37521: "070"},
+            ("2024-05-01T12:34:56.070", "SONY ILCE-7M4"),
+        ),
+        ({271: "NIKON CORPORATION", 272: "NIKON D850"}, {36867: "0000:00:00 00:00:00"}, (None, "NIKON D850")),
+        ({272: "Film"}, {36867: "yesterday", 37521: "x"}, (None, "Film")),
+        ({}, {36867: "2024:05:01 12:34:56", 37521: "²"}, ("2024-05-01T12:34:56", None)),
+        ({271: "Canon"}, {}, (None, None)),
+    ],
+)
+def test_when_and_by_which_camera(tags, details, expected):
+    exif = Image.Exif()
+    exif.update(tags)
+    exif.get_ifd(ExifTags.IFD.Exif).update(details)
+    info = load_photo(encode(quadrants(), "JPEG", exif=exif)).info
+    assert (info.get("taken"), info.get("camera")) == expected
 
 
 # --- large, damaged, many at once ---

@@ -15,6 +15,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import abc_hf
+from abc_hf.cli import main
 from hub.render_readme import CARD, model_index, render, render_card, sources
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +88,18 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(block_after("python example"), {})
     assert (tmp_path / "out" / "photo_blur_16bit.png").exists()
+
+
+def test_the_sort_example_says_what_it_says(tmp_path, monkeypatch, capsys):
+    """But for the time it takes."""
+    command, *said = block_after("sort example").splitlines()
+    monkeypatch.chdir(ROOT)
+    words = [str(tmp_path / word) if word == "sorted" else word for word in command.split()[2:]]
+    assert main([*words, "--device", "cpu", "--workers", "0"]) == 0
+    lines = capsys.readouterr().out.replace(f"{tmp_path}/", "").splitlines()
+    assert [re.sub(r"[\d.]+ s, [\d.]+", "", line) for line in lines] == [
+        re.sub(r"[\d.]+ s, [\d.]+", "", line) for line in said
+    ]
 
 
 @pytest.mark.parametrize("name", re.findall(r"`([\w./]+\.(?:py|md))`", README))
