@@ -112,9 +112,11 @@ def peers_table(peers: dict, weights: str) -> str:
     return "\n".join(markdown([*header, "seconds a photo"], rows))
 
 
-def speed_table(speed: dict, engines: dict) -> str:
-    """Engines, their time and what they change; then the whole beside its parts and others."""
-    header = ["`--engine`", "seconds a photo", "of the machine's peak", "verdicts changed", "accuracy", "per-photo AP"]
+def speed_table(speed: dict, engines: dict, weights: str) -> str:
+    """Engines, their time and what they change (it says so if that was with other weights); then the whole beside its
+    parts and others."""
+    changed = "verdicts changed" + ("" if engines["weights"] == weights else " (earlier weights)")
+    header = ["`--engine`", "seconds a photo", "of the machine's peak", changed, "accuracy", "per-photo AP"]
     rows = []
     for name, each in engines["engines"].items():
         time, verdicts = speed["engines"][name], f"{each['changed_verdicts']} of {engines['photos']}"
@@ -122,14 +124,14 @@ def speed_table(speed: dict, engines: dict) -> str:
         rows.append([f"`{name}`", f"{time['seconds']:.3f}", f"{time['share_of_peak']:.0%}", verdicts, *scores])
     lines = markdown(header, rows)
     rows = [[name, f"{each['value']:.2f}", each["wanted"]] for name, each in speed["targets"].items()]
-    lines += ["", *markdown([f"`abc-fusenet sort`, engine `{speed['engine']}`", "measured", "aim"], rows)]
+    lines += ["", *markdown([f"with `--engine {speed['engine']}`", "measured", "aim"], rows)]
     return "\n".join(lines)
 
 
 def render(readme: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, weights: str) -> str:
     """README.md with its sections as the JSON has them."""
     sections = {"results": results_table(run, published), "peers": peers_table(peers, weights)}
-    sections["speed"] = speed_table(speed, engines)
+    sections["speed"] = speed_table(speed, engines, weights)
     for name, text in sections.items():
         section = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         readme = section.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", readme)
