@@ -36,10 +36,12 @@ def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, 
         the largest difference between its outputs and PyTorch's, over real photos of three aspect ratios.
 
     Raises:
-        ValueError: if that is more than `TOLERANCE`.
+        ValueError: if that is more than `TOLERANCE`, or `out` is a file.
         ImportError: if a package is not installed.
     """
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; choose a folder.")
     out.mkdir(parents=True, exist_ok=True)
     write, run = {"onnx": (write_onnx, run_onnx), "openvino": (write_openvino, run_openvino)}[format]
     write(model, out / FILES[format])

@@ -139,6 +139,13 @@ def test_a_missing_package_is_named(small_folder, tmp_path, monkeypatch, capsys,
     assert f'pip install "abc-fusenet[{format}]"' in capsys.readouterr().err
 
 
+def test_a_file_in_place_of_the_folder_is_refused(small_folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    command = ["export", "--format", "onnx", "--model", str(small_folder), "--out", str(tmp_path / "file")]
+    assert cli.main(command) == 1
+    assert capsys.readouterr().err.endswith("file is a file; choose a folder.\n")
+
+
 def test_openvino_reports_its_use_to_nobody():
     pytest.importorskip("openvino")
     code = (
