@@ -14,8 +14,6 @@ import transformers
 from tqdm import tqdm
 
 from . import __version__
-from .engines import ENGINES
-from .export import FILES, export
 from .photos import PHOTO_EXTENSIONS, PhotoError
 from .pipeline import BlurReport, load_pipeline
 
@@ -121,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Write the network for ONNX Runtime or OpenVINO, for any number of photos of any size, with a "
         "README.md that says how it is run without this package. It is checked against PyTorch on real photos.",
     )
-    exporter.add_argument("--format", choices=list(FILES), required=True)
+    exporter.add_argument("--format", choices=["onnx", "openvino"], required=True)
     exporter.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     exporter.set_defaults(command=export_model)
 
@@ -134,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     for each in (command, sort_command, watch_command):
         each.add_argument(
-            "--engine", default="torch", help=f"what runs it on a CPU: {', '.join(ENGINES)} (default: %(default)s)"
+            "--engine", default="torch", help="what runs it on a CPU: torch, bf16, openvino (default: %(default)s)"
         )
     for each in (command, sort_command, watch_command, exporter, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
@@ -314,6 +312,9 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def export_model(args: argparse.Namespace) -> int:
+    from .export import FILES, export
+    from .pipeline import load_pipeline
+
     pipe = load_pipeline(args.model, device="cpu")
     difference = export(pipe.model, pipe.image_processor, args.format, args.out)
     file = printable(args.out / FILES[args.format])

@@ -136,3 +136,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for how in ("keep", "give back")
     ]
     assert faults[0] < 1000 < 20_000 < faults[1]
+
+
+def test_help_names_every_engine(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["assess", "--help"])
+    assert f"what runs it on a CPU: {', '.join(ENGINES)}" in " ".join(capsys.readouterr().out.split())
