@@ -113,7 +113,8 @@ def test_the_command_takes_an_engine(tiny_folder, photo, tmp_path, monkeypatch, 
     photo().save(tmp_path / "photo.png")
     ran = []
     monkeypatch.setitem(ENGINES, "bf16", lambda model: ran.append(model) or ENGINES["torch"](model))
-    assert cli.main(["assess", str(tmp_path / "photo.png"), "--model", str(tiny_folder), "--engine", "bf16"]) == 0
+    options = ["--model", str(tiny_folder), "--device", "cpu", "--engine", "bf16"]
+    assert cli.main(["assess", str(tmp_path / "photo.png"), *options]) == 0
     assert len(ran) == 1 and "photo.png" in capsys.readouterr().out
 
 
