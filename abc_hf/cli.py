@@ -84,7 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
             help="a folder and those below, a photo, a glob, a zip or tar file, or a URL such as hf://datasets/NAME",
         )
         each.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-        each.add_argument("--batch-size", type=positive, default=8, metavar="N", help="(default: %(default)s)")
+        each.add_argument(
+            "--batch-size", type=positive, metavar="N", help="photos judged at a time (default: 1 on a CPU, else 16)"
+        )
         each.add_argument(
             "--workers", type=whole, metavar="N", help="processes that open photos; 0 for none of their own"
         )
