@@ -119,7 +119,6 @@ def build_parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--workers", type=whole, metavar="N", help="processes that open photos; 0 for none of their own"
         )
-        each.add_argument("--engine", default="torch", help="(default: %(default)s)")
     sort_command.add_argument(
         "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"
     )
@@ -149,6 +148,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     score.set_defaults(command=evaluate)
 
+    exporter = commands.add_parser(
+        "export",
+        help="write the network for ONNX Runtime or OpenVINO",
+        description="Write the network for ONNX Runtime or OpenVINO, for any number of photos of any size, with a "
+        "README.md that says how it is run without this package. It is checked against PyTorch on real photos.",
+    )
+    exporter.add_argument("--format", choices=["onnx", "openvino"], required=True)
+    exporter.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    exporter.set_defaults(command=export_model)
+
     demo = commands.add_parser("demo", help="open the demo in a browser", description="Open the demo in a browser.")
     demo.add_argument("--port", type=port, help="port to serve on (default: 7860, or the next one free)")
     demo.add_argument("--share", action="store_true", help="make a public link, through Gradio's servers")
@@ -156,7 +165,11 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
     demo.set_defaults(command=run_demo)
 
-    for each in (command, sort_command, watch_command, demo):
+    for each in (command, sort_command, watch_command):
+        each.add_argument(
+            "--engine", default="torch", help="what runs it on a CPU: torch, bf16, openvino (default: %(default)s)"
+        )
+    for each in (command, sort_command, watch_command, exporter, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")
     for each in (command, sort_command, watch_command, score, demo):
         each.add_argument("--device", help="such as cpu or cuda:0 (default: an accelerator if there is one)")
@@ -215,7 +228,7 @@ def assess(args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
     if args.save and args.save.exists() and not args.save.is_dir():
         raise ValueError(f"--save {args.save} is a file; choose a folder.")
-    pipe = load_pipeline(args.model, device=args.device)
+    pipe = load_pipeline(args.model, device=args.device, engine=args.engine)
     reports = pipe((photo for photo in photos), batch_size=args.batch_size, on_error="return")
     stems = unique_stems(photos)
     width = min(40, max((len(printable(photo)) for photo in photos), default=5))
@@ -386,6 +399,17 @@ def evaluate(args: argparse.Namespace) -> int:
     )
     if results:  # on the main process
         print(table(results))
+    return 0
+
+
+def export_model(args: argparse.Namespace) -> int:
+    from .export import FILES, export
+    from .pipeline import load_pipeline
+
+    pipe = load_pipeline(args.model, device="cpu")
+    difference = export(pipe.model, pipe.image_processor, args.format, args.out)
+    file = printable(args.out / FILES[args.format])
+    print(f"{file} differs from PyTorch by {difference:.1g} at most; README.md beside it says how it is run.")
     return 0
 
 

@@ -30,7 +30,7 @@ from .bursts import add_bursts
 from .configuration_abc_fusenet import DESIRABILITY
 from .image_processing_abc_fusenet import resize_map, working_shape
 from .library import Found, find_photos
-from .pipeline import BUNDLED, BlurReport, BlurUnderstandingPipeline, download, load_pipeline, no_model
+from .pipeline import BUNDLED, BlurReport, download, load_pipeline, no_model
 from .sort_journal import SHARD_COLUMNS, Index, Writer, replacing, write_table
 from .sort_report import check_single_file, write_report
 from .sort_table import PROBABILITIES, attention_file, path_text, thumbnail_files
@@ -38,7 +38,7 @@ from .sort_workers import Workers, cores
 from .visualization import grey_image
 
 BATCH_SIZES = {"cpu": 1}
-"""The most photos judged at a time, by kind of device; `BATCH_SIZE` on others. On a CPU more fall out of its caches."""
+"""The most photos judged at a time, by kind of device; `BATCH_SIZE` on others. On a CPU more gain nothing."""
 BATCH_SIZE = 16
 MAP_SIDE, ATTENTION_SIDE = 160, 64
 """The long sides of the small blur map and of the small attention map [pixels]."""
@@ -74,8 +74,7 @@ class Sort:
 
     Args:
         out: the folder to write to.
-        model, device: as in `load_pipeline`.
-        engine: see `load_engine`.
+        model, device, engine: as in `load_pipeline`.
         batch_size: the most photos judged at a time; what suits the device unless given.
         workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
         verify_content: tell a changed photo by the SHA-256 of its file.
@@ -177,8 +176,7 @@ class Sort:
             return 0
         self.workers.start()
         if self.pipe is None:
-            self.pipe = load_pipeline(self.model, device=self.device)
-            self.pipe.engine = load_engine(self.engine, self.pipe)
+            self.pipe = load_pipeline(self.model, device=self.device, engine=self.engine)
         size = self.batch_size or BATCH_SIZES.get(self.pipe.device.type, BATCH_SIZE)
         start, number = time.monotonic(), 0
         with tqdm(total=total, unit="photo", smoothing=0.05, disable=None if self.process == 0 else True) as bar:
@@ -256,17 +254,6 @@ class Sort:
         if self.processes > 1:
             self.index.load()
         self.finish(bursts=False)
-
-
-def load_engine(name: str, pipe: BlurUnderstandingPipeline) -> Callable[[torch.Tensor], dict] | None:
-    """What the network is run by, called with `pixel_values` (B, 3, H, W); None for the model itself.
-
-    Args:
-        name: "torch".
-    """
-    if name != "torch":
-        raise ValueError(f"There is no engine {name}; there is torch.")
-    return None
 
 
 def share() -> tuple[int, int]:

@@ -2,8 +2,8 @@
 """Write every figure of README.md from JSON: `python -m hub.render_readme`.
 
 The JSON files are run.json beside the bundled weights (hub/bundle.py), and in tests/benchmarks the peers measured
-beside ours (peers.py) and the published ones. The README's picture is drawn anew, too. The cards of what is uploaded to
-the Hub are made when it is (hub/cards.py).
+beside ours (peers.py), how fast ours is (speed.py, engines.py), and the published ones. The README's picture is drawn
+anew, too. The cards of what is uploaded to the Hub are made when it is (hub/cards.py).
 """
 
 import hashlib
@@ -46,6 +46,8 @@ def sources() -> dict:
         "run": json.loads(RUN.read_text()),
         "published": json.loads((BENCHMARKS / "published.json").read_text()),
         "peers": json.loads((BENCHMARKS / "results" / "peers.json").read_text()),
+        "speed": json.loads((BENCHMARKS / "results" / "speed.json").read_text()),
+        "engines": json.loads((BENCHMARKS / "results" / "engines.json").read_text()),
         "weights": fingerprint(RUN.parent),
     }
 
@@ -107,9 +109,26 @@ def peers_table(peers: dict, weights: str) -> str:
     return "\n".join(markdown([*header, "seconds a photo"], rows))
 
 
-def render(readme: str, run: dict, published: dict, peers: dict, weights: str) -> str:
+def speed_table(speed: dict, engines: dict, weights: str) -> str:
+    """Engines, their time and what they change (it says so if that was with other weights); then the whole beside its
+    parts and others."""
+    changed = "verdicts changed" + ("" if engines["weights"] == weights else " (earlier weights)")
+    header = ["`--engine`", "seconds a photo", "of the machine's peak", changed, "accuracy", "per-photo AP"]
+    rows = []
+    for name, each in engines["engines"].items():
+        time, verdicts = speed["engines"][name], f"{each['changed_verdicts']} of {engines['photos']}"
+        scores = [number(each["desirability"]["accuracy"]), number(each["blur_map"]["per_photo_ap"])]
+        rows.append([f"`{name}`", f"{time['seconds']:.3f}", f"{time['share_of_peak']:.0%}", verdicts, *scores])
+    lines = markdown(header, rows)
+    rows = [[name, f"{each['value']:.2f}", each["wanted"]] for name, each in speed["targets"].items()]
+    lines += ["", *markdown([f"with `--engine {speed['engine']}`", "measured", "aim"], rows)]
+    return "\n".join(lines)
+
+
+def render(readme: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, weights: str) -> str:
     """README.md with its sections as the JSON has them."""
     sections = {"results": results_table(run, published), "peers": peers_table(peers, weights)}
+    sections["speed"] = speed_table(speed, engines, weights)
     for name, text in sections.items():
         section = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         readme = section.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", readme)

@@ -86,8 +86,8 @@ def test_company_changes_nothing(pipe, photo, batch_size):
 
 def test_photos_of_one_shape_go_through_the_network_together(pipe, photo, monkeypatch):
     batches = []
-    forward = pipe.model.forward
-    monkeypatch.setattr(pipe.model, "forward", lambda values: batches.append(len(values)) or forward(values))
+    engine = pipe.engine
+    monkeypatch.setattr(pipe, "engine", lambda values: batches.append(len(values)) or engine(values))
     pipe([photo(*size) for size in MIXED], batch_size=6)
     assert sorted(batches) == [1, 1, 4]  # the four of 200 x 150 and 150 x 200 are all padded to 96 x 96
 

@@ -51,6 +51,18 @@ def test_a_changed_peer_would_be_noticed():
     assert render(README, **given) != README
 
 
+def test_a_changed_speed_or_engine_would_be_noticed():
+    for name, change in (("speed", {"seconds": 0.9876}), ("engines", {"changed_verdicts": 98})):
+        given = sources()
+        given[name]["engines"]["bf16"] |= change
+        assert render(README, **given) != README
+
+
+def test_engines_measured_with_other_weights_say_so():
+    shown = render(README, **{**sources(), "weights": "other"})
+    assert shown.count("| verdicts changed (earlier weights) |") == 1
+
+
 def test_peers_measured_beside_other_weights_say_so():
     shown = render(README, **{**sources(), "weights": "other"})
     assert shown.count("| ABC-FuseNet (earlier weights) |") == 1

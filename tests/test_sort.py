@@ -261,7 +261,7 @@ def test_an_empty_library(run, tmp_path):
     [
         (["--out", "file"], "--out file cannot be a folder ("),
         (["--model", "empty"], "No ABC-FuseNet model can be loaded from empty ("),
-        (["--engine", "steam"], "There is no engine steam; there is torch."),
+        (["--engine", "steam"], "There is no engine steam; there are torch, bf16, openvino."),
         (["--device", "steam"], "The device steam cannot be used here ("),
     ],
 )
