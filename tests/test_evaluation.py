@@ -185,12 +185,13 @@ def test_a_right_map_gets_full_marks(rows):
 
 
 def test_a_prediction_is_what_the_pipeline_reports(rows, tiny_folder):
+    """But for rounding: the pipeline's engine has BatchNorm folded into the convolutions."""
     pipe = load_pipeline(tiny_folder, device="cpu")
     report, predicted = pipe(rows[0]["image"]), predict(pipe.model, pipe.image_processor, rows[0]["image"])
-    assert predicted["blur_map"] == pytest.approx(report.small_blur_map, abs=1e-6)
-    assert predicted["attention_map"] == pytest.approx(report.small_attention_map, abs=1e-6)
+    assert predicted["blur_map"] == pytest.approx(report.small_blur_map, abs=5e-5)
+    assert predicted["attention_map"] == pytest.approx(report.small_attention_map, abs=5e-5)
     chances = torch.from_numpy(predicted["logits"]).softmax(-1).tolist()
-    assert chances == pytest.approx(list(report.probabilities.values()), abs=1e-6)
+    assert chances == pytest.approx(list(report.probabilities.values()), abs=5e-5)
 
 
 def test_training_sees_the_same_scores(scored, rows, tiny_folder):
