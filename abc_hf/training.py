@@ -108,7 +108,7 @@ OURS = {
         losses=("blur_labels", "attention_labels", "labels"),
         parts={"blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
         mix={"synthetic": 0.2, "blurred": 0.4, "sharp": 0.4},
-        steps=400, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=448, scales=(0.85, 1.0),
+        steps=600, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=448, scales=(0.85, 1.0),
         freeze_batch_norm=True,
     ),
 }  # fmt: skip
