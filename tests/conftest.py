@@ -1,3 +1,4 @@
+import signal
 import socket
 
 import numpy as np
@@ -12,6 +13,11 @@ from abc_hf import (
     ABCFuseNetImageProcessor,
     BlurReport,
 )
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # as a shell's background job; commands that tests start and interrupt would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
