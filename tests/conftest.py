@@ -14,7 +14,6 @@ from abc_hf import (
     BlurReport,
 )
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # as a shell's background job; commands that tests start and interrupt would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
