@@ -9,6 +9,7 @@ The last line it prints is JSON.
 """
 
 import json
+import os
 import sys
 
 
@@ -73,4 +74,6 @@ def space(folder: str, photo: str) -> dict:
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps({"model": model, "dataset": dataset, "space": space}[sys.argv[1]](*sys.argv[2:])))
+    told = {"model": model, "dataset": dataset, "space": space}[sys.argv[1]](*sys.argv[2:])
+    print("\n" + json.dumps(told), flush=True)
+    os._exit(0)  # a stream that is not read to its end leaves threads, which now and then abort an ordinary exit

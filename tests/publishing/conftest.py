@@ -32,7 +32,8 @@ class Stand:
 
     def run(self, code: str, cwd: Path, **environment) -> dict:
         """Run a script in a fresh interpreter that cannot import abc_hf; returns what it printed last, as JSON."""
-        command = [sys.executable, "-I", "-c", "import sys\nsys.modules['abc_hf'] = None\n" + code]
+        leave = "\nsys.stdout.flush()\n__import__('os')._exit(0)"  # see hub/cold.py: threads of streams
+        command = [sys.executable, "-I", "-c", "import sys\nsys.modules['abc_hf'] = None\n" + code + leave]
         run = subprocess.run(
             command, cwd=cwd, env=self.environment(**environment), capture_output=True, text=True, timeout=300
         )
