@@ -234,7 +234,7 @@ def _raw_shot(file) -> dict[str, str]:
         file.seek(0)
         exif.load_from_fp(file)
         return _exif_shot(exif)
-    except Exception:
+    except Exception:  # Pillow raises many kinds on kinds that are no TIFF, and the photo is what counts
         return {}
 
 
