@@ -93,7 +93,7 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
     batch_size = settings.device_batch(phase, accelerator.num_processes)
     accumulation = settings.gradient_accumulation_steps
     share = {"process": accelerator.process_index, "processes": accelerator.num_processes}
-    photos = TrainingPhotos(train, processor, phase.crop, phase.scales, settings.seed, settings.augment)
+    photos = TrainingPhotos(train, processor, phase.crop, phase.scales, settings.seed, settings.augment, phase.amounts)
     say(accelerator, f"  a step: {batch_size} photos x {accumulation} batches x {accelerator.num_processes} processes")
     if settings.streaming:
         first = step * accumulation * batch_size

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from .configuration_abc_fusenet import DESIRABILITY
 from .dataset_card import SPLITS, TEXTS, contact_sheet, write_card
-from .losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
+from .losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NUM_LEVELS, UNKNOWN
 from .photos import PhotoError, load_photo
 from .schema import FEATURES
 from .synthesis import encode_jpeg, encode_png, render, soften
@@ -96,14 +96,12 @@ def weak_blur_map(mask: np.ndarray) -> np.ndarray:
     return np.select([inside, outside], [0, AMOUNT_UNKNOWN], UNKNOWN).astype(np.uint8)
 
 
-def read_regions(path: Path | None) -> dict[str, list[str]]:
+def read_regions(path: Path) -> dict[str, list[str]]:
     """Regions labelled by eye: a CSV of `file, cells`; by file, the rows of its grid.
 
     `cells` holds the rows of a grid laid over the photo, a character a cell: 0..3 are the levels of section 3.2, `?` is
     mixed or unsure. Raises ValueError for a missing column, uneven rows or another character, with the row.
     """
-    if path is None:
-        return {}
     regions = {}
     with path.open(newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
@@ -119,14 +117,32 @@ def read_regions(path: Path | None) -> dict[str, list[str]]:
     return regions
 
 
-def region_levels(grid: list[str], weak: np.ndarray | None, height: int, width: int) -> np.ndarray:
-    """Levels of (height, width) pixels from a labelled grid and, where there is one, the weak map of the salient mask.
+def region_cells(grid: list[str]) -> np.ndarray:
+    """The cells of a labelled grid as levels; `?` is `UNKNOWN`."""
+    return np.array([[UNKNOWN if cell == "?" else int(cell) for cell in line] for line in grid])
+
+
+def region_amounts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """What two annotators' levels say together of each cell, as an amount.
+
+    The mean where they are a level apart at most; high by both is `AT_LEAST_HIGH`; who is sure decides where the other
+    is not; more than a level apart is unknown.
+    """
+    sure = np.where(first == UNKNOWN, second, first)
+    other = np.where(second == UNKNOWN, sure, second)
+    amounts = np.rint((sure + other) * (AMOUNT_STEPS / 2))
+    amounts = np.where((sure == NUM_LEVELS - 1) & (other == NUM_LEVELS - 1), AT_LEAST_HIGH, amounts)
+    return np.where((sure == UNKNOWN) | (abs(sure - other) > 1), UNKNOWN, amounts).astype(int)
+
+
+def region_map(cells: np.ndarray, weak: np.ndarray | None, height: int, width: int) -> np.ndarray:
+    """Levels or amounts of (height, width) pixels from those of the cells of a labelled grid and, where there is one,
+    the weak map of the salient mask.
 
     A cell's label holds for at least 80 % of it: near cells on the other side of sharp | blurred it is taken as
-    unknown, and so it is where the weak map says the opposite for less than 80 % of the cell. `?` leaves the weak map.
+    unknown, and so it is where the weak map says the opposite for less than 80 % of the cell. Where a cell is unknown,
+    the weak map stays.
     """
-    cells = np.array([["0123?".index(cell) for cell in line] for line in grid])
-    cells = np.where(cells == 4, UNKNOWN, cells)
     rows, columns = (np.arange(side) * count // side for side, count in zip((height, width), cells.shape, strict=True))
     levels = cells[rows][:, columns]
     side = tuple(round(0.3 * length / count) for length, count in zip((height, width), cells.shape, strict=True))
@@ -143,12 +159,12 @@ def region_levels(grid: list[str], weak: np.ndarray | None, height: int, width: 
     return np.where(known, np.where(doubtful, UNKNOWN, levels), weak).astype(np.uint8)
 
 
-def real_row(folder: Path, row: dict, grid: list[str] | None = None) -> dict:
-    """One photo as it is, with what is known of it."""
+def real_row(folder: Path, row: dict, grids: tuple[list[str], ...] = ()) -> dict:
+    """One photo as it is, with what is known of it. grids: its regions as one or two annotators labelled them."""
     file = row["file"]
     source = Path(file).parts[0]
     image = load_photo(folder / file)
-    blur_map = None
+    blur_map = blur_amount = None
     salient = None if source == "cuhk" else find_mask(folder, file, ("salient", "masks"))
     if source == "cuhk":
         blurred = find_mask(folder, file, ("masks",))
@@ -157,11 +173,15 @@ def real_row(folder: Path, row: dict, grid: list[str] | None = None) -> dict:
         blur_map = np.zeros((image.height, image.width), np.uint8)
     elif row["desirability"] == "good-blur" and row["blur_kind"] == "defocus" and salient is not None:
         blur_map = weak_blur_map(salient)
-    if grid is not None:
-        blur_map = region_levels(grid, blur_map, image.height, image.width)
+    if grids:
+        weak, (first, *others) = blur_map, map(region_cells, grids)
+        blur_map = region_map(first, weak, image.height, image.width)
+        for second in others:
+            blur_amount = region_map(region_amounts(first, second), weak, image.height, image.width)
     return {
         "image": {"bytes": (folder / file).read_bytes(), "path": Path(file).name},
         "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
+        "blur_amount": None if blur_amount is None else {"bytes": encode_png(blur_amount), "path": None},
         "salient_mask": None if salient is None else {"bytes": encode_png(np.uint8(255) * salient), "path": None},
         "desirability": row["desirability"] or None,
         "blur_kind": row["blur_kind"] or None,
@@ -192,6 +212,7 @@ def smartblur_row(folder: Path, row: dict, levels: tuple[int, ...]) -> dict:
     return {
         "image": {"bytes": path.read_bytes(), "path": path.name},
         "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
+        "blur_amount": None,
         "salient_mask": None,
         "desirability": row["desirability"] or None,
         "blur_kind": row.get("blur_kind") or None,
@@ -210,6 +231,7 @@ def cuhk_row(photo: Path, mask: Path) -> dict:
     return {
         "image": {"bytes": photo.read_bytes(), "path": photo.name},
         "blur_map": {"bytes": encode_png(np.where(blurred, AMOUNT_UNKNOWN, 0).astype(np.uint8)), "path": None},
+        "blur_amount": None,
         "salient_mask": None,
         "desirability": None,
         "blur_kind": "motion" if photo.stem.startswith("motion") else "defocus",
@@ -244,6 +266,7 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
     return {
         "image": {"bytes": encode_jpeg(sample.image, int(rng.integers(70, 97))), "path": None},
         "blur_map": {"bytes": encode_png(sample.levels), "path": None},
+        "blur_amount": {"bytes": encode_png(sample.amounts), "path": None},
         "salient_mask": None if subject_png is None else {"bytes": subject_png, "path": None},
         "desirability": DESIRABILITY[sample.desirability] if sample.desirability >= 0 else None,
         "blur_kind": sample.blur_kind or None,
@@ -297,9 +320,19 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
 
 
 def build_folders(args: argparse.Namespace) -> None:
-    rows, regions = read_labels(args.data / "desirability.csv"), read_regions(args.regions)
+    rows, annotators = read_labels(args.data / "desirability.csv"), [read_regions(path) for path in args.regions]
+    for file, grids in (
+        (file, [each[file] for each in annotators if file in each]) for file in set().union(*annotators)
+    ):
+        shapes = {(len(grid), len(grid[0])) for grid in grids}
+        if len(shapes) > 1:
+            raise ValueError(f"--regions: the grids of {file} have different shapes, {' and '.join(map(str, shapes))}.")
     for split in SPLITS:
-        arguments = [(args.data, row, regions.get(row["file"])) for row in rows if row["split"] == split]
+        arguments = [
+            (args.data, row, tuple(each[row["file"]] for each in annotators if row["file"] in each))
+            for row in rows
+            if row["split"] == split
+        ]
         if arguments:
             write_split(args.out, split, real_row, arguments, args.workers)
 
@@ -367,7 +400,14 @@ def main(argv: list[str] | None = None) -> None:
         command.add_argument("--workers", type=int, default=2)
         command.set_defaults(function=function)
         options[name] = command
-    options["folders"].add_argument("--regions", type=Path, help="CSV of blurred regions labelled by eye (file, cells)")
+    options["folders"].add_argument(
+        "--regions",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="CSV of blurred regions labelled by eye (file, cells), and that of a second annotator",
+    )
     options["synth"].add_argument(
         "--count", type=int, default=5000, help="photos in train; a tenth in validation and in test"
     )

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from .losses import AMOUNT_UNKNOWN, NO_LABEL, NUM_LEVELS, UNKNOWN
+from .losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NO_LABEL, NUM_LEVELS, UNKNOWN
+from .schema import MAPS
 
 LABELS_OF_PHASE = {
     "saliency": "salient_mask",
@@ -91,13 +92,24 @@ class TrainingPhotos(torch.utils.data.Dataset):
 
     The paper's augmentations: horizontal flip, random crop, brightness, contrast; a random scale that never enlarges;
     and what cameras and the web do to photos (`develop`). The labels go along; what a crop reaches beyond the photo is
-    filled by reflection and labelled unknown. Without `augment`, the top left `crop` pixels of the photo as it is.
+    filled by reflection and labelled unknown. Without `augment`, the top left `crop` pixels of the photo as it is. With
+    `amounts`, blur labels are those of the column blur_amount where there is one.
 
     Raises ValueError, with row and column, for what cannot be read or is no label.
     """
 
-    def __init__(self, dataset, processor, crop: int, scales: tuple[float, float], seed: int, augment: bool = True):
-        self.dataset, self.crop, self.scales, self.seed, self.augment = dataset, crop, scales, seed, augment
+    def __init__(
+        self,
+        dataset,
+        processor,
+        crop: int,
+        scales: tuple[float, float],
+        seed: int,
+        augment: bool = True,
+        amounts: bool = False,
+    ):
+        self.dataset, self.crop, self.scales, self.seed = dataset, crop, scales, seed
+        self.augment, self.amounts = augment, amounts
         self.mean, self.std = np.float32(processor.image_mean), np.float32(processor.image_std)
         self.working_size = processor.size["longest_edge"]
 
@@ -117,8 +129,8 @@ class TrainingPhotos(torch.utils.data.Dataset):
             scale *= rng.uniform(*self.scales)
         size = tuple(max(1, round(side * scale)) for side in photo.size)
         sample = {"image": np.asarray(photo.resize(size, Image.BICUBIC))}
-        for column in ("blur_map", "salient_mask"):
-            if row[column] is not None:
+        for column in MAPS:
+            if row.get(column) is not None:
                 check_map(row[column], photo, f"{name}, column {column}")
                 sample[column] = np.asarray(row[column].resize(size, Image.NEAREST))
         if "salient_mask" in sample:  # in levels, as what its crop reaches beyond the photo is
@@ -128,22 +140,39 @@ class TrainingPhotos(torch.utils.data.Dataset):
         pixels = jitter(develop(pixels, rng), rng) if self.augment else pixels.astype(np.float32) / 255
         pixels = (pixels - self.mean) / self.std
         unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
-        levels, salient = sample.get("blur_map", unknown), sample.get("salient_mask", unknown)
-        if not KNOWN_LEVELS[levels].all():
+        column = "blur_amount" if self.amounts and "blur_amount" in sample else "blur_map"
+        codes, salient = sample.get(column, unknown), sample.get("salient_mask", unknown)
+        levels = LEVELS_OF[column][codes]
+        if np.isnan(levels).any():
             raise ValueError(
-                f"{name}, column blur_map: the value {levels[~KNOWN_LEVELS[levels]][0]} is none of 0..3 (levels), "
+                f"{name}, column {column}: the value {codes[np.isnan(levels)][0]} is none of {KNOWN_CODES[column]}, "
                 f"{AMOUNT_UNKNOWN} (blurred, amount unknown) and {UNKNOWN} (unknown)."
             )
         label = row["desirability"]
         return {
             "pixel_values": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
-            "blur_labels": torch.from_numpy(levels.astype(np.int64)),
+            "blur_labels": torch.from_numpy(levels),
             "attention_labels": torch.from_numpy(salient.astype(np.int64)),
             "labels": torch.tensor(NO_LABEL if label is None else label),
         }
 
 
-KNOWN_LEVELS = np.isin(np.arange(256), (*range(NUM_LEVELS), AMOUNT_UNKNOWN, UNKNOWN))
+def level_table(steps: int, *kept: int) -> np.ndarray:
+    """(256,) from the values of a column to levels: `steps` values to a level; some are kept; NaN for what is none."""
+    values = np.arange(256, dtype=np.float32)
+    levels = np.where(values <= steps * (NUM_LEVELS - 1), values / steps, np.nan)
+    levels[[*kept]] = kept
+    return levels.astype(np.float32)
+
+
+LEVELS_OF = {
+    "blur_map": level_table(1, AMOUNT_UNKNOWN, UNKNOWN),
+    "blur_amount": level_table(AMOUNT_STEPS, AT_LEAST_HIGH, AMOUNT_UNKNOWN, UNKNOWN),
+}
+KNOWN_CODES = {
+    "blur_map": f"0..{NUM_LEVELS - 1} (levels)",
+    "blur_amount": f"0..{AMOUNT_STEPS * (NUM_LEVELS - 1)} (amounts), {AT_LEAST_HIGH} (high or more)",
+}
 
 
 def check_map(labels: Image.Image, photo: Image.Image, name: str) -> None:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .configuration_abc_fusenet import DESIRABILITY
-from .losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
-from .schema import FEATURES
+from .losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NUM_LEVELS, UNKNOWN
+from .schema import FEATURES, MAPS
 from .visualization import colorize
 
 SPLITS = ("train", "validation", "test")
@@ -41,6 +41,7 @@ SCHEMA = f"""| column | |
 |---|---|
 | `image` | the photo |
 | `blur_map` | 8 bits: levels 0 (none), 1 (low), 2 (medium), 3 (high); {AMOUNT_UNKNOWN} blurred, amount unknown; {UNKNOWN} unknown |
+| `blur_amount` | the same between the levels, {AMOUNT_STEPS} values to a level, as the radius of the blur has it, or two annotators on average; {AT_LEAST_HIGH} high or more |
 | `salient_mask` | 255 = what the photo is about, 0 = the rest |
 | `desirability` | {", ".join(DESIRABILITY)} |
 | `blur_kind` | defocus, motion, camera-shake |
@@ -57,20 +58,20 @@ def count(files: list[Path]) -> collections.Counter:
     """Of a split's files, the photos by class, by (source, licence), and those that have a map."""
     counts = collections.Counter()
     for file in files:
-        table = pq.read_table(file, columns=["desirability", "source", "license", "blur_map", "salient_mask"])
+        table = pq.read_table(file, columns=["desirability", "source", "license", *MAPS])
         counts["photos"] += len(table)
         for label in table["desirability"].to_pylist():
             counts["unlabelled" if label is None else DESIRABILITY[label]] += 1
         sources = (source.split("/")[0] for source in table["source"].to_pylist())
         counts.update(zip(sources, table["license"].to_pylist(), strict=True))
-        for column in ("blur_map", "salient_mask"):
+        for column in MAPS:
             counts[column] += len(table) - table[column].null_count
     return counts
 
 
 def count_table(counts: dict[str, collections.Counter]) -> str:
     """Photos of each split and class, and how many have maps, as a Markdown table."""
-    names = ["photos", *DESIRABILITY, "unlabelled", "blur_map", "salient_mask"]
+    names = ["photos", *DESIRABILITY, "unlabelled", *MAPS]
     lines = ["| split | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [f"| {split} | " + " | ".join(str(each[name]) for name in names) + " |" for split, each in counts.items()]
     return "\n".join(lines)

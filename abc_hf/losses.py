@@ -9,6 +9,10 @@ import torch.nn.functional as F
 
 NUM_LEVELS = 4
 """No, low, medium and high blur: 0, 1/3, 2/3 and 1 in the blur map (section 4.3)."""
+AMOUNT_STEPS = 60
+"""Values of a map of amounts from a level to the next: 0, 60, 120 and 180 are the levels."""
+AT_LEAST_HIGH = 253
+"""A pixel of high blur that may be blurred more than where high blur begins, in a map of amounts between the levels."""
 AMOUNT_UNKNOWN = 254
 """A pixel that is blurred, by how much nobody said (binary masks and weak labels)."""
 UNKNOWN = 255
@@ -22,8 +26,9 @@ def map_loss_terms(probability: torch.Tensor, levels: torch.Tensor) -> tuple[tor
 
     Args:
         probability: (B, 1, H, W), the sigmoid of a branch's logit, in 0..1.
-        levels: (B, H, W) or (B, 1, H, W) integers: 0..3, `AMOUNT_UNKNOWN` or `UNKNOWN`. The truth of a level is
-            level / 3. `AMOUNT_UNKNOWN` costs the squared distance to the interval [1/3, 1] and `UNKNOWN` costs nothing.
+        levels: (B, H, W) or (B, 1, H, W): 0..3 or amounts between them, `AT_LEAST_HIGH`, `AMOUNT_UNKNOWN` or `UNKNOWN`.
+            The truth of a level is level / 3. `AMOUNT_UNKNOWN` costs the squared distance to the interval [1/3, 1],
+            `AT_LEAST_HIGH` that to [5/6, 1], and `UNKNOWN` costs nothing.
 
     Returns:
         half the sum of squared errors, the number of labelled pixels, and the number of photos that have any.
@@ -36,8 +41,9 @@ def map_loss_terms(probability: torch.Tensor, levels: torch.Tensor) -> tuple[tor
         )
     probability = probability.float()
     low = 1 / (NUM_LEVELS - 1)
-    truth = levels.float() * low
-    truth = torch.where(levels == AMOUNT_UNKNOWN, probability.detach().clamp(min=low), truth)
+    truth, found = levels.float() * low, probability.detach()
+    truth = torch.where(levels == AMOUNT_UNKNOWN, found.clamp(min=low), truth)
+    truth = torch.where(levels == AT_LEAST_HIGH, found.clamp(min=1 - low / 2), truth)
     labelled = levels != UNKNOWN
     error = torch.where(labelled, probability - truth, 0.0)
     return 0.5 * error.square().sum(), labelled.sum(), labelled.flatten(1).any(1).sum()

@@ -12,6 +12,7 @@ FEATURES = datasets.Features(
     {
         "image": datasets.Image(),
         "blur_map": datasets.Image(mode="L"),
+        "blur_amount": datasets.Image(mode="L"),
         "salient_mask": datasets.Image(mode="L"),
         "desirability": datasets.ClassLabel(names=list(DESIRABILITY)),
         "blur_kind": datasets.Value("string"),
@@ -19,7 +20,11 @@ FEATURES = datasets.Features(
         "license": datasets.Value("string"),
     }
 )
-"""The SmartBlur schema. blur_map: levels 0..3, 254 = blurred, amount unknown, 255 = unknown. Any label may be None."""
+"""The SmartBlur schema, and what is finer than its levels. blur_map: levels 0..3, 254 = blurred, amount unknown, 255 =
+unknown. blur_amount: the same between the levels, `losses.AMOUNT_STEPS` to a level; 253 = high or more. Any label may
+be None."""
+MAPS = ("blur_map", "blur_amount", "salient_mask")
+"""The columns that are maps of the photo."""
 
 
 def load_splits(settings):
@@ -86,7 +91,7 @@ def conform(rows, name: str, split: str, renamed: dict[str, str]):
         rows = rows.rename_column(old, new)
     if "image" not in (rows.column_names or ()):
         raise ValueError(f"{name}, split {split}: there is no column image among {', '.join(rows.column_names)}.")
-    for column in ("image", "blur_map", "salient_mask"):
+    for column in ("image", *MAPS):
         if column in rows.column_names and not isinstance(rows.features[column], datasets.Image):
             kind = rows.features[column]
             raise ValueError(f"{name}, split {split}, column {column}: images were expected, not {kind}.")
@@ -125,7 +130,7 @@ def fingerprint(rows) -> dict:
         return {"rows": None, "digest": "of a stream"}
     digest = hashlib.sha256()
     for table in rows.with_format("arrow").iter(batch_size=500):
-        for column in ("image", "blur_map", "salient_mask"):
+        for column in ("image", *MAPS):
             sizes = pc.binary_length(pc.struct_field(table[column], "bytes"))
             digest.update(repr(sizes.to_pylist()).encode())
         digest.update(repr(table.select(["source", "desirability"]).to_pydict()).encode())

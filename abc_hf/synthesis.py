@@ -31,11 +31,13 @@ from .kernels import (
     straight_path,
     tremor_path,
 )
-from .losses import NO_LABEL, UNKNOWN
+from .losses import AMOUNT_STEPS, NO_LABEL, NUM_LEVELS, UNKNOWN
 
 LEVEL_RADII = (0.0016, 0.004, 0.010)
 """Where low, medium and high blur begin, as a fraction of the long side: 0.8, 2 and 5 pixels of 512. Section 3.2
 puts it in words: visible, but details can be seen; details not clear any more; textures and shapes changed."""
+MELTED_RADIUS = 0.05
+"""Where the amount of blur ends: what is blurred more looks the same."""
 NO_BLUR, GOOD_BLUR, OK_BLUR, BAD_BLUR = range(len(DESIRABILITY))
 SCENES = {
     "sharp": 0.10,
@@ -61,10 +63,12 @@ HELD_OUT_SCENES = tuple(scene for scene in SCENES if not scene.startswith("turni
 
 @dataclass
 class Sample:
-    """image: (H, W, 3) uint8; levels: (H, W) uint8, 0..3 and 255 = unknown; desirability: class index or -100."""
+    """image: (H, W, 3) uint8; levels: (H, W) uint8, 0..3 and 255 = unknown; amounts: see `amounts_of`; desirability:
+    class index or -100."""
 
     image: np.ndarray
     levels: np.ndarray
+    amounts: np.ndarray
     subject: np.ndarray | None
     desirability: int
     blur_kind: str
@@ -208,6 +212,22 @@ def levels_of(radius: np.ndarray, long_side: int) -> np.ndarray:
     return np.where(np.isnan(radius), UNKNOWN, levels).astype(np.uint8)
 
 
+def amounts_of(radius: np.ndarray, long_side: int) -> np.ndarray:
+    """Equivalent radii [pixels] (NaN = mixed) to the amount of blur between the levels, uint8 in units of a level /
+    `AMOUNT_STEPS` (255 = unknown).
+
+    It grows with the logarithm of the radius, so that it is 1/2, 3/2 and 5/2 where low, medium and high blur begin,
+    and 3 at `MELTED_RADIUS`: rounded, it is the level.
+    """
+    low, medium, high = np.log(LEVEL_RADII)
+    known = ~np.isnan(radius)
+    share = np.log(np.maximum(np.where(known, radius, 0) / long_side, 1e-6))
+    level = np.interp(
+        share, (low - (medium - low) / 2, low, medium, high, np.log(MELTED_RADIUS)), (0, 0.5, 1.5, 2.5, NUM_LEVELS - 1)
+    )
+    return np.where(known, np.rint(level * AMOUNT_STEPS), UNKNOWN).astype(np.uint8)
+
+
 def judge(levels: np.ndarray, subject: np.ndarray | None) -> int:
     """Section 3.2 in figures: the desirability that follows from where blur of which level falls.
 
@@ -335,7 +355,7 @@ def render(
         label = BAD_BLUR if levels[0, 0] >= 2 else OK_BLUR
     else:
         label = judge(levels, subject)
-    return Sample(develop(composed, rng), levels, subject, label, kind, scene)
+    return Sample(develop(composed, rng), levels, amounts_of(seen, long_side), subject, label, kind, scene)
 
 
 def develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:

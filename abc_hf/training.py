@@ -25,7 +25,7 @@ class Phase:
 
     branches: what runs; losses: which labels the model is given; parts: what trains, by the names of `parts_of`, each
     with the factor on the learning rate; mix: how often a group of rows is drawn; batch_size: photos of a step, over
-    all processes; crop, scales: see `TrainingPhotos`; freeze_batch_norm: see `train_mode`.
+    all processes; crop, scales, amounts: see `TrainingPhotos`; freeze_batch_norm: see `train_mode`.
     """
 
     branches: tuple[str, ...]
@@ -39,13 +39,15 @@ class Phase:
     crop: int
     scales: tuple[float, float]
     freeze_batch_norm: bool = False
+    amounts: bool = False
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} x{factor:g}" for name, factor in self.parts.items())
         mix = ", ".join(f"{name} {share:.0%}" for name, share in self.mix.items())
         return (
             f"{self.steps} steps of {self.batch_size} photos ({mix}), crops of {self.crop} pixels at scales of "
-            f"{self.scales[0]:g} to {self.scales[1]:g}\n  labels: {', '.join(self.losses)}; Adam, learning rate "
+            f"{self.scales[0]:g} to {self.scales[1]:g}\n  labels: {', '.join(self.losses)}"
+            f"{', amounts between the levels where known' if self.amounts else ''}; Adam, learning rate "
             f"{self.learning_rate:g}, weight decay {self.weight_decay:g}\n  trains: {parts}; BatchNorm statistics "
             f"{'frozen' if self.freeze_batch_norm else 'of the batch'}"
         )
@@ -95,6 +97,7 @@ OURS = {
         parts={"blur_trunk": 0.5, "blur_branch": 1.0},
         mix={"synthetic": 0.4, "blurred": 0.35, "sharp": 0.25},
         steps=1600, batch_size=7, learning_rate=1e-3, weight_decay=0.01, crop=320, scales=(0.55, 1.0),
+        amounts=True,
     ),
     "classifier": Phase(
         branches=("blur", "attention", "content"),
@@ -109,7 +112,7 @@ OURS = {
         parts={"blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
         mix={"synthetic": 0.2, "blurred": 0.4, "sharp": 0.4},
         steps=600, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=448, scales=(0.85, 1.0),
-        freeze_batch_norm=True,
+        freeze_batch_norm=True, amounts=True,
     ),
 }  # fmt: skip
 """What did better with the data at hand (EXPERIMENTS.md). Between blur and joint, the classifier alone trains on the

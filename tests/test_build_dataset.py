@@ -9,7 +9,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 from toy_photos import write_toy_photos
 
-from abc_hf.build_dataset import main, read_regions, region_levels, weak_blur_map
+from abc_hf.build_dataset import main, read_regions, region_amounts, region_cells, region_map, weak_blur_map
 from abc_hf.schema import FEATURES
 
 REGIONS = Path(__file__).parents[1] / "hub" / "labels" / "blur_regions.csv"
@@ -52,7 +52,7 @@ def test_a_weak_map_is_unknown_along_the_outline():
 
 
 def test_labelled_cells_become_levels_that_are_unknown_where_sharp_meets_blurred():
-    levels = region_levels(["0022", "00?3"], None, 40, 80)
+    levels = region_map(region_cells(["0022", "00?3"]), None, 40, 80)
     assert levels.dtype == np.uint8 and levels.shape == (40, 80)
     assert (levels[:, :36] == 0).all() and (levels[:20, 44:] == 2).all() and (levels[20:, 64:] == 3).all()
     assert (levels[:20, 38:42] == 255).all(), "a band along the border of sharp and blurred"
@@ -63,12 +63,12 @@ def test_labelled_cells_meet_the_weak_map():
     weak = np.full((40, 80), 254, np.uint8)
     weak[:, :44] = 0  # the salient object is sharp, and reaches a little into the third cell
     weak[30:, 60:] = 0  # and the whole of a corner, which the annotator saw blurred
-    levels = region_levels(["0022", "??22"], weak, 40, 80)
+    levels = region_map(region_cells(["0022", "??22"]), weak, 40, 80)
     assert (levels[:20, 44:60] == 2).all() and (levels[:20, :36] == 0).all()
     assert (levels[:18, 40:44] == 255).all(), "the object in a cell that is mostly blurred"
     assert (levels[26:, :40] == 0).all(), "? leaves the weak map"
     weak[:] = 0
-    assert (region_levels(["0022", "??22"], weak, 40, 80)[:, 50:] == 2).all(), "the eye overrules the mask"
+    assert (region_map(region_cells(["0022", "??22"]), weak, 40, 80)[:, 50:] == 2).all(), "the eye overrules the mask"
 
 
 @pytest.mark.parametrize("cells", ["", "01 012", "0x 01", "04 00"])
@@ -80,6 +80,26 @@ def test_wrong_cells_are_one_sentence(tmp_path, cells):
     path.write_text("name,cells\na.jpg,00\n")
     with pytest.raises(ValueError, match="row 2: the columns must be file and cells"):
         read_regions(path)
+
+
+def test_two_annotators_make_amounts():
+    first = region_cells(["0012", "33?1", "0?21"])
+    second = region_cells(["0113", "32?1", "21?2"])
+    assert region_amounts(first, second).tolist() == [[0, 30, 60, 150], [253, 150, 255, 60], [255, 60, 120, 90]]
+
+
+def test_a_second_annotator_makes_amounts_beside_the_levels_of_the_first(photos, tmp_path):
+    paths = []
+    for name, cells in (("first", "33 33"), ("second", "22 33")):
+        paths.append(tmp_path / f"{name}.csv")
+        paths[-1].write_text(f"file,cells\necssd/images/a.png,{cells}\n")
+    train = {row["source"]: row for row in build("folders", photos, tmp_path, "--regions", *map(str, paths))["train"]}
+    first, amounts = (np.asarray(train["ecssd/a"][column]) for column in ("blur_map", "blur_amount"))
+    assert (first == 3).all() and amounts[0, 0] == 150 and amounts[-1, -1] == 253
+    assert train["ecssd/b"]["blur_amount"] is None
+    paths[1].write_text("file,cells\necssd/images/a.png,333 333\n")
+    with pytest.raises(SystemExit):
+        main(["folders", str(photos), "--out", str(tmp_path / "uneven"), "--regions", *map(str, paths)])
 
 
 def test_the_regions_that_come_with_the_project():
@@ -152,7 +172,7 @@ def test_a_card_and_a_contact_sheet_lie_beside_the_parquet(photos, tmp_path, cap
     files = card.data.configs[0]["data_files"]
     assert files[0] == {"split": "train", "path": "data/train-*.parquet"}
     assert [entry["split"] for entry in files] == ["train", "validation", "test"]
-    assert "| train | 3 | 2 | 1 | 0 | 0 | 0 | 3 | 2 |" in card.text
+    assert "| train | 3 | 2 | 1 | 0 | 0 | 0 | 3 | 0 | 2 |" in card.text
     assert "| kodak | unrestricted | 1 |" in card.text
     assert "| train | 3 |" in capsys.readouterr().out
     build("synth", photos, tmp_path / "synth", "--count", "12")

@@ -89,6 +89,24 @@ def test_a_mask_is_salient_above_half_whatever_its_values(rows):
     assert (labels[64:] == UNKNOWN).all()
 
 
+@pytest.mark.parametrize(("amounts", "expected"), [(True, [0.5, 3, 253, 254, UNKNOWN]), (False, [1, 1, 1, 1, 1])])
+def test_amounts_are_what_a_phase_that_wants_them_learns(rows, amounts, expected):
+    levels = Image.fromarray(np.full((64, 100), 1, np.uint8))
+    values = Image.fromarray(np.repeat(np.uint8([30, 180, 253, 254, 255]), 20)[None].repeat(64, 0))
+    row = rows[0] | {
+        "image": Image.new("RGB", (100, 64)),
+        "blur_map": levels,
+        "blur_amount": values,
+        "salient_mask": None,
+    }
+    photos = TrainingPhotos(rows, ABCFuseNetImageProcessor(), 100, (1.0, 1.0), 0, augment=False, amounts=amounts)
+    assert photos.sample(0, row, "R")["blur_labels"][0, 10::20].tolist() == expected
+    with pytest.raises(ValueError, match="column blur_amount: the value 200 is none of 0..180"):
+        TrainingPhotos(rows, ABCFuseNetImageProcessor(), 64, (1.0, 1.0), 0, amounts=True).sample(
+            0, row | {"blur_amount": Image.new("L", (100, 64), 200)}, "R"
+        )
+
+
 def test_beyond_the_photo_nothing_is_known(rows):
     sample = training_photos(rows, crop=128)[0, 0]
     assert sample["pixel_values"].shape == (3, 128, 128)

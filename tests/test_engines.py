@@ -120,7 +120,7 @@ def test_the_command_takes_an_engine(tiny_folder, photo, tmp_path, monkeypatch, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_of_the_network_is_kept_for_its_next_photo():
-    """Page faults of photos after the first few: hardly any where freed memory stays, many thousands where it does not."""
+    """Page faults of photos after the first few: hardly any where freed memory stays, thousands where it does not."""
     code = """
 import resource, sys, torch
 from abc_hf import ABCFuseNetForBlurUnderstanding, ABCFuseNetConfig, VARIANTS, engines

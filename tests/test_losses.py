@@ -7,6 +7,7 @@ import torch
 
 from abc_hf.losses import (
     AMOUNT_UNKNOWN,
+    AT_LEAST_HIGH,
     NO_LABEL,
     UNKNOWN,
     desirability_loss,
@@ -54,6 +55,16 @@ def test_the_truth_of_a_level_is_a_third_of_it(level):
 def test_an_unknown_amount_costs_the_squared_distance_to_the_interval(probability, distance):
     loss = map_loss(*one_pixel(probability, AMOUNT_UNKNOWN))
     assert loss.item() == pytest.approx(distance**2 / 2, abs=1e-8)
+
+
+@pytest.mark.parametrize(("probability", "distance"), [(0.0, 5 / 6), (0.5, 1 / 3), (5 / 6, 0), (0.9, 0), (1.0, 0)])
+def test_high_or_more_costs_the_squared_distance_to_the_interval(probability, distance):
+    assert map_loss(*one_pixel(probability, AT_LEAST_HIGH)).item() == pytest.approx(distance**2 / 2, abs=1e-7)
+
+
+def test_an_amount_lies_between_the_levels():
+    probability, levels = torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1), 1.25)
+    assert map_loss(probability, levels).item() == pytest.approx((0.5 - 1.25 / 3) ** 2 / 2, abs=1e-8)
 
 
 def test_unlabelled_pixels_neither_cost_nor_count():

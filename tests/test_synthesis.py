@@ -23,6 +23,7 @@ from abc_hf.synthesis import (
     OK_BLUR,
     SCENES,
     Layer,
+    amounts_of,
     blur_by_depth,
     brighten,
     composite,
@@ -157,6 +158,16 @@ SUBJECT = np.array([1, 1, 1, 1, 0, 0, 0, 0])  # the first half
 )
 def test_judge(levels, expected):
     assert judge(np.array(levels, np.uint8), SUBJECT) == expected
+
+
+def test_amounts_round_to_levels_and_grow_to_the_end():
+    radius = np.geomspace(0.0005, 0.05, 400) * 512
+    amounts = amounts_of(radius, 512) / 60
+    clear = np.abs(amounts % 1 - 0.5) > 0.02  # where no rounding decides
+    assert (np.floor(amounts + 0.5)[clear] == levels_of(radius, 512)[clear]).all()
+    assert (np.diff(amounts) >= 0).all() and amounts[0] == 0 and amounts[-1] == 3
+    assert amounts_of(np.array([0.0, 0.0016, 0.004, 0.010, 0.05, 9]), 1).tolist() == [0, 30, 90, 150, 180, 180]
+    assert amounts_of(np.array([np.nan]), 512).tolist() == [UNKNOWN]
 
 
 def test_judge_without_a_subject():
