@@ -267,7 +267,7 @@ def test_twenty_photos_are_learned_by_heart(tmp_path):
         rows.append(
             {"image": image, "blur_map": mask, "salient_mask": None, "desirability": label, "source": f"x/{index}"}
         )
-    rows = [row | {"blur_kind": None, "license": None} for row in rows]
+    rows = [row | {"blur_amount": None, "blur_kind": None, "license": None} for row in rows]
     folder = tmp_path / "twenty" / "data"
     folder.mkdir(parents=True)
     for split in ("train", "validation"):
