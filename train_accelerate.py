@@ -28,6 +28,7 @@ from transformers import get_scheduler
 from abc_hf import reporting
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, classifier_rows, rows_by_group
+from abc_hf.engines import keep_freed_memory
 from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
@@ -291,6 +292,8 @@ def run(settings: TrainSettings) -> None:
         ],  # the first one may evaluate long
     )
     set_seed(settings.seed)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory(2**31 - 1)
     with accelerator.main_process_first():
         if demonstration:
             settings = sample_settings(settings, out)

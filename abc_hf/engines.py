@@ -91,16 +91,16 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return model
 
 
-def keep_freed_memory():
-    """Have glibc keep freed memory, up to 1 GiB, for the next features of the network.
+def keep_freed_memory(most: int = 2**30):
+    """Have glibc keep freed memory, up to `most` bytes (below 2 GiB), for the next features of the network.
 
     It would hand blocks of more than 32 MiB back to the system, and to have them anew, page by page, takes as long as
     half of the layers. This is so for the main thread of the process; other threads have arenas that give back.
     """
     with contextlib.suppress(OSError, AttributeError):  # other systems have their own ways
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 2**28)  # M_MMAP_THRESHOLD: a block as large as this, a huge photo for one, is still handed back
-        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+        mallopt(-3, most // 4)  # M_MMAP_THRESHOLD: a block as large as this, a huge photo for one, is still handed back
+        mallopt(-1, most)  # M_TRIM_THRESHOLD
 
 
 class Exportable(nn.Module):
