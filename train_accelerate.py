@@ -28,7 +28,7 @@ from transformers import get_scheduler
 from abc_hf import reporting
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, classifier_rows, rows_by_group
-from abc_hf.engines import keep_freed_memory
+from abc_hf.engines import SLOW_BFLOAT16, has_bfloat16, keep_freed_memory
 from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
@@ -246,7 +246,8 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
         say(accelerator, f"going on from {folder}")
         return load_model(folder)
     model = model.to(accelerator.device, memory_format=torch.channels_last)
-    cached = fusion_inputs(model, processor, train.select(rows))
+    with accelerator.autocast():
+        cached = fusion_inputs(model, processor, train.select(rows))
     model.classifier.train()
     seed_dropout(settings.seed)
     fit_classifier(model.classifier, cached, phase, weights, settings.seed)
@@ -294,6 +295,8 @@ def run(settings: TrainSettings) -> None:
     set_seed(settings.seed)
     if accelerator.device.type == "cpu":
         keep_freed_memory(2**31 - 1)
+        if accelerator.mixed_precision == "bf16" and not has_bfloat16():
+            say(accelerator, f"{SLOW_BFLOAT16}: train without --mixed_precision")
     with accelerator.main_process_first():
         if demonstration:
             settings = sample_settings(settings, out)

@@ -15,6 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 
+logger = logging.getLogger(__name__)
+
 OUTPUTS = ("logits", "blur_map", "attention_map")
 """What an engine and an exported network return."""
 
@@ -76,6 +78,8 @@ def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding):
     if name not in ENGINES:
         raise ValueError(f"There is no engine {name}; there are {', '.join(ENGINES)}.")
     if model.device.type == "cpu":
+        if name == "bf16" and not has_bfloat16():
+            logger.warning("The engine bf16: %s; the engine torch suits it.", SLOW_BFLOAT16)
         return ENGINES[name](model)
     if name != "torch":
         raise ValueError(f'The engine {name} runs on a CPU, not on {model.device}; give the device "cpu", or torch.')
@@ -89,6 +93,14 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         if isinstance(convolution, nn.Conv2d) and isinstance(normalization, nn.BatchNorm2d):
             module.convolution, module.normalization = fuse_conv_bn_eval(convolution, normalization), nn.Identity()
     return model
+
+
+SLOW_BFLOAT16 = "this CPU computes in bfloat16 many times slower than in float32"
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU has instructions with which PyTorch computes in bfloat16 (AVX-512 or better on x86)."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def keep_freed_memory(most: int = 2**30):

@@ -279,8 +279,7 @@ def fusion_inputs(model, processor, rows, progress: bool = True) -> list[tuple[t
     for row in tqdm(rows, desc="features", disable=not progress):
         pixel_values = processor(row["image"].convert("RGB"), return_tensors="pt")["pixel_values"]
         pixel_values = pixel_values.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            stacked = model.fuse(model.abc_fusenet(pixel_values))
+        stacked = model.fuse(model.abc_fusenet(pixel_values))
         cached.append((stacked[0].half().cpu(), row["desirability"]))
     return cached
 

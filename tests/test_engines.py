@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from abc_hf import VARIANTS, ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, cli, load_pipeline
+from abc_hf import VARIANTS, ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, cli, engines, load_pipeline
 from abc_hf.engines import ENGINES, fold_batch_norm, load_engine
 from abc_hf.export import OUTPUTS
 
@@ -101,6 +101,13 @@ def test_an_accelerator_runs_the_model_itself():
 def test_an_unknown_engine_is_refused(tiny_folder):
     with pytest.raises(ValueError, match="There is no engine turbo; there are torch, bf16, openvino."):
         load_pipeline(tiny_folder, device="cpu", engine="turbo")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_slow_engine_says_so(tiny_folder, monkeypatch, caplog, fast):
+    monkeypatch.setattr(engines, "has_bfloat16", lambda: fast)
+    load_pipeline(tiny_folder, device="cpu", engine="bf16")
+    assert ("many times slower than in float32; the engine torch suits it." in caplog.text) is not fast
 
 
 def test_a_missing_package_is_named(tiny_folder, monkeypatch):
