@@ -117,7 +117,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                     except (XmpError, OSError) as error:
                         complain(f"{old}: this sidecar is left as it is ({reason(error)}).")
     if elsewhere:
-        complain(f"{elsewhere} photos lie in archives or behind URLs; these are left as they are.")
+        complain(f"{elsewhere} photos lie in archives, in Parquet files or behind URLs; these are left as they are.")
 
     if decisions:
         complain(f"Decisions about photos that are not here: {len(decisions)}, such as {next(iter(decisions))}.")

@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
             "photos",
             nargs="*" if each is sort_command else "+",
             metavar="FOLDER",
-            help="a folder and those below, a photo, a glob, a zip or tar file, or a URL such as hf://datasets/NAME",
+            help="a folder and those below, a photo, a glob, a zip, tar or Parquet file, or a URL: hf://datasets/NAME",
         )
         each.add_argument(
             "--out", type=Path, required=each is watch_command, metavar="DIR", help="the folder to write to"

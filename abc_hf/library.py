@@ -1,5 +1,6 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Finding photos in folders, files, globs, zip and tar archives, and whatever fsspec opens; and reading one of them."""
+"""Finding photos in folders, files, globs, zip, tar and Parquet files, and whatever fsspec opens; and reading one of
+them."""
 
 import contextlib
 import datetime
@@ -16,15 +17,20 @@ from typing import NamedTuple
 
 import fsspec
 
+from .parquet_photos import ParquetPhotos
 from .photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError
 from .pipeline import first_line
 
 ZIPS = (".zip",)
 ARCHIVES = (*ZIPS, ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+PARQUET = (".parquet",)
+CONTAINERS = (*ARCHIVES, *PARQUET)
 DEVELOPED = (*FORMATS["JPEG"], *HEIF_EXTENSIONS)
 """Extensions of what a camera writes beside its RAW file."""
 INSIDE = "!/"
-"""What stands between an archive and its member in a path."""
+"""What stands between an archive, or a Parquet file, and its member in a path."""
+DATASETS = "hf://datasets/"
+"""How the URLs of the Hub's data sets begin."""
 MAX_MEMBER_BYTES = 500 * 2**20
 """The most that one photo may unpack or download to."""
 
@@ -33,7 +39,8 @@ class Found(NamedTuple):
     """A photo that was found.
 
     Args:
-        path: absolute, `archive.zip!/member.jpg`, or a URL; bytes that are not UTF-8 as in `os.fsdecode`.
+        path: absolute, `archive.zip!/member.jpg`, `data.parquet!/image/0017`, or a URL; bytes that are not UTF-8 as in
+            `os.fsdecode`.
         bytes: its size; None if it is not known.
         modified: when it was changed [s since 1970]; None if it is not known.
         raw_path: the camera RAW file of the same shot.
@@ -55,8 +62,9 @@ def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] 
     A folder stands for the photos in it and in the folders below, told by their extensions; hidden files and folders
     are left out, links are followed, and no folder is looked through twice. A glob (`**` is any folders) stands for
     what it matches. An archive that is named stands for its photos, and a URL of any file system that fsspec knows
-    (`hf://datasets/...`, `s3://...`, globs too) for what it names. A camera RAW file beside a JPEG or HEIF of the same
-    name is no photo of its own, but that one's `raw_path`.
+    (`hf://datasets/...`, `s3://...`, globs too) for what it names. Parquet files, a photo in each row, are looked into
+    wherever they are; archives that are not named, only in a data set on the Hub. A camera RAW file beside a JPEG or
+    HEIF of the same name is no photo of its own, but that one's `raw_path`.
 
     Args:
         skip: folders that are not looked into, such as that of results.
@@ -69,9 +77,11 @@ def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] 
             yield from in_url(source, complain)
         elif os.path.isdir(source):
             yield from in_folder(source, complain, seen)
-        elif source.lower().endswith(ARCHIVES):
-            yield from in_archive(source, complain)
-        elif not os.path.realpath(source).startswith(tops):
+        elif os.path.realpath(source).startswith(tops):
+            continue
+        elif source.lower().endswith(CONTAINERS):
+            yield from in_container(source, complain)
+        else:
             files.append(source)
     for _, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
         yield from pair(local_files(group, complain))
@@ -87,7 +97,7 @@ def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
         elif not os.path.lexists(source) and glob.has_magic(source):
             matches = sorted(glob.glob(source, recursive=True))
             wanted = [
-                name for name in matches if name.lower().endswith(PHOTO_EXTENSIONS + ARCHIVES) or os.path.isdir(name)
+                name for name in matches if name.lower().endswith(PHOTO_EXTENSIONS + CONTAINERS) or os.path.isdir(name)
             ]
             if not wanted:
                 complain(source, "no photo has such a name.")
@@ -96,10 +106,10 @@ def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
             yield os.path.abspath(source)
 
 
-def is_wanted(name: str) -> bool:
+def is_wanted(name: str, extensions: tuple[str, ...] = PHOTO_EXTENSIONS) -> bool:
     """Named like a photo, and neither hidden nor in a hidden folder."""
     hidden = any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
-    return name.lower().endswith(PHOTO_EXTENSIONS) and not hidden
+    return name.lower().endswith(extensions) and not hidden
 
 
 def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
@@ -128,8 +138,11 @@ def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]]) -> Itera
             continue
         seen.add(identity)
         names = [entry.path for entry in entries if is_wanted(entry.name) and not is_folder(entry)]
-        found = found or bool(names)
+        tables = [entry.path for entry in entries if is_wanted(entry.name, PARQUET) and not is_folder(entry)]
+        found = found or bool(names or tables)
         yield from pair(local_files(names))
+        for table in tables:
+            yield from in_container(table, complain)
         waiting += [entry.path for entry in reversed(entries) if is_folder(entry)]
     if not found and not failed:
         complain(top, "the folder holds no photos.")
@@ -170,25 +183,32 @@ def pair(files: Iterable[Found]) -> Iterator[Found]:
 
 
 def in_url(url: str, complain: Complain) -> Iterator[Found]:
-    """The photos that a URL names: a file, an archive, a folder with those below, or a glob."""
-    if url.lower().endswith(ARCHIVES):
-        yield from in_archive(url, complain)
+    """The photos that a URL names: a file, an archive, a Parquet file, a folder with those below, or a glob."""
+    is_glob = glob.has_magic(url)
+    if url.lower().endswith(CONTAINERS) and not is_glob:
+        yield from in_container(url, complain)
         return
+    wanted = PHOTO_EXTENSIONS + (CONTAINERS if is_glob or url.startswith(DATASETS) else PARQUET)
     errors, found = [], False
     try:
         system, top = fsspec.url_to_fs(url)
-        if glob.has_magic(url):
-            folders = [wanted_infos(system.glob(top, detail=True).values())]
+        if is_glob:
+            folders = [wanted_infos(system.glob(top, detail=True).values(), wanted)]
         elif system.isfile(top):
             folders = [[system.info(top)]]
         else:
             walk = system.walk(top, detail=True, on_error=errors.append)
             walk = ((folder.removeprefix(top), infos) for folder, _, infos in walk)
-            folders = (wanted_infos(infos.values()) for folder, infos in walk if is_wanted(f"{folder}/photo.jpg"))
+            folders = (
+                wanted_infos(infos.values(), wanted) for folder, infos in walk if is_wanted(f"{folder}/photo.jpg")
+            )
         for infos in folders:
-            files = (Found(system.unstrip_protocol(i["name"]), i.get("size"), modified_time(i)) for i in infos)
-            found = found or bool(infos)
-            yield from pair(files)
+            files = [Found(system.unstrip_protocol(i["name"]), i.get("size"), modified_time(i)) for i in infos]
+            found = found or bool(files)
+            yield from pair(file for file in files if not file.path.lower().endswith(CONTAINERS))
+            for file in files:
+                if file.path.lower().endswith(CONTAINERS):
+                    yield from in_container(file.path, complain)
     except Exception as error:  # each file system has errors of its own
         errors.append(error)
     for error in errors:
@@ -197,10 +217,11 @@ def in_url(url: str, complain: Complain) -> Iterator[Found]:
         complain(url, "there are no photos in it.")
 
 
-def wanted_infos(infos: Iterable[dict]) -> list[dict]:
-    """What fsspec says of the photos among files, by name."""
-    infos = (info for info in infos if info["type"] == "file" and is_wanted(info["name"].rsplit("/", 1)[-1]))
-    return sorted(infos, key=lambda info: info["name"])
+def wanted_infos(infos: Iterable[dict], extensions: tuple[str, ...]) -> list[dict]:
+    """What fsspec says of the files with some extensions, by name."""
+    files = (info for info in infos if info["type"] == "file")
+    wanted = (info for info in files if is_wanted(info["name"].rsplit("/", 1)[-1], extensions))
+    return sorted(wanted, key=lambda info: info["name"])
 
 
 def modified_time(info: dict) -> float | None:
@@ -212,6 +233,38 @@ def modified_time(info: dict) -> float | None:
         if isinstance(value, int | float):
             return float(value)
     return None
+
+
+def in_container(path: str, complain: Complain) -> Iterator[Found]:
+    return (in_parquet if path.lower().endswith(PARQUET) else in_archive)(path, complain)
+
+
+def in_parquet(path: str, complain: Complain) -> Iterator[Found]:
+    """The photos in a Parquet file, as old as that; how large they are is not known before they are read."""
+    try:
+        with open_archive(path) as photos:
+            modified = file_time(path)
+    except PhotoError as error:
+        complain(path, str(error))
+        return
+    except Exception as error:  # as in `in_archive`
+        complain(path, f"the Parquet file cannot be read ({first_line(error)}).")
+        return
+    if not photos.rows:
+        complain(path, "there are no photos in it.")
+    for row in range(photos.rows):
+        yield Found(f"{path}{INSIDE}{photos.name(row)}", None, modified)
+
+
+def file_time(path: str) -> float | None:
+    """When a file was changed [s since 1970]; None if its file system does not know."""
+    if "://" not in path:
+        return os.stat(path).st_mtime
+    system, name = fsspec.url_to_fs(path)
+    try:
+        return system.modified(name).timestamp()
+    except NotImplementedError:
+        return None
 
 
 def in_archive(path: str, complain: Complain) -> Iterator[Found]:
@@ -251,9 +304,11 @@ def zip_time(entry: zipfile.ZipInfo) -> float | None:
 
 
 @contextlib.contextmanager
-def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
+def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile | ParquetPhotos]:
     with open_file(path) as file:
-        if path.lower().endswith(ZIPS):
+        if path.lower().endswith(PARQUET):
+            yield ParquetPhotos(file)
+        elif path.lower().endswith(ZIPS):
             with zipfile.ZipFile(file) as archive:
                 yield archive
         else:
@@ -266,14 +321,19 @@ def open_file(path: str):
 
 
 def split_member(path: str) -> tuple[str, str]:
-    """An archive and its member; for any other path, the path and nothing."""
+    """An archive or a Parquet file, and its member; for any other path, the path and nothing."""
     position = path.find(INSIDE)
     while position >= 0:
         archive = path[:position]
-        if archive.lower().endswith(ARCHIVES) and ("://" in archive or os.path.isfile(archive)):
+        if archive.lower().endswith(CONTAINERS) and ("://" in archive or os.path.isfile(archive)):
             return archive, path[position + len(INSIDE) :]
         position = path.find(INSIDE, position + 1)
     return path, ""
+
+
+def in_table(path: str) -> bool:
+    """Whether a photo is in a Parquet file."""
+    return split_member(path)[0].lower().endswith(PARQUET)
 
 
 class Reader:
@@ -310,19 +370,22 @@ class Reader:
 
     def read(self, path: str, member: str) -> bytes:
         """The bytes of a file, or of an archive's member, counted while they are unpacked."""
+        name = f"{path}{INSIDE}{member}" if member else path
         try:
             with self.member(path, member) if member else open_file(path) as file:
                 data = file.read(MAX_MEMBER_BYTES + 1)
+        except PhotoError as error:
+            raise PhotoError(f"{name}: {error}") from None
         except RuntimeError as error:
             if "password" not in str(error):
-                raise PhotoError(f"{path}: it cannot be read ({first_line(error)}).") from error
-            raise PhotoError(f"{path}: it is locked by a password.") from None
+                raise PhotoError(f"{name}: it cannot be read ({first_line(error)}).") from error
+            raise PhotoError(f"{name}: it is locked by a password.") from None
         except FileNotFoundError:
-            raise PhotoError(f"{path}: there is no such file.") from None
+            raise PhotoError(f"{name}: there is no such file.") from None
         except Exception as error:  # as in `in_archive`
-            raise PhotoError(f"{path}: it cannot be read ({first_line(error)}).") from error
+            raise PhotoError(f"{name}: it cannot be read ({first_line(error)}).") from error
         if len(data) > MAX_MEMBER_BYTES:
-            raise PhotoError(f"{path}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
+            raise PhotoError(f"{name}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
         return data
 
     def sha256(self, path: str) -> str | None:
@@ -338,9 +401,9 @@ class Reader:
             self.close()
             self.archive = self.open.enter_context(open_archive(path))
             self.path = path
-        if isinstance(self.archive, zipfile.ZipFile):
-            return self.archive.open(member)
-        return self.archive.extractfile(member)
+        if isinstance(self.archive, tarfile.TarFile):
+            return self.archive.extractfile(member)
+        return self.archive.open(member)
 
 
 def sha256(photo: str | bytes) -> str:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .configuration_abc_fusenet import DESIRABILITY
+from .library import INSIDE
 from .sort_table import PROBABILITIES, probabilities, thumbnail_files
 from .verdicts import GROUPS, THRESHOLD, VERDICTS, best_unspoilt
 from .visualization import COLOR_SCALE, COLORS, LABEL_COLORS
@@ -197,9 +198,11 @@ def as_json(value) -> str:
 
 
 def common_folder(table: pq.ParquetFile) -> str:
-    """The name of the folder that all photos are in; nothing, if there is none."""
+    """The name of the folder, or of the archive or Parquet file, that all photos are in; nothing, if there is none."""
     ends = pc.min_max(table.read(["path"])["path"]).as_py()
     if ends["min"] is None:
         return ""
-    name = os.path.basename(os.path.dirname(os.path.commonprefix(list(ends.values()))))
+    start = os.path.commonprefix(list(ends.values()))
+    file, inside, _ = start.partition(INSIDE)
+    name = os.path.basename(file if inside else os.path.dirname(start))
     return "".join(c if c.isprintable() else "?" for c in name)

@@ -13,7 +13,7 @@ PROBABILITIES = tuple(f"p_{label.replace('-', '_')}" for label in DESIRABILITY)
 """The columns of the classes' probabilities, in the classes' order."""
 COLUMNS = pa.schema(
     [
-        ("path", pa.string()),  # absolute, `archive.zip!/member.jpg`, or an fsspec URL; see `path_text`
+        ("path", pa.string()),  # absolute, `a.zip!/a.jpg`, `a.parquet!/image/07`, or an fsspec URL; see `path_text`
         ("bytes", pa.int64()),
         ("modified", pa.float64()),  # [s since 1970]
         ("raw_path", pa.string()),  # the camera RAW file of the same shot, which counts once

@@ -17,7 +17,7 @@ import imagehash
 from PIL import Image
 
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
-from .library import Found, Reader, sha256
+from .library import Found, Reader, in_table, sha256, split_member
 from .photos import PhotoError
 from .pipeline import no_model, prepare
 
@@ -42,12 +42,16 @@ class Preparer:
             raise no_model(model, error) from error
         self.hash_content, self.reader = hash_content, Reader()
 
-    def __call__(self, path: str) -> dict:
+    def __call__(self, path: str, data: bytes | None = None) -> dict:
         """What `prepare` returns, its pixels as NumPy; "thumbnail", JPEG bytes; and of the table's columns taken,
-        camera, perceptual_hash and content. Or "error", the reason alone."""
+        camera, perceptual_hash and content. Or "error", the reason alone.
+
+        Args:
+            data: the photo's file, if it has been read.
+        """
         content, name = None, path
         try:
-            with self.reader.photo(path) as photo:
+            with self.reader.photo(path) if data is None else contextlib.nullcontext(data) as photo:
                 name = photo if isinstance(photo, str) else "the given bytes"
                 prepared = prepare(photo, self.image_processor)
                 if self.hash_content and "error" not in prepared:
@@ -55,8 +59,7 @@ class Preparer:
         except (PhotoError, OSError) as error:
             prepared = {"error": error}
         if "error" in prepared:
-            reason = str(prepared["error"]).removeprefix(f"{name}: ").removeprefix(f"{path}: ")
-            return {"error": reason.encode("utf-8", "backslashreplace").decode()}
+            return failed(str(prepared["error"]).removeprefix(f"{name}: "), path)
         preview = prepared["preview"]
         return prepared | {
             "pixel_values": prepared["pixel_values"].numpy(),  # a tensor would go through shared memory, often small
@@ -66,6 +69,11 @@ class Preparer:
             "camera": preview.info.get("camera"),
             "content": content,
         }
+
+
+def failed(error: Exception | str, path: str) -> dict:
+    """What `Preparer` makes of a photo that cannot be opened."""
+    return {"error": str(error).removeprefix(f"{path}: ").encode("utf-8", "backslashreplace").decode()}
 
 
 def thumbnail(preview: Image.Image) -> bytes:
@@ -122,9 +130,19 @@ class Workers:
             yield self.result(*waiting.popleft())
 
     def submit(self, photo: Found) -> Future:
+        """A photo in a Parquet file is read here: rows can only be read one after the other, and each of the workers
+        would have to read them all."""
+        data = None
+        if in_table(photo.path):
+            try:
+                data = self.here.reader.read(*split_member(photo.path))
+            except PhotoError as error:
+                future = Future()
+                future.set_result(failed(error, photo.path))
+                return future
         self.start()
         try:
-            return self.pool.submit(prepare_in_worker, photo.path)
+            return self.pool.submit(prepare_in_worker, photo.path, data)
         except BrokenProcessPool:
             self.stop()
             return self.submit(photo)
@@ -164,5 +182,5 @@ def end_with_parent():
     os._exit(1)
 
 
-def prepare_in_worker(path: str) -> dict:
-    return prepare_in_worker_by(path)
+def prepare_in_worker(path: str, data: bytes | None = None) -> dict:
+    return prepare_in_worker_by(path, data)

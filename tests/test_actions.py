@@ -43,8 +43,10 @@ def library(tmp_path):
     rows.append(sort_row(folder / "a/broken.jpg", None))
     (folder / "a/broken.jpg").write_bytes(b"broken")
     rows.append(sort_row(folder / "archive.zip!/c.jpg"))
+    rows.append(sort_row(folder / "data.parquet!/image/07"))
     rows.append(sort_row("hf://datasets/user/name/d.jpg"))
     (folder / "archive.zip").write_bytes(b"PK")
+    (folder / "data.parquet").write_bytes(b"PAR1")
     write_sorted(tmp_path / "out", rows, 0)
     return tmp_path
 
@@ -81,7 +83,7 @@ def run(library: Path, expected: int = 0, dry_run: bool = False, **options) -> l
 def test_photos_go_into_class_folders_and_back(library, kind, xmp):
     before, to = state(library / "photos"), library / "sorted"
     said = run(library, kind=kind, to=to, xmp=xmp)
-    assert any("2 photos lie in archives or behind URLs" in line for line in said)
+    assert any("3 photos lie in archives, in Parquet files or behind URLs" in line for line in said)
     names = {name for name in state(to) if not name.endswith(".xmp")}
     strange, broken = "ok-blur/strange\n'\"\\ name.jpg", "ok-blur/" + os.fsdecode(b"\xff\xfe.jpg")
     assert names == {
@@ -94,7 +96,7 @@ def test_photos_go_into_class_folders_and_back(library, kind, xmp):
     assert (to / "no-blur/pair.jpg.xmp").exists() == xmp
     after = state(library / "photos")
     if kind == "move":
-        assert set(after) == {"a/broken.jpg", "archive.zip"}
+        assert set(after) == {"a/broken.jpg", "archive.zip", "data.parquet"}
     else:
         assert after == before  # bytes, times and sidecars
         assert os.path.samefile(to / "no-blur/pair.NEF", library / "photos/a/pair.NEF") == (kind == "link")
@@ -250,7 +252,7 @@ def test_across_disks_a_move_is_a_copy_first(library, monkeypatch):
 
     monkeypatch.setattr(os, "rename", other_disk)
     run(library, kind="move", to=library / "sorted")
-    assert set(state(library / "photos")) == {"a/broken.jpg", "archive.zip"}
+    assert set(state(library / "photos")) == {"a/broken.jpg", "archive.zip", "data.parquet"}
     shutil.copy2(library / "sorted/bad-blur/bad.jpg", library / "photos/a/bad.jpg")
     assert undo(undo_file(library), say=silent) == 0
     assert state(library / "photos") == before and state(library / "sorted") == {}

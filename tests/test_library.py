@@ -5,6 +5,8 @@ import zipfile
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from abc_hf import library
@@ -207,6 +209,58 @@ def test_a_folder_named_like_a_member(tmp_path):
         assert opened == f"{tmp_path}/wow.zip!/a.jpg"
 
 
+def parquet_of(path: Path, files: list[bytes], column: str = "image") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({column: pa.array([{"bytes": file, "path": "a.jpg"} for file in files], kind)})
+    pq.write_table(table, path, row_group_size=4)
+    return path
+
+
+def test_parquet_files(find, tmp_path, monkeypatch):
+    """Each row is a photo, in files that are named and in those of a folder or a glob."""
+    make(tmp_path, "set/b.jpg", "set/labels.csv")
+    files = [bytes([number]) for number in range(11)]
+    path = parquet_of(tmp_path / "set" / "data" / "train.Parquet", files)
+    parquet_of(tmp_path / "set" / ".cache" / "old.parquet", files)
+    parquet_of(tmp_path / "out" / "thumbs.parquet", files)
+    rows = [f"set/data/train.Parquet!/image/{number:02}" for number in range(11)]
+    monkeypatch.chdir(tmp_path)
+    for sources, expected in (
+        (["set"], ["set/b.jpg", *rows]),
+        (["set/data/train.Parquet"], rows),
+        (["**/*"], ["set/b.jpg", *rows]),
+        ([f"file://{tmp_path}/set/data"], rows),
+    ):
+        found, complaints = find(*sources, skip=["out"])
+        assert sorted(set(names(found, tmp_path))) == sorted(expected) and not complaints
+    assert found[3] == Found(f"{path}!/image/03", None, path.stat().st_mtime)
+    reader = Reader()
+    for photo, file in zip(found, files, strict=True):
+        with reader.photo(photo.path) as opened:
+            assert opened == file
+    with pytest.raises(PhotoError, match=r"train.Parquet!/image/11: there is no such row\.$"):
+        with reader.photo(f"{path}!/image/11"):
+            pass
+    reader.close()
+
+
+def test_parquet_files_without_photos(find, tmp_path):
+    pq.write_table(pa.table({"label": [1, 2]}), tmp_path / "a.parquet")
+    parquet_of(tmp_path / "b.parquet", [])
+    make(tmp_path, "c.parquet")
+    parquet_of(tmp_path / "d.parquet", [b"1"])
+    found, complaints = find(tmp_path)
+    assert names(found, tmp_path) == ["d.parquet!/image/0"]
+    reasons = [
+        "none of its columns holds photos (a struct of bytes and path, as datasets.Image is).",
+        "there are no photos in it.",
+        "the Parquet file cannot be read (",
+    ]
+    assert [name for name, _ in complaints] == [f"{tmp_path}/{name}.parquet" for name in "abc"]
+    assert all(reason.startswith(start) for (_, reason), start in zip(complaints, reasons, strict=True))
+
+
 @pytest.fixture
 def memory():
     system = fsspec.filesystem("memory")
@@ -231,6 +285,15 @@ def test_urls(find, memory, tmp_path):
     assert len(find("memory://d.zip")[0]) == 3
     assert not complaints
     reader = Reader()
+    memory.pipe("/photos/deep/e.parquet", parquet_of(tmp_path / "e.parquet", [b"e"], "shot").read_bytes())
+    memory.pipe("/photos/deep/f.tar", archive_of(tmp_path / "f.tar", MEMBERS).read_bytes())
+    found, complaints = find("memory://photos/deep")
+    assert names(found, "memory:///photos/deep") == ["c.png", "e.parquet!/shot/0"], "an archive has to be named"
+    assert found[1].modified == memory.modified("/photos/deep/e.parquet").timestamp()
+    assert found[1:] == find("memory:///photos/deep/e.parquet")[0] == find("memory:///photos/*/*.parquet")[0]
+    assert len(find("memory://photos/deep/*")[0]) == 5 and not complaints
+    with reader.photo("memory:///photos/deep/e.parquet!/shot/0") as opened:
+        assert opened == b"e"
     with reader.photo("memory:///photos/a.jpg") as opened:
         assert opened == b"a.jpg"
     with reader.photo("memory://d.zip!/b.jpg") as opened:

@@ -11,6 +11,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import datasets
 import fsspec
 import imagehash
 import numpy as np
@@ -247,6 +248,65 @@ def test_archives_and_urls(run, library, tmp_path):
             )
             same = ("bytes", "width", "height", "label", "perceptual_hash")
             assert [other[name] for name in same] == [rows[path][name] for name in same]
+
+
+def parquet_of(path: Path, photos: list, rows_per_group: int = 4) -> Path:
+    """Written by `datasets`, each photo's file as it is."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    rows = [{"image": photo and {"bytes": photo.read_bytes(), "path": photo.name}, "label": 1} for photo in photos]
+    path.parent.mkdir(exist_ok=True)
+    datasets.Dataset.from_list(rows, features=features).to_parquet(path, batch_size=rows_per_group)
+    return path
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_photos_in_parquet_files(run, library, photo, tmp_path, judged, monkeypatch, workers):
+    """The same photos in a folder and in two Parquet files; interrupted, and gone on with; one file written anew."""
+    photos = sorted(library.rglob("*.jpg"))
+    photos.insert(2, None)
+    first = parquet_of(tmp_path / "set" / "train-00000-of-00002.parquet", photos[:6])
+    parquet_of(tmp_path / "set" / "train-00001-of-00002.parquet", photos[6:], 100)
+    judge_batch = sort.Sort.judge_batch
+
+    def interrupted(self, batch):
+        if len(judged) >= 12:
+            raise KeyboardInterrupt
+        judge_batch(self, batch)
+
+    monkeypatch.setattr(sort.Sort, "judge_batch", interrupted)
+    assert run(library, tmp_path / "set", workers=workers)[0] == 130
+    monkeypatch.setattr(sort.Sort, "judge_batch", judge_batch)
+    before = len(judged)
+    assert 12 <= before < 18
+    status, out, err = run(library, tmp_path / "set", workers=workers)
+    inside = f"{first}!/image"
+    assert (status, err) == (1, f"abc-fusenet: {inside}/2: the row holds no photo.\n")
+    assert "19 photos, of which" in out
+    assert {path for path in judged if judged.count(path) > 1} <= {f"{inside}/2"}, "what failed is tried again"
+
+    rows = table(tmp_path / "out")
+    where = [f"{inside}/{row}" for row in range(6)]
+    where += [f"{tmp_path}/set/train-00001-of-00002.parquet!/image/{row}" for row in range(4)]
+    assert [row["path"] for row in rows if ".parquet!/" in row["path"]] == where
+    by_path = {row["path"]: row for row in rows}
+    for path, there in zip(photos, where, strict=True):
+        one, other = by_path.get(str(path)), by_path[there]
+        assert other["bytes"] is None and other["modified"] == os.stat(there.split("!")[0]).st_mtime
+        if path is None:
+            assert (other["label"], other["error"]) == (None, "the row holds no photo.")
+            continue
+        assert [other[name] for name in PROBABILITIES] == pytest.approx([one[name] for name in PROBABILITIES], abs=1e-5)
+        same = ("width", "height", "label", "perceptual_hash")
+        assert [other[name] for name in same] == [one[name] for name in same]
+        pictures, others = (thumbnail_files(tmp_path / "out", name) for name in (str(path), there))
+        assert [file.read_bytes() for file in pictures] == [file.read_bytes() for file in others]
+
+    judged.clear()
+    parquet_of(first, photos[3:5])
+    os.utime(first, (5, 5))
+    status, out, _ = run(library, tmp_path / "set", workers=workers)
+    assert (status, judged) == (0, [f"{inside}/0", f"{inside}/1"])
+    assert [row["path"] for row in table(tmp_path / "out") if row["path"].startswith(inside)] == judged
 
 
 def test_an_empty_library(run, tmp_path):
@@ -488,10 +548,10 @@ def test_workers_change_nothing(run, library, tmp_path):
     assert_same(table(tmp_path / "out"), alone)
 
 
-def crash(path):
+def crash(path, data=None):
     if path.endswith("3.jpg"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    return sort_workers.prepare_in_worker_by(path)
+    return sort_workers.prepare_in_worker_by(path, data)
 
 
 def test_a_photo_that_takes_its_worker_down(run, library, tmp_path, monkeypatch):

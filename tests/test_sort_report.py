@@ -94,6 +94,9 @@ def test_nothing_in_a_name_is_code(tmp_path):
         (["/home/me/<b>&/a.jpg", "/home/me/<b>&/b.jpg"], "&lt;b&gt;&amp;"),
         (["/a.jpg", "hf://datasets/user/name/b.jpg"], "out"),
         (["/x/20/a.jpg", "/x/21/b.jpg"], "x"),
+        (["/x/2.zip!/a/1.jpg", "/x/2.zip!/a/2.jpg"], "2.zip"),
+        (["hf://datasets/me/set/1.parquet!/image/10", "hf://datasets/me/set/1.parquet!/image/11"], "1.parquet"),
+        (["/x/data/1.parquet!/image/1", "/x/data/2.parquet!/image/1"], "data"),
         ([], "out"),
     ],
 )

@@ -343,11 +343,13 @@ def paths_info(h, q, d, kind, rid, rev):
     sha, tree = r.tree(rev)
     if sha is None:
         return h.error(404, "RevisionNotFound", f"Invalid rev id: {rev}")
-    paths = json.loads(d)["paths"] if d.startswith(b"{") else parse_qs(d.decode()).get("paths", [])
+    form = json.loads(d) if d.startswith(b"{") else parse_qs(d.decode())
+    expand = str(form.get("expand", False)).strip("[']").lower() == "true"
+    last = {"lastCommit": {"id": sha, "title": "", "date": TIME}} if expand else {}
     out = []
-    for p in paths:
+    for p in form.get("paths", []):
         if p in tree:
-            out.append(h.entry(p, *tree[p]))
+            out.append(h.entry(p, *tree[p]) | last)
         elif any(k.startswith(p.rstrip("/") + "/") for k in tree):
             out.append({"type": "directory", "path": p, "size": 0, "oid": hashlib.sha1(p.encode()).hexdigest()})
     h.send(200, out)

@@ -1,0 +1,130 @@
+import io
+import random
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from abc_hf.parquet_photos import ParquetPhotos
+from abc_hf.photos import PhotoError
+
+FILES = [random.Random(row).randbytes(3000 + row) for row in range(25)]
+
+
+def written(columns: dict, features: dict | None = None, rows_per_group: int = 10) -> io.BytesIO:
+    """A Parquet file by `datasets`."""
+    file = io.BytesIO()
+    data = datasets.Dataset.from_dict(columns, features=features and datasets.Features(features))
+    data.to_parquet(file, batch_size=rows_per_group)
+    return file
+
+
+def images(files: list[bytes | None]) -> list[dict | None]:
+    return [file and {"bytes": file, "path": None} for file in files]
+
+
+def contents(photos: ParquetPhotos, rows) -> list[bytes]:
+    return [photos.open(photos.name(row)).read() for row in rows]
+
+
+def test_rows_in_any_order():
+    photos = ParquetPhotos(written({"image": images(FILES)}, {"image": datasets.Image()}))
+    assert (photos.rows, photos.name(7), photos.name(24)) == (25, "image/07", "image/24")
+    for rows in (range(25), [24, 0, 9, 10, 10, 3, 19], range(24, -1, -1)):
+        assert contents(photos, rows) == [FILES[row] for row in rows]
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, *arguments):
+        data = super().read(*arguments)
+        self.count += len(data)
+        return data
+
+
+def test_the_file_is_read_once_and_of_rows_no_more_than_their_number_until_then(monkeypatch):
+    monkeypatch.setattr("abc_hf.parquet_photos.BUFFER", 4096)
+    other = [random.Random(-row).randbytes(100_000) for row in range(25)]
+    columns = {"image": images(FILES), "sound": other}
+    file = Counted(written(columns, {"image": datasets.Image(), "sound": datasets.Value("binary")}).getvalue())
+    photos = ParquetPhotos(file)
+    assert photos.rows == 25 and file.count < 70_000 < sum(map(len, FILES))
+    before = file.count
+    contents(photos, range(25))
+    assert sum(map(len, FILES)) < file.count - before < 1.5 * sum(map(len, FILES)), "none of the other column"
+
+
+@pytest.mark.parametrize(
+    ("features", "column"),
+    [
+        ({"photo": datasets.Image(), "image": datasets.Image()}, "image"),
+        ({"left": datasets.Image(), "right": datasets.Image()}, "left"),
+        ({"image": datasets.Video(), "photo": datasets.Image()}, "photo"),
+        ({"image": datasets.Value("string"), "a.b": datasets.Image()}, "a.b"),
+    ],
+)
+def test_the_column(features, column):
+    columns = {name: ["text" if isinstance(kind, datasets.Value) else None] for name, kind in features.items()}
+    columns[column] = images([b"photo"])
+    photos = ParquetPhotos(written(columns, features))
+    assert photos.column == column
+    assert photos.open(f"{column}/0").read() == b"photo"
+
+
+@pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary()])
+def test_a_file_that_datasets_did_not_write(binary):
+    kind = pa.struct([("path", pa.string()), ("bytes", binary), ("more", pa.int8())])
+    file = io.BytesIO()
+    rows = [{"a/b": {"path": None, "bytes": b"photo", "more": 1}}]
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema([("a/b", kind)])), file, store_schema=False)
+    photos = ParquetPhotos(file)
+    assert photos.open("a/b/0").read() == b"photo"
+
+
+BYTES, PATH = pa.field("bytes", pa.binary()), pa.field("path", pa.string())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary(),
+        pa.struct([BYTES]),
+        pa.struct([pa.field("bytes", pa.string()), PATH]),
+        pa.list_(pa.struct([BYTES, PATH])),
+    ],
+)
+def test_no_column_holds_photos(kind):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": pa.array([], kind)}), file)
+    with pytest.raises(PhotoError, match="none of its columns holds photos"):
+        ParquetPhotos(file)
+
+
+def test_rows_without_a_photo():
+    column = [None, {"bytes": None, "path": "/elsewhere/1.jpg"}, {"bytes": b"photo", "path": "2.jpg"}]
+    photos = ParquetPhotos(written({"image": column}, {"image": datasets.Image()}))
+    for row in range(2):
+        with pytest.raises(PhotoError, match="the row holds no photo."):
+            photos.open(f"image/{row}")
+    for name in ("image/3", "photo/2", "image/x", "2"):
+        with pytest.raises(PhotoError, match="there is no such row."):
+            photos.open(name)
+    assert photos.open("image/2").read() == b"photo"
+
+
+def test_damage_spoils_its_row_group_alone():
+    data = bytearray(written({"image": images(FILES)}, {"image": datasets.Image()}).getvalue())
+    metadata = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0)
+    assert metadata.path_in_schema == "image.bytes"
+    start = metadata.data_page_offset
+    data[start : start + 40] = bytes(40)
+    photos = ParquetPhotos(io.BytesIO(data))
+    for row in (10, 15):
+        with pytest.raises((OSError, pa.ArrowException)):
+            photos.open(photos.name(row))
+    good = [*range(10), *range(20, 25)]
+    assert contents(photos, good) == [FILES[row] for row in good]
