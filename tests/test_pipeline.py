@@ -312,14 +312,14 @@ def test_auto_classes_know_the_model(tiny_folder, pipe, photo):
 
     stock = pipeline("blur-understanding", model=str(tiny_folder), device="cpu")
     assert isinstance(stock, BlurUnderstandingPipeline)
-    assert_same(stock(photo()), pipe(photo()))
+    assert_same(stock(photo()), pipe(photo()), 1e-4)  # the engine has its BatchNorm folded
 
 
 def test_the_stock_classification_pipeline_works(tiny_folder, pipe, photo):
     image = photo(200, 150)
     classes = pipeline("image-classification", model=str(tiny_folder), device="cpu")(image)
     expected = pipe(image).probabilities
-    assert {entry["label"]: entry["score"] for entry in classes} == pytest.approx(expected, abs=1e-5)
+    assert {entry["label"]: entry["score"] for entry in classes} == pytest.approx(expected, abs=1e-4)
 
 
 REMOTE = """
