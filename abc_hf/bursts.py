@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import threading
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -42,6 +43,8 @@ MEASURED = "sharpness.jsonl"
 FILLED = ("burst", "burst_rank", "sharpness")
 KEY = ("path", "bytes", "modified")
 """What tells a photo that was measured from one that has changed since."""
+LOOKS = ["taken", "camera", "width", "height", "perceptual_hash"]
+"""What bursts are told by."""
 
 
 def add_bursts(out: str | os.PathLike, workers: int = 0):
@@ -53,9 +56,7 @@ def add_bursts(out: str | os.PathLike, workers: int = 0):
         workers: processes that measure; 0 measures in this one.
     """
     out = Path(out)
-    table = pq.read_table(
-        out / "photos.parquet", columns=[*KEY, "taken", "camera", "width", "height", "perceptual_hash"]
-    )
+    table = pq.read_table(out / "photos.parquet", columns=[*KEY, *LOOKS])
     columns = burst_columns(table, lambda rows: measured(rows, out, workers))
     if any(columns["burst"]):
         write_table(out, filled(out / "photos.parquet", columns))
@@ -80,12 +81,12 @@ def burst_columns(
     photo that is in no burst.
 
     Args:
-        table: with the columns that `find_bursts` looks at.
+        table: with the columns `KEY` and `LOOKS`.
         measure: the sharpness of rows' subjects in native pixels; None for one that cannot be measured, which ranks
             last.
         seconds, distance: see `SECONDS` and `DISTANCE`.
     """
-    chains = sorted(sorted(chain) for chain in find_bursts(table.to_pydict(), seconds, distance))
+    chains = sorted(sorted(chain) for chain in find_bursts(table, seconds, distance))
     members = [index for chain in chains for index in chain]
     rows = table.take(pa.array(members, pa.int64())).select(KEY).to_pylist()
     sharpness = dict(zip(members, measure(rows), strict=True))
@@ -98,33 +99,29 @@ def burst_columns(
     return columns
 
 
-def find_bursts(columns: dict[str, list], seconds: float = SECONDS, distance: int = DISTANCE) -> Iterator[list[int]]:
+def find_bursts(table: pa.Table, seconds: float = SECONDS, distance: int = DISTANCE) -> Iterator[list[int]]:
     """The numbers of the rows of each burst, in the order they were taken.
 
     Args:
-        columns: `path`, `taken`, `camera`, `width`, `height` and `perceptual_hash` of the table.
+        table: with the columns `LOOKS`.
     """
-    shots = []
-    for index, (taken, bits) in enumerate(zip(columns["taken"], columns["perceptual_hash"], strict=True)):
-        time = seconds_of(taken)
-        if time is None or not bits:
+    kinds, kind, time, bits, number = {}, array("q"), array("d"), array("Q"), array("q")  # of shots
+    for index, row in enumerate(row for part in table.select(LOOKS).to_batches(1000) for row in part.to_pylist()):
+        taken = seconds_of(row["taken"])
+        if taken is None or not row["perceptual_hash"]:
             continue
-        sides = tuple(sorted((columns["width"][index] or 0, columns["height"][index] or 0)))
-        shots.append(((columns["camera"][index] or "", sides), time, columns["path"][index], index, int(bits, 16)))
-    shots.sort()
-    for _, group in itertools.groupby(shots, key=lambda shot: shot[0]):
-        chains = []
-        for shot in group:
-            if not chains or not follows(chains[-1][-1], shot, seconds, distance):
-                chains.append([])
-            chains[-1].append(shot)
-        yield from ([shot[3] for shot in chain] for chain in chains if len(chain) > 1)
-
-
-def follows(before: tuple, shot: tuple, seconds: float, distance: int) -> bool:
-    """Whether a shot, as `find_bursts` has them, goes on with the burst of the one before it."""
-    (_, earlier, *_, looks), (_, time, *_, bits) = before, shot
-    return time - earlier <= seconds and (looks ^ bits).bit_count() <= distance
+        sides = sorted((row["width"] or 0, row["height"] or 0))
+        kind.append(kinds.setdefault((row["camera"], *sides), len(kinds)))
+        time.append(taken)
+        bits.append(int(row["perceptual_hash"], 16))
+        number.append(index)
+    order = np.lexsort((time, kind))  # by kind, then time, then row
+    kind, time, bits, number = (np.asarray(values)[order] for values in (kind, time, bits, number))
+    follows = (np.diff(kind) == 0) & (np.diff(time) <= seconds)
+    follows &= np.bitwise_count(bits[1:] ^ bits[:-1]) <= distance
+    edges = np.diff(np.concatenate([[False], follows, [False]]).astype(np.int8))
+    for first, last in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
+        yield number[first : last + 1].tolist()
 
 
 def seconds_of(taken: str | None) -> float | None:

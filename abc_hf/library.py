@@ -340,11 +340,11 @@ class Reader:
     """Opens photos wherever they are. The last archive stays open: its members are mostly read one after the other."""
 
     def __init__(self):
-        self.open, self.path, self.archive = contextlib.ExitStack(), "", None
+        self.open, self.path, self.archive, self.entries = contextlib.ExitStack(), "", None, {}
 
     def close(self):
         self.open.close()
-        self.path, self.archive = "", None
+        self.path, self.archive, self.entries = "", None, {}
 
     @contextlib.contextmanager
     def photo(self, path: str) -> Iterator[str | bytes]:
@@ -401,8 +401,10 @@ class Reader:
             self.close()
             self.archive = self.open.enter_context(open_archive(path))
             self.path = path
+            if isinstance(self.archive, tarfile.TarFile):
+                self.entries = {entry.name: entry for entry in self.archive}  # it would look through all for each
         if isinstance(self.archive, tarfile.TarFile):
-            return self.archive.extractfile(member)
+            return self.archive.extractfile(self.entries.get(member, member))
         return self.archive.open(member)
 
 

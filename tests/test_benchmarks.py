@@ -15,9 +15,11 @@ from toy_photos import write_toy_split
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import engines  # noqa: E402
 import peers  # noqa: E402
+import scale  # noqa: E402
 import speed  # noqa: E402
 from u2netp import U2NetP  # noqa: E402
 
+from abc_hf.library import Reader, find_photos  # noqa: E402
 from abc_hf.modeling_abc_fusenet import ConvLayer  # noqa: E402
 
 
@@ -107,6 +109,30 @@ def test_sort_is_launched_as_users_launch_it(tmp_path, tiny_folder, photo):
         photo(120, 80, seed).save(file)
     found = speed.measure_sort(files, str(tiny_folder), "torch")
     assert 0 < found["seconds"] < 1 < found["start"] < 60
+
+
+@pytest.mark.parametrize("kind", scale.WRITERS)
+def test_photos_of_the_scale_benchmark_differ_wherever_they_are(tmp_path, kind):
+    reader, files = Reader(), []
+    for found in find_photos([str(scale.WRITERS[kind](tmp_path / "photos", 12))], pytest.fail):
+        with reader.photo(found.path) as photo:
+            files.append(photo if isinstance(photo, bytes) else Path(photo).read_bytes())
+    reader.close()
+    assert len(set(files)) == 12
+    assert sorted(files) == sorted(data for _, data in scale.photos(12))
+
+
+@pytest.mark.slow
+def test_the_scale_benchmark_takes_stock_on_the_way(tmp_path):
+    scale.main(["--count", "40", "--kinds", "parquet", "zip", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "scale.json").read_text())
+    for kind in ("parquet", "zip"):
+        stages = result[kind]
+        assert list(stages) == ["found", "judged 4", "judged 20", "judged 40", "finished", "again"]
+        seconds = [stage["seconds"] for stage in list(stages.values())[:-1]]
+        assert seconds == sorted(seconds) and stages["again"]["seconds"] < seconds[1]
+        assert 100 < stages["found"]["megabytes"] <= stages["finished"]["megabytes"]
+        assert stages["judged 40"]["megabytes_of_workers"] > 100 and stages["again"]["megabytes_of_workers"] == 0
 
 
 def test_photos_of_the_speed_benchmark_have_the_size_and_detail(tmp_path, photo):

@@ -20,7 +20,7 @@ def shot(name: str, second: float, bits: int = 0, camera: str = "Nikon D750", **
 
 def bursts_of(*rows: dict, **options) -> list[list[str]]:
     table = sort_table(list(rows))
-    found = find_bursts(table.to_pydict(), **options)
+    found = find_bursts(table, **options)
     return sorted([table["path"][index].as_py() for index in chain] for chain in found)
 
 
