@@ -312,14 +312,15 @@ def test_auto_classes_know_the_model(tiny_folder, pipe, photo):
 
     stock = pipeline("blur-understanding", model=str(tiny_folder), device="cpu")
     assert isinstance(stock, BlurUnderstandingPipeline)
-    assert_same(stock(photo()), pipe(photo()), 1e-4)  # the engine has its BatchNorm folded
+    as_it_is = BlurUnderstandingPipeline(model=pipe.model, image_processor=pipe.image_processor, device="cpu")
+    assert_same(stock(photo()), as_it_is(photo()))  # no engine, as the stock one; test_engines.py compares those
 
 
 def test_the_stock_classification_pipeline_works(tiny_folder, pipe, photo):
     image = photo(200, 150)
     classes = pipeline("image-classification", model=str(tiny_folder), device="cpu")(image)
     expected = pipe(image).probabilities
-    assert {entry["label"]: entry["score"] for entry in classes} == pytest.approx(expected, abs=1e-4)
+    assert {entry["label"]: entry["score"] for entry in classes} == pytest.approx(expected, abs=1e-5)
 
 
 REMOTE = """
