@@ -20,6 +20,7 @@ Parquet.
 """
 
 import argparse
+import collections
 import csv
 import multiprocessing
 import sys
@@ -159,7 +160,7 @@ def region_map(cells: np.ndarray, weak: np.ndarray | None, height: int, width: i
     return np.where(known, np.where(doubtful, UNKNOWN, levels), weak).astype(np.uint8)
 
 
-def real_row(folder: Path, row: dict, grids: tuple[list[str], ...] = ()) -> dict:
+def real_row(folder: Path, row: dict, grids: list[list[str]]) -> dict:
     """One photo as it is, with what is known of it. grids: its regions as one or two annotators labelled them."""
     file = row["file"]
     source = Path(file).parts[0]
@@ -320,19 +321,16 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
 
 
 def build_folders(args: argparse.Namespace) -> None:
-    rows, annotators = read_labels(args.data / "desirability.csv"), [read_regions(path) for path in args.regions]
-    for file, grids in (
-        (file, [each[file] for each in annotators if file in each]) for file in set().union(*annotators)
-    ):
+    rows, regions = read_labels(args.data / "desirability.csv"), collections.defaultdict(list)
+    for path in args.regions:
+        for file, grid in read_regions(path).items():
+            regions[file].append(grid)
+    for file, grids in regions.items():
         shapes = {(len(grid), len(grid[0])) for grid in grids}
         if len(shapes) > 1:
             raise ValueError(f"--regions: the grids of {file} have different shapes, {' and '.join(map(str, shapes))}.")
     for split in SPLITS:
-        arguments = [
-            (args.data, row, tuple(each[row["file"]] for each in annotators if row["file"] in each))
-            for row in rows
-            if row["split"] == split
-        ]
+        arguments = [(args.data, row, regions.get(row["file"], [])) for row in rows if row["split"] == split]
         if arguments:
             write_split(args.out, split, real_row, arguments, args.workers)
 

@@ -9,7 +9,6 @@ import torch
 from PIL import Image, ImageFilter
 
 from .losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NO_LABEL, NUM_LEVELS, UNKNOWN
-from .schema import MAPS
 
 LABELS_OF_PHASE = {
     "saliency": "salient_mask",
@@ -129,8 +128,9 @@ class TrainingPhotos(torch.utils.data.Dataset):
             scale *= rng.uniform(*self.scales)
         size = tuple(max(1, round(side * scale)) for side in photo.size)
         sample = {"image": np.asarray(photo.resize(size, Image.BICUBIC))}
-        for column in MAPS:
-            if row.get(column) is not None:
+        blur = "blur_amount" if self.amounts and row.get("blur_amount") is not None else "blur_map"
+        for column in (blur, "salient_mask"):
+            if row[column] is not None:
                 check_map(row[column], photo, f"{name}, column {column}")
                 sample[column] = np.asarray(row[column].resize(size, Image.NEAREST))
         if "salient_mask" in sample:  # in levels, as what its crop reaches beyond the photo is
@@ -140,12 +140,11 @@ class TrainingPhotos(torch.utils.data.Dataset):
         pixels = jitter(develop(pixels, rng), rng) if self.augment else pixels.astype(np.float32) / 255
         pixels = (pixels - self.mean) / self.std
         unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
-        column = "blur_amount" if self.amounts and "blur_amount" in sample else "blur_map"
-        codes, salient = sample.get(column, unknown), sample.get("salient_mask", unknown)
-        levels = LEVELS_OF[column][codes]
+        codes, salient = sample.get(blur, unknown), sample.get("salient_mask", unknown)
+        levels = LEVELS_OF[blur][codes]
         if np.isnan(levels).any():
             raise ValueError(
-                f"{name}, column {column}: the value {codes[np.isnan(levels)][0]} is none of {KNOWN_CODES[column]}, "
+                f"{name}, column {blur}: the value {codes[np.isnan(levels)][0]} is none of {KNOWN_CODES[blur]}, "
                 f"{AMOUNT_UNKNOWN} (blurred, amount unknown) and {UNKNOWN} (unknown)."
             )
         label = row["desirability"]

@@ -331,11 +331,6 @@ def split_member(path: str) -> tuple[str, str]:
     return path, ""
 
 
-def in_table(path: str) -> bool:
-    """Whether a photo is in a Parquet file."""
-    return split_member(path)[0].lower().endswith(PARQUET)
-
-
 class Reader:
     """Opens photos wherever they are. The last archive stays open: its members are mostly read one after the other."""
 

@@ -17,7 +17,7 @@ import imagehash
 from PIL import Image
 
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
-from .library import Found, Reader, in_table, sha256, split_member
+from .library import PARQUET, Found, Reader, sha256, split_member
 from .photos import PhotoError
 from .pipeline import no_model, prepare
 
@@ -132,10 +132,10 @@ class Workers:
     def submit(self, photo: Found) -> Future:
         """A photo in a Parquet file is read here: rows can only be read one after the other, and each of the workers
         would have to read them all."""
-        data = None
-        if in_table(photo.path):
+        data, (file, row) = None, split_member(photo.path)
+        if row and file.lower().endswith(PARQUET):
             try:
-                data = self.here.reader.read(*split_member(photo.path))
+                data = self.here.reader.read(file, row)
             except PhotoError as error:
                 future = Future()
                 future.set_result(failed(error, photo.path))

@@ -67,6 +67,21 @@ def judged(monkeypatch):
     return paths
 
 
+@contextlib.contextmanager
+def ctrl_c_after(count: int, judged: list[str], monkeypatch):
+    """Ctrl-C comes before the first batch after `count` photos."""
+    judge_batch = sort.Sort.judge_batch
+
+    def interrupted(self, batch):
+        if len(judged) >= count:
+            raise KeyboardInterrupt
+        judge_batch(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sort.Sort, "judge_batch", interrupted)
+        yield
+
+
 def table(out: Path) -> list[dict]:
     return pq.read_table(out / "photos.parquet").to_pylist()
 
@@ -266,16 +281,8 @@ def test_photos_in_parquet_files(run, library, photo, tmp_path, judged, monkeypa
     photos.insert(2, None)
     first = parquet_of(tmp_path / "set" / "train-00000-of-00002.parquet", photos[:6])
     parquet_of(tmp_path / "set" / "train-00001-of-00002.parquet", photos[6:], 100)
-    judge_batch = sort.Sort.judge_batch
-
-    def interrupted(self, batch):
-        if len(judged) >= 12:
-            raise KeyboardInterrupt
-        judge_batch(self, batch)
-
-    monkeypatch.setattr(sort.Sort, "judge_batch", interrupted)
-    assert run(library, tmp_path / "set", workers=workers)[0] == 130
-    monkeypatch.setattr(sort.Sort, "judge_batch", judge_batch)
+    with ctrl_c_after(12, judged, monkeypatch):
+        assert run(library, tmp_path / "set", workers=workers)[0] == 130
     before = len(judged)
     assert 12 <= before < 18
     status, out, err = run(library, tmp_path / "set", workers=workers)
@@ -357,19 +364,11 @@ def test_one_job_at_a_time(run, library, tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_done(run, library, tmp_path, judged, monkeypatch):
-    judge_batch = sort.Sort.judge_batch
-
-    def interrupted(self, batch):
-        if len(judged) >= 4:
-            raise KeyboardInterrupt
-        judge_batch(self, batch)
-
-    monkeypatch.setattr(sort.Sort, "judge_batch", interrupted)
-    status, out, err = run(library)
+    with ctrl_c_after(4, judged, monkeypatch):
+        status, out, err = run(library)
     assert (status, err) == (130, "")
     assert "Interrupted. What is done is kept; the same command goes on." in out
     assert {row["path"] for row in table(tmp_path / "out")} == set(judged)
-    monkeypatch.setattr(sort.Sort, "judge_batch", judge_batch)
     assert run(library)[0] == 0
     assert len(judged) == len(set(judged)) == 9 == len(table(tmp_path / "out"))
 
