@@ -127,7 +127,7 @@ def test_the_command_takes_an_engine(tiny_folder, photo, tmp_path, monkeypatch, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_of_the_network_is_kept_for_its_next_photo():
-    """Page faults of photos after the first few: hardly any where freed memory stays, thousands where it does not."""
+    """Page faults of a photo after the first few: hardly any where freed memory stays, thousands where it does not."""
     code = """
 import resource, sys, torch
 from abc_hf import ABCFuseNetForBlurUnderstanding, ABCFuseNetConfig, VARIANTS, engines
@@ -136,10 +136,12 @@ if sys.argv[1] == "give back":
 engine = engines.TorchEngine(ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS["mobile"])))
 for _ in range(3):
     engine(torch.zeros(2, 3, 352, 512))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
+faults = []
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     engine(torch.zeros(2, 3, 352, 512))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(sorted(faults)[2])  # now and then a photo needs some pages more
 """
     kept, given_back = (
         int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
