@@ -12,6 +12,8 @@ from abc_hf import (
     ABCFuseNetForBlurUnderstanding,
     ABCFuseNetImageProcessor,
     BlurReport,
+    BlurUnderstandingPipeline,
+    load_pipeline,
 )
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -88,3 +90,10 @@ def tiny_folder(tmp_path_factory):
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def plain_pipe(tiny_folder):
+    """A pipeline that runs the tiny network itself; an engine, with its BatchNorm folded, agrees to rounding only."""
+    loaded = load_pipeline(tiny_folder, device="cpu")
+    return BlurUnderstandingPipeline(model=loaded.model, image_processor=loaded.image_processor, device="cpu")

@@ -73,14 +73,13 @@ def test_maps_are_scored_as_the_literature_does(scored, rows, tmp_path):
         assert ours[name] == pytest.approx(value, abs=1e-6), name
 
 
-def test_levels_and_attention_equal_scikit_learn(scored, rows, tiny_folder):
+def test_levels_and_attention_equal_scikit_learn(scored, rows, plain_pipe):
     results, _ = scored
-    pipe = load_pipeline(tiny_folder, device="cpu")
     truths, nearest, areas, errors = [], [], [], []
     for row in rows:
         if row["blur_map"] is None:
             continue
-        report = pipe(row["image"])
+        report = plain_pipe(row["image"])
         truth = np.asarray(row["blur_map"])
         small = Image.fromarray(report.small_blur_map).resize(truth.shape[::-1], Image.BILINEAR)
         truths.append(truth[truth < 4])
