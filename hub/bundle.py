@@ -2,8 +2,9 @@
 """Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA ...`.
 
 RUN is the folder train_accelerate.py wrote; `--before` names the runs it went on from, oldest first, whose settings and
-scores are kept as well. DATA are the data sets it was trained on; the test split of the first is CUHK, and a test split
-of another is blur put into sharp photos by kernels that training did not see.
+scores are kept as well; bundled weights that it went on from (a copy of the folder) count as the runs behind them. DATA
+are the data sets it was trained on; the test split of the first is CUHK, and a test split of another is blur put into
+sharp photos by kernels that training did not see.
 """
 
 import argparse
@@ -29,13 +30,18 @@ def count_sources(dataset) -> dict[str, int]:
     return {f"{source} ({licence})": photos for (source, licence), photos in sorted(counts.items())}
 
 
-def account_of(run: Path) -> dict:
-    """What a run says of itself: its code, settings (folders by their names) and the last scores of each phase."""
+def accounts_of(run: Path) -> list[dict]:
+    """What a run says of itself: its code, settings (folders by their names) and the scores that the weights kept of
+    each phase had. A folder of bundled weights says it of all the runs behind them, oldest first."""
     record = json.loads((run / "run.json").read_text())
-    last = {
-        entry["phase"]: entry for entry in record["history"] if "selection" in entry
-    }  # others are of the loss alone
-    return {"code": record["code"], "settings": without_folders(record["settings"]), "scores": last}
+    if "runs" in record:
+        return record["runs"]
+    kept = {}
+    for entry in record["history"]:
+        # others are of the loss alone; no selection is that of a phase judged once
+        if "selection" in entry and (entry["selection"] or 0) >= (kept.get(entry["phase"], entry)["selection"] or 0):
+            kept[entry["phase"]] = entry
+    return [{"code": record["code"], "settings": without_folders(record["settings"]), "scores": kept}]
 
 
 def without_folders(value):
@@ -62,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     for part in (splits, *more):
         sources.update(count_sources(part["train"]))
     record = {
-        "runs": [account_of(run) for run in [*args.before, args.run]],
+        "runs": [account for run in [*args.before, args.run] for account in accounts_of(run)],
         "train": dict(sources),
         "validation": score_split(model, processor, splits["validation"]),
         "cuhk": score_split(model, processor, splits["test"]),
