@@ -6,6 +6,7 @@ import bisect
 import io
 import itertools
 import json
+import re
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ PREFERRED = "image"
 """The column that is taken where several hold photos; if none has this name, the first."""
 BUFFER = 2**20
 """Bytes of a row group that are read at a time."""
+SOUND = re.compile(rb"RIFF.{4}WAVE|FORM.{4}AIF|fLaC|OggS|ID3|.{4}ftypM4A|\xff[\xe0-\xff]", re.DOTALL)
+"""How the files of sounds begin; the last one is MPEG's."""
 
 
 class ParquetPhotos:
@@ -32,7 +35,7 @@ class ParquetPhotos:
 
     def __init__(self, file: BinaryIO):
         self.file = pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
-        columns = image_columns(self.file.schema_arrow)
+        columns = image_columns(self.file)
         if not columns:
             raise PhotoError("none of its columns holds photos (a struct of bytes and path, as datasets.Image is).")
         self.column = PREFERRED if PREFERRED in columns else columns[0]
@@ -73,12 +76,25 @@ class ParquetPhotos:
         return self.batch.column(0)[0].as_py()
 
 
-def image_columns(schema: pa.Schema) -> list[str]:
+def image_columns(file: pq.ParquetFile) -> list[str]:
     """The names of the columns that hold photos. Sounds have the same type; what `datasets` notes in a file tells them
-    apart."""
+    apart, or else the first of them."""
+    schema = file.schema_arrow
     noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     kinds = {name: feature.get("_type") for name, feature in noted.items() if isinstance(feature, dict)}
-    return [field.name for field in schema if holds_files(field.type) and kinds.get(field.name, "Image") == "Image"]
+    names = [field.name for field in schema if holds_files(field.type)]
+    return [name for name in names if (kinds[name] == "Image" if name in kinds else not holds_sounds(file, name))]
+
+
+def holds_sounds(file: pq.ParquetFile, column: str) -> bool:
+    """Whether the first value of a column that there is, and can be read, is a sound."""
+    try:
+        for batch in file.iter_batches(1, columns=[f"{column}.bytes"], use_threads=False):
+            if (value := batch.column(0)[0].as_py()) and value["bytes"]:
+                return bool(SOUND.match(value["bytes"]))
+    except (OSError, pa.ArrowException):  # damaged
+        pass
+    return False
 
 
 def holds_files(type: pa.DataType) -> bool:

@@ -5,6 +5,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from abc_hf.parquet_photos import ParquetPhotos
 from abc_hf.photos import PhotoError
@@ -102,6 +103,40 @@ def test_no_column_holds_photos(kind):
     pq.write_table(pa.table({"image": pa.array([], kind)}), file)
     with pytest.raises(PhotoError, match="none of its columns holds photos"):
         ParquetPhotos(file)
+
+
+HEADS = {
+    "wav": b"RIFF\x24\x08\0\0WAVEfmt ",
+    "aiff": b"FORM\0\0\0\x2eAIFFCOMM",
+    "flac": b"fLaC\0\0\0\x22",
+    "ogg": b"OggS\0\2",
+    "mp3": b"\xff\xfb\x90\x64",
+    "tagged mp3": b"ID3\4\0",
+    "m4a": b"\0\0\0\x20ftypM4A \0",
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_sounds_are_told_by_the_first_where_nothing_else_tells(kind):
+    def opened(sounds):
+        columns = {"audio": images(sounds), "picture": images([None, b"photo"])}
+        table = pa.Table.from_pydict(columns, schema=pa.schema([(name, pa.struct([BYTES, PATH])) for name in columns]))
+        file = io.BytesIO()
+        pq.write_table(table, file, row_group_size=1)
+        return ParquetPhotos(file)
+
+    assert opened([None, HEADS[kind]]).column == "picture"
+    assert opened([FILES[0], HEADS[kind]]).column == "audio", "a damaged photo, for all that is known"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "ICO"])
+def test_no_photo_is_a_sound(format):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(file, format)
+    photos = io.BytesIO()
+    schema = pa.schema([("shot", pa.struct([BYTES, PATH]))])
+    pq.write_table(pa.Table.from_pylist([{"shot": {"bytes": file.getvalue(), "path": None}}], schema), photos)
+    assert ParquetPhotos(photos).open("shot/0").read() == file.getvalue()
 
 
 def test_rows_without_a_photo():
