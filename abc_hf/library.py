@@ -44,12 +44,14 @@ class Found(NamedTuple):
         bytes: its size; None if it is not known.
         modified: when it was changed [s since 1970]; None if it is not known.
         raw_path: the camera RAW file of the same shot.
+        place: where it lies in a file that is best read from its beginning to its end: from 0 to below 1.
     """
 
     path: str
     bytes: int | None
     modified: float | None
     raw_path: str | None = None
+    place: float | None = None
 
 
 Complain = Callable[[str, str], None]
@@ -253,7 +255,7 @@ def in_parquet(path: str, complain: Complain) -> Iterator[Found]:
     if not photos.rows:
         complain(path, "there are no photos in it.")
     for row in range(photos.rows):
-        yield Found(f"{path}{INSIDE}{photos.name(row)}", None, modified)
+        yield Found(f"{path}{INSIDE}{photos.name(row)}", None, modified, place=row / photos.rows)
 
 
 def file_time(path: str) -> float | None:

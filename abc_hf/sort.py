@@ -4,7 +4,7 @@
 Worker processes open photos and prepare them, batches of one shape go through the network meanwhile, and rows go to a
 journal (`sort_journal.py`). `python -m abc_hf.sort` is the same; `accelerate launch -m abc_hf.sort` and `torchrun -m
 abc_hf.sort` share one job among processes and nodes, with an --out folder that all of them see. Each takes the photos
-whose path's checksum says so.
+whose path's checksum says so, and of each Parquet file a part.
 """
 
 import contextlib
@@ -328,7 +328,7 @@ def by_shape(photos: Iterable[tuple[Found, dict]], size: int, waiting: int = 8) 
 
 def row_of(photo: Found, prepared: dict, report: BlurReport | None = None) -> dict:
     """A row of the journal; figures are rounded to those that the table can hold."""
-    row = dict.fromkeys(SHARD_COLUMNS.names) | photo._asdict()
+    row = dict.fromkeys(SHARD_COLUMNS.names) | {"bytes": photo.bytes, "modified": photo.modified}
     row |= {name: prepared[name] for name in row.keys() & prepared.keys()}
     row |= {"path": path_text(photo.path), "raw_path": photo.raw_path and path_text(photo.raw_path)}
     if report:

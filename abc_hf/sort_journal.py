@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from .library import Found
+from .library import INSIDE, Found
 from .sort_table import COLUMNS, path_from_text, path_text
 
 SHARD_ROWS = 500
@@ -137,7 +137,7 @@ class Index:
     Args:
         folder: of shards.
         settings: rows of others do not count.
-        process, processes: the number of this one, and of all that share the work, which is dealt by path.
+        process, processes: the number of this one, and of all that share the work (see `dealt_to`).
     """
 
     SAME = "done.row IS NOT NULL AND found.bytes IS done.bytes AND found.modified IS done.modified"
@@ -167,7 +167,7 @@ class Index:
         with self.emptied("found"):
             for photo in photos:
                 path, raw_path = path_text(photo.path), photo.raw_path and path_text(photo.raw_path)
-                mine = zlib.crc32(path.encode()) % self.processes == self.process
+                mine = dealt_to(path, photo.place, self.processes) == self.process
                 row = (path, photo.bytes, photo.modified, raw_path, mine)
                 self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?)", row)
 
@@ -241,6 +241,14 @@ class Index:
                 close_shard(path)
         for path in [*self.folder.glob("*.jsonl"), *self.folder.glob(f"*{PARTIAL}")]:
             path.unlink()
+
+
+def dealt_to(path: str, place: float | None, processes: int) -> int:
+    """The number of the process that judges a photo: by the checksum of its path, or if its place in a file is known,
+    that of the file, from which on each process has the next part of it."""
+    if place is None:
+        return zlib.crc32(path.encode()) % processes
+    return (zlib.crc32(path.rpartition(INSIDE)[0].encode()) + int(place * processes)) % processes
 
 
 def write_table(out: Path, rows: Iterable[dict]):
