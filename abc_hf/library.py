@@ -185,12 +185,17 @@ def pair(files: Iterable[Found]) -> Iterator[Found]:
 
 
 def in_url(url: str, complain: Complain) -> Iterator[Found]:
-    """The photos that a URL names: a file, an archive, a Parquet file, a folder with those below, or a glob."""
-    is_glob = glob.has_magic(url)
-    if url.lower().endswith(CONTAINERS) and not is_glob:
+    """The photos that a URL names: a file, an archive, a Parquet file, a folder with those below, or a glob. Of a chain
+    of URLs, such as `zip://folder::s3://photos.zip`, it is the first that names them; archives and Parquet files in it
+    are not looked into."""
+    link, chain, others = url.partition("://")[2].partition("::")
+    is_glob, containers = glob.has_magic(link), () if chain else CONTAINERS
+    if link.lower().endswith(containers) and not is_glob:
         yield from in_container(url, complain)
         return
-    wanted = PHOTO_EXTENSIONS + (CONTAINERS if is_glob or url.startswith(DATASETS) else PARQUET)
+    wanted = PHOTO_EXTENSIONS
+    if not chain:
+        wanted += CONTAINERS if is_glob or url.startswith(DATASETS) else PARQUET
     errors, found = [], False
     try:
         system, top = fsspec.url_to_fs(url)
@@ -207,16 +212,23 @@ def in_url(url: str, complain: Complain) -> Iterator[Found]:
         for infos in folders:
             files = [Found(system.unstrip_protocol(i["name"]), i.get("size"), modified_time(i)) for i in infos]
             found = found or bool(files)
-            yield from pair(file for file in files if not file.path.lower().endswith(CONTAINERS))
+            for photo in pair(file for file in files if not file.path.lower().endswith(containers)):
+                raw_path = photo.raw_path and photo.raw_path + chain + others
+                yield photo._replace(path=photo.path + chain + others, raw_path=raw_path)
             for file in files:
-                if file.path.lower().endswith(CONTAINERS):
+                if file.path.lower().endswith(containers):
                     yield from in_container(file.path, complain)
     except Exception as error:  # each file system has errors of its own
         errors.append(error)
     for error in errors:
-        complain(url, f"it cannot be read ({first_line(error)}).")
+        complain(url, why("it cannot be read", error))
     if not errors and not found:
         complain(url, "there are no photos in it.")
+
+
+def why(sentence: str, error: Exception) -> str:
+    """A sentence, and what is behind it."""
+    return "there is no such file." if isinstance(error, FileNotFoundError) else f"{sentence} ({first_line(error)})."
 
 
 def wanted_infos(infos: Iterable[dict], extensions: tuple[str, ...]) -> list[dict]:
@@ -250,7 +262,7 @@ def in_parquet(path: str, complain: Complain) -> Iterator[Found]:
         complain(path, str(error))
         return
     except Exception as error:  # as in `in_archive`
-        complain(path, f"the Parquet file cannot be read ({first_line(error)}).")
+        complain(path, why("the Parquet file cannot be read", error))
         return
     if not photos.rows:
         complain(path, "there are no photos in it.")
@@ -278,7 +290,7 @@ def in_archive(path: str, complain: Complain) -> Iterator[Found]:
                 found = Found(f"{path}{INSIDE}{name}", size, modified)
                 folders.setdefault(os.path.dirname(name), []).append(found)
     except Exception as error:  # zipfile, tarfile, what unpacks for them, and the file systems of fsspec
-        complain(path, f"the archive cannot be read to its end ({first_line(error)}).")
+        complain(path, why("the archive cannot be read to its end", error))
         failed = True
     for files in folders.values():
         yield from pair(files)
@@ -319,7 +331,7 @@ def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile | Parq
 
 
 def open_file(path: str):
-    return fsspec.open(path).open() if "://" in path else open(path, "rb")
+    return fsspec.open(path) if "://" in path else open(path, "rb")
 
 
 def split_member(path: str) -> tuple[str, str]:
@@ -356,11 +368,12 @@ class Reader:
             yield path
             return
         data = self.read(archive, member)
-        if not path.lower().endswith(RAW_EXTENSIONS):
+        extension = os.path.splitext(member or path.partition("::")[0])[1]
+        if extension.lower() not in RAW_EXTENSIONS:
             yield data
             return
         with tempfile.TemporaryDirectory() as folder:
-            name = os.path.join(folder, f"photo{os.path.splitext(path)[1]}")
+            name = os.path.join(folder, f"photo{extension}")
             with open(name, "wb") as file:
                 file.write(data)
             yield name
@@ -377,10 +390,8 @@ class Reader:
             if "password" not in str(error):
                 raise PhotoError(f"{name}: it cannot be read ({first_line(error)}).") from error
             raise PhotoError(f"{name}: it is locked by a password.") from None
-        except FileNotFoundError:
-            raise PhotoError(f"{name}: there is no such file.") from None
         except Exception as error:  # as in `in_archive`
-            raise PhotoError(f"{name}: it cannot be read ({first_line(error)}).") from error
+            raise PhotoError(f"{name}: {why('it cannot be read', error)}") from error
         if len(data) > MAX_MEMBER_BYTES:
             raise PhotoError(f"{name}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
         return data

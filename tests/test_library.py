@@ -301,11 +301,41 @@ def test_urls(find, memory, tmp_path):
     reader.close()
 
 
-@pytest.mark.parametrize("url", ["memory://nothing", "nosuch://photos", "memory://*.jpg"])
+def test_chains_of_urls(find, memory, tmp_path):
+    """The photos of a zip file as those of a file system, in memory."""
+    members = {name.removeprefix("./"): data for name, data in MEMBERS.items()}
+    memory.pipe("/d.zip", archive_of(tmp_path / "d.zip", members).read_bytes())
+    raw = "zip://sub/a.CR2::memory://d.zip"
+    found, complaints = find("zip://::memory://d.zip")
+    assert [(photo.path.removesuffix("::memory://d.zip"), photo.bytes, photo.raw_path) for photo in found] == [
+        ("zip://b.jpg", 1, None),
+        ("zip://sub/a.jpg", 1, raw),
+        ("zip://sub/d.dng", 3, None),
+    ]
+    assert find("zip://sub/*.jpg::memory://d.zip")[0] == [found[1]._replace(raw_path=None)]
+    assert find("simplecache::zip://sub::memory://d.zip")[0] == found[1:]
+    assert find("simplecache::zip://b.jpg::memory://d.zip")[0] == found[:1] and not complaints
+    reader = Reader()
+    for photo, data in zip(found, (b"b", b"a", b"dng"), strict=True):
+        with reader.photo(photo.path) as opened:
+            assert (opened if isinstance(opened, bytes) else Path(opened).read_bytes()) == data
+    assert Path(opened).suffix == ".dng"
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["memory://nothing", "nosuch://photos", "memory://*.jpg", "zip://a.jpg::memory://d.zip"]
+)
 def test_urls_that_hold_nothing(find, memory, url):
     found, ((name, reason),) = find(url)
     assert (found, name) == ([], url)
     assert reason.endswith(".") and "\n" not in reason
+
+
+@pytest.mark.parametrize("name", ["gone.zip", "gone.tar", "gone.parquet"])
+@pytest.mark.parametrize("where", ["/gone/", "file:///gone/", "memory:///gone/"])
+def test_files_that_are_not_there(find, memory, where, name):
+    assert find(where + name) == ([], [(where.removeprefix("file://") + name, "there is no such file.")])
 
 
 def test_weird_names(find, tmp_path):
