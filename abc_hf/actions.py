@@ -270,7 +270,8 @@ def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = pr
             left += 1
             complain(f"{step['to']}: it is left as it is ({reason(error)}).")
     if not dry_run:
-        for folder in sorted({paths_of(step)[1].parent for step in steps if step["do"] != "xmp"}, reverse=True):
+        groups = {paths_of(step)[1].parent for step in steps if step["do"] != "xmp"}
+        for folder in sorted(groups | {group.parent for group in groups}, reverse=True):
             try:
                 folder.rmdir()  # if it is empty
             except OSError:

@@ -107,7 +107,7 @@ def test_photos_go_into_class_folders_and_back(library, kind, xmp):
     assert "Nothing was done" in said[-1] and state(to)
     assert undo(undo_file(library), False, said.append, said.append) == 0
     assert state(library / "photos") == before
-    assert state(to) == {} and not list(to.iterdir())
+    assert not to.exists()
     assert undo(undo_file(library), False, said.append, said.append) == 0  # again: there is nothing to undo
     assert said[-1] == "Undone: nothing."
 
@@ -281,7 +281,7 @@ def test_a_full_disk_ends_it_and_leaves_no_half_file(library, monkeypatch):
 def test_a_damaged_sidecar_is_left_as_it_is(library):
     (library / "photos/a/one.jpg.xmp").write_bytes(b"<x:xmp")
     said = run(library, xmp=True)
-    assert any("one.jpg.xmp: this sidecar is left as it is (it is no XML" in line for line in said)
+    assert any("one.jpg.xmp: this sidecar is left as it is (it is no XML: " in line and "string" not in line for line in said)
     assert (library / "photos/a/one.jpg.xmp").read_bytes() == b"<x:xmp"
 
 
