@@ -15,7 +15,11 @@ from .schema import FEATURES, MAPS
 from .visualization import colorize
 
 SPLITS = ("train", "validation", "test")
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**9, "n>100K"))
+ENDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+SIZES = tuple(
+    (10 ** (power + 3), "n<1K" if power == 0 else f"{ENDS[power - 1]}<n<{ENDS[power]}") for power in range(len(ENDS))
+)
+"""The Hub's `size_categories`, each with the number of rows that it is below."""
 TEXTS = {
     "folders": (
         "Blurred photos",

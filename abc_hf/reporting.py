@@ -200,11 +200,20 @@ Recipe `{settings["recipe"]}`, phases `{settings["phase"]}`, data {", ".join(nam
 digest {data["train"]["digest"]}), code {account["code"]}. `run.json` has all settings, versions and scores;
 `metrics.jsonl` and `curves.png` show the course. The terms of the training photos apply beside the licence of the code.
 
+## Limits
+
+It judges photos as those of its data sets were judged, and was tested on the validation split alone. A verdict is an
+opinion about photography: show it with its reason and its probabilities, and let people decide what is deleted.
+
 ## Scores on the validation split
 
 | | |
 |---|---|
 {figures}
+
+## Citation
+
+The method is that of Zhang et al., *Learning to Understand Image Blur*, CVPR 2018. Please cite it.
 """
 
 

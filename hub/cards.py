@@ -46,12 +46,25 @@ def model_index(run: dict) -> list[EvalResult]:
     ):
         about = {**verdict, "dataset_type": kind, "dataset_name": title}
         parts.append((about, CLASS_MEASURES, run[part]["desirability"]))
+    if "synthetic" in run:
+        about = {**blur, "dataset_type": "smartblur-synth", "dataset_name": "SmartBlur-Synth, test split"}
+        parts.append((about, MAP_MEASURES, run["synthetic"]["blur_map"]["all"]))
     return [
         EvalResult(**about, metric_type=key, metric_name=measures[key], metric_value=round(scores[key], 4))
         for about, measures, scores in parts
         for key in measures
         if key in scores
     ]
+
+
+def region_agreement(path: Path = HERE / "labels" / "agreement.json") -> str:
+    """What hub/agreement.py found, in a sentence."""
+    figures = json.loads(path.read_text())
+    return (
+        f"Of {figures['photos']} photos whose regions two of them labelled, they agree on blurred or not with a kappa "
+        f"of {figures['blurred_kappa']:.2f}, on levels with {figures['level_kappa']:.2f}, where both were sure "
+        f"({figures['sure']:.0%} of the regions)."
+    )
 
 
 def published() -> dict:
@@ -74,10 +87,14 @@ def by_source(train: dict[str, int]) -> dict[tuple[str, str], int]:
 
 
 def recipe(runs: list[dict]) -> str:
-    """The command of each run, as far as its settings are not the default, in a list."""
+    """The command of each run, as far as its settings are not the default, in a list; of a run of another program,
+    the note that it left."""
     lines = []
     for number, run in enumerate(runs, start=1):
         words = []
+        if "note" in run["settings"]:
+            lines.append(f"{number}. {run['settings']['note']} (code {run['code']})")
+            continue
         for name, value in run["settings"].items():
             if name in NOT_SHOWN or value is None or value is False:
                 continue
@@ -90,7 +107,8 @@ def recipe(runs: list[dict]) -> str:
 def model_card(run: dict, repo: str, figure: str, parameters: int, working_size: int) -> str:
     """The card of weights that hub/bundle.py scored; `figure` is a picture beside it."""
     verdicts = run["validation"]["desirability"]
-    phases = dict.fromkeys(phase for each in run["runs"] for phase in each["scores"])
+    phases = {phase: entry["step"] for each in run["runs"] for phase, entry in each["scores"].items()}
+    ok_blur = verdicts.get("per_class", {}).get("ok-blur")
     maps, sharp = run["cuhk"]["blur_map"], run["validation"].get("sharp", {}).get("above_0.2")
     card = ModelCard.from_template(
         ModelCardData(
@@ -108,7 +126,9 @@ def model_card(run: dict, repo: str, figure: str, parameters: int, working_size:
         results=results_table(run, published()),
         data=source_table(by_source(run["train"])),
         recipe=recipe(run["runs"]),
-        phases=", ".join(phases),
+        phases=", ".join(f"{phase} ({step} steps)" for phase, step in phases.items()),
+        agreement=region_agreement(),
+        ok_blur={"of": ok_blur["photos"], "found": round(ok_blur["photos"] * ok_blur["recall"])} if ok_blur else None,
         bad_blur={"of": verdicts["photos"], "photos": verdicts["per_class"]["bad-blur"]["photos"]}
         if "per_class" in verdicts
         else None,

@@ -12,7 +12,6 @@ With --labels-only, DATA is a desirability.csv: names of files and labels are up
 
 import argparse
 import collections
-import json
 import tempfile
 from pathlib import Path
 
@@ -266,15 +265,11 @@ def agreement(rows: list[dict], regions: list[Path]) -> str:
     told = [row for row in rows if row.get("annotators")]
     said = ""
     if told:
-        two = sum(row["annotators"] == row["agreeing"] == "2" for row in told)
+        two = sum(row["annotators"] == row["agreeing"] for row in told)
         said = f"Of {len(told)} photos the first two agree on {two / len(told):.1%}."
     path = regions[0].parent / "agreement.json" if regions else None
     if path is not None and path.is_file():
-        figures = json.loads(path.read_text())
-        said += (
-            f" Of {figures['photos']} photos whose regions two annotators labelled, they agree on blurred or not with "
-            f"a kappa of {figures['blurred_kappa']:.2f}, on levels with {figures['level_kappa']:.2f}."
-        )
+        said += " " + cards.region_agreement(path)
     return said.strip()
 
 

@@ -75,6 +75,12 @@ def results_table(run: dict, published: dict) -> str:
     measures = {key: name for key, name in CLASS_MEASURES.items() if all(key in row for row in verdicts.values())}
     rows = [[title, str(row["photos"]), *(number(row[key]) for key in measures)] for title, row in verdicts.items()]
     lines += ["", *markdown(["desirability", "photos", *measures.values()], rows)]
+    if all("per_class" in row for row in verdicts.values()):
+        first, second = [
+            number(max(each["photos"] for each in row["per_class"].values()) / row["photos"])
+            for row in verdicts.values()
+        ]
+        lines += ["", f"One label for all photos, the most frequent, has an accuracy of {first} and {second} there."]
     sharp = run["validation"].get("sharp")
     if sharp:
         text = (

@@ -46,10 +46,11 @@ def push(kind: str, parser: argparse.ArgumentParser, build: Callable, argv: list
     try:
         check_options(args)
         with folder_for(args.out) as folder:
+            new = args.yes and is_new(kind, args)  # what is wrong is said before the work, which takes minutes
             build(args, folder)
             print(listing(kind, args.repo, folder))
             if args.yes:
-                print(upload(folder, kind, args))
+                print(upload(folder, kind, args, new))
             else:
                 print("Nothing was uploaded: this is a dry run; --yes uploads.")
     except Exception as error:
@@ -117,19 +118,25 @@ def run_cold(*arguments, cwd: Path | None = None) -> dict:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def upload(folder: Path, kind: str, args: argparse.Namespace) -> str:
-    """Make the repository hold the files of a folder; returns what was done, in one sentence."""
+def is_new(kind: str, args: argparse.Namespace) -> bool:
+    """Whether the repository is still to be made. Raises if it, or the token, is not as the options need it."""
     if get_token() is None:
         raise ValueError("There is no token: run `hf auth login`, or set HF_TOKEN.")
     api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     new = not api.repo_exists(**repo)
     if new and args.create_pr:
         raise ValueError(f"There is no {kind} {args.repo} to open a pull request to, or the token may not see it.")
+    if args.private and not new and not api.repo_info(**repo).private:
+        raise ValueError(f"{args.repo} is public already; --private is for a new repository.")
+    return new
+
+
+def upload(folder: Path, kind: str, args: argparse.Namespace, new: bool) -> str:
+    """Make the repository hold the files of a folder; returns what was done, in one sentence."""
+    api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     if new:
         sdk = {"space_sdk": "gradio"} if kind == "space" else {}
         api.create_repo(**repo, private=args.private or None, exist_ok=True, **sdk)
-    elif args.private and not api.repo_info(**repo).private:
-        raise ValueError(f"{args.repo} is public already; --private is for a new repository.")
     if args.revision and not args.revision.startswith("refs/"):
         api.create_branch(**repo, branch=args.revision, exist_ok=True)
 

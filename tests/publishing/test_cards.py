@@ -45,6 +45,8 @@ def test_the_model_card_is_valid_and_holds_the_scores():
         ("validation", "desirability", "accuracy"),
         ("validation", "desirability", "per_class", "bad-blur", "photos"),
         ("train", next(iter(RUN["train"]))),
+        ("validation", "desirability", "per_class", "ok-blur", "recall"),
+        ("synthetic", "blur_map", "all", "pooled_ap"),
         ("runs", 0, "code"),
     ],
 )
@@ -59,10 +61,20 @@ def test_it_is_frank_and_complete():
     text = model_card()
     for heading in ("Intended use", "Limits", "How good it is", "Data and licences", "Training", "Citation"):
         assert f"\n## {heading}\n" in text
-    for words in ("AI annotators", "mostly synthetic", "zero-shot", "![A photo"):
+    for words in ("AI annotators", "mostly synthetic", "zero-shot", "![A photo", "being stopped"):
         assert words in text
-    assert text.count("accelerate launch train_accelerate.py") == len(RUN["runs"])
+    notes = [run["settings"]["note"] for run in RUN["runs"] if "note" in run["settings"]]
+    assert text.count("accelerate launch train_accelerate.py") == len(RUN["runs"]) - len(notes)
+    assert all(note in text for note in notes) and "--note" not in text
     assert "/work" not in text and "{{" not in text and "{%" not in text
+
+
+def test_agreement_and_the_simplest_answer_are_told():
+    figures = json.loads((HUB / "labels" / "agreement.json").read_text())
+    labels = [each["photos"] for each in RUN["cuhk"]["desirability"]["per_class"].values()]
+    text = " ".join(model_card().split())
+    assert f"agree on blurred or not with a kappa of {figures['blurred_kappa']:.2f}" in text
+    assert f"and {max(labels) / sum(labels):.3f} there." in text
 
 
 def test_every_source_of_the_weights_is_named():

@@ -238,6 +238,20 @@ def test_labels_go_without_photos(stand, tmp_path, capsys, monkeypatch):
     assert "Nothing to upload" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("rows", "category"),
+    [(999, "n<1K"), (1_000, "1K<n<10K"), (99_999, "10K<n<100K"), (150_000, "100K<n<1M"), (2_000_000, "1M<n<10M")],
+)
+def test_sizes_are_in_the_hub_s_words(rows, category):
+    data = push_dataset.card_data(["CC0-1.0"], "Toy", rows)
+    assert data.size_categories == [category] and problems("dataset", f"---\n{data.to_yaml()}\n---\n") == []
+
+
+def test_agreement_counts_photos_that_all_agree_on():
+    rows = [{"annotators": str(of), "agreeing": str(agree)} for of, agree in ((2, 2), (3, 3), (3, 2), (3, 1))]
+    assert push_dataset.agreement([*rows, {}], []) == "Of 4 photos the first two agree on 50.0%."
+
+
 def mistake(*arguments) -> str:
     with pytest.raises(SystemExit) as error:
         push_dataset.main([*map(str, arguments), "--repo", "tester/x"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
-from mini_hub import Fault
+from mini_hub import Fault, Repo
 
 from hub import uploading
 from hub.uploading import parser_of, push, size
@@ -183,6 +183,25 @@ def test_tokens_that_do_not_do(hub, folder, monkeypatch, token, said):
     monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
     assert said in failure(folder)
     assert not hub.repos
+
+
+@pytest.mark.parametrize(
+    ("token", "option", "said"),
+    [
+        (None, "--yes", "There is no token"),
+        ("hf_wrong", "--yes", "does not accept the token"),
+        ("hf_test", "--create_pr", "no model tester/toy to open a pull request to"),
+        ("hf_test", "--private", "is public already"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_work(hub, monkeypatch, token, option, said):
+    if option == "--private":
+        hub.repos["model", "tester/toy"] = Repo("model", "tester/toy")
+    monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
+    built = []
+    with pytest.raises(SystemExit, match=said):
+        push("model", parser_of("push_toy", "Toy."), built.append, ["--repo", "tester/toy", "--yes", option])
+    assert not built
 
 
 def test_a_missing_repository_and_a_missing_revision(hub, folder):

@@ -21,7 +21,9 @@ image-classification image-segmentation depth-estimation object-detection image-
 mask-generation zero-shot-image-classification other
 """.split()
 """Of vision; the whole list is longer."""
-SIZES = "n<1K 1K<n<10K 10K<n<100K 100K<n<1M 1M<n<10M n>1T other".split()
+SIZES = """
+n<1K 1K<n<10K 10K<n<100K 100K<n<1M 1M<n<10M 10M<n<100M 100M<n<1B 1B<n<10B 10B<n<100B 100B<n<1T n>1T other
+""".split()
 CREATORS = "found crowdsourced expert-generated machine-generated no-annotation other".split()
 COLORS = "red yellow green blue indigo purple pink gray".split()
 LICENSE_KEYS = {"license", "license_name", "license_link", "license_details"}
