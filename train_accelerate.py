@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, is_tensorboard_available, set_seed
 from datasets.distributed import split_dataset_by_node
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, RepoUrl, get_token
 from tqdm import tqdm
 from transformers import get_scheduler
 
@@ -297,6 +298,8 @@ def run(settings: TrainSettings) -> None:
         keep_freed_memory(2**31 - 1)
         if accelerator.mixed_precision == "bf16" and not has_bfloat16():
             say(accelerator, f"{SLOW_BFLOAT16}: train without --mixed_precision")
+    if settings.push_to_hub and accelerator.is_main_process:
+        make_repository(settings, out)  # now: a token that will not do is no news for the end
     with accelerator.main_process_first():
         if demonstration:
             settings = sample_settings(settings, out)
@@ -327,23 +330,47 @@ def run(settings: TrainSettings) -> None:
     if accelerator.is_main_process:
         (out / "all_results.json").write_text(json.dumps(reporting.plain(best), indent=2) + "\n")
         (out / "README.md").write_text(reporting.model_card(log.account, best))
+        say(accelerator, f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
         if settings.push_to_hub:
             push(settings, out, log.account, best)
     accelerator.end_training()
-    say(accelerator, f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
     if demonstration:
         say(accelerator, NEXT_COMMAND.format(out=out))
 
 
-def push(settings: TrainSettings, out: Path, account: dict, scores: dict) -> None:
-    api = HfApi(token=settings.hub_token)
+@contextlib.contextmanager
+def hub_in_a_sentence(name: str) -> Iterator[None]:
+    """What goes wrong on the Hub is a ValueError of one sentence."""
+    from hub.uploading import sentence  # of the checkout, as this script is
+
+    try:
+        yield
+    except Exception as error:
+        if (said := sentence(error, name, "python -m hub.push_model uploads a trained folder")) is None:
+            raise
+        raise ValueError(said) from error
+
+
+def make_repository(settings: TrainSettings, out: Path) -> RepoUrl:
+    """The repository to push to, made if need be. Raises ValueError where the Hub refuses."""
     name = settings.hub_model_id or out.resolve().name
-    url = api.create_repo(name, private=settings.hub_private_repo or None, exist_ok=True)
+    with hub_in_a_sentence(name):
+        if settings.hub_token is None and get_token() is None:
+            raise ValueError("There is no token: run `hf auth login`, or set HF_TOKEN.")
+        return HfApi(token=settings.hub_token).create_repo(
+            name, private=settings.hub_private_repo or None, exist_ok=True
+        )
+
+
+def push(settings: TrainSettings, out: Path, account: dict, scores: dict) -> None:
+    url = make_repository(settings, out)
     with tempfile.TemporaryDirectory() as made:  # config.json that names the pipeline's code, and that code
         load_pipeline(out, device="cpu").save_pretrained(made)
         shutil.copytree(made, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.safetensors"))
     (out / "README.md").write_text(reporting.model_card(account, scores, url.repo_id))
-    api.upload_folder(repo_id=url.repo_id, folder_path=out, ignore_patterns=NOT_UPLOADED)
+    with hub_in_a_sentence(url.repo_id):
+        api = HfApi(token=settings.hub_token)
+        api.upload_folder(repo_id=url.repo_id, folder_path=out, ignore_patterns=NOT_UPLOADED)
     print(f"uploaded: {url}")
 
 

@@ -159,12 +159,13 @@ def space_card(template: str, weights: Path, model: str | None = None) -> str:
 
 
 def baseline(run: dict | None = None) -> str:
-    """What the bundled weights score on the whole test split of SmartBlur-Synth; empty if they were not scored."""
+    """What the bundled weights score on the test split of SmartBlur-Synth; empty if they were not scored."""
     run = json.loads((BUNDLED / "run.json").read_text()) if run is None else run
     if "synthetic" not in run:
         return ""
     maps, levels = run["synthetic"]["blur_map"]["all"], run["synthetic"]["levels"]
     return (
         f"the project's weights have a pooled AP of {maps['pooled_ap']:.3f} and a kappa of levels of "
-        f"{levels['weighted_kappa']:.3f} on the test split of all {maps['photos']} photos it was measured on."
+        f"{levels['weighted_kappa']:.3f} on the test split of the SmartBlur-Synth they were measured on "
+        f"({maps['photos']} photos)."
     )

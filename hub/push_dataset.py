@@ -127,6 +127,7 @@ def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: colle
     terms = sorted({part for _, license in sources for part in license.split(" + ")})
     table = cards.source_table(sources)
     title, text = TEXTS[kind]
+    missing = [label for label in DESIRABILITY if not any(each[label] for each in counts.values())]
     data = card_data(terms, title, sum(each["photos"] for each in counts.values()))
     data.task_categories = ["image-segmentation", "image-classification"]
     data.annotations_creators = ["machine-generated"]
@@ -142,6 +143,7 @@ def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: colle
         schema=SCHEMA,
         synthetic=kind == "synth",
         baseline=cards.baseline() if kind == "synth" else "",
+        missing=" or ".join(missing),
         counts=count_table(counts),
         sources=table,
         left_out=cards.source_table(left_out, "rows") if left_out else "",

@@ -168,10 +168,12 @@ def differences(api: HfApi, folder: Path, repo: dict, revision: str) -> tuple[li
     return changed, sorted(set(found.missing_paths) - {".gitattributes"})
 
 
-def sentence(error: Exception, repo: str) -> str | None:
-    """What to tell the user; None for what is a fault of the program."""
+def sentence(
+    error: Exception, repo: str, again: str = "run the same command again, it goes on where it was"
+) -> str | None:
+    """What to tell the user, with what to do where the connection broke; None for what is a fault of the program."""
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one file's upload
-        return sentence(error.__cause__, repo)
+        return sentence(error.__cause__, repo, again)
     lines = str(error).strip().split("\n")
     first = " ".join(" ".join(lines if isinstance(error, ValueError) else lines[:1]).split()).rstrip(".")
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
@@ -190,5 +192,5 @@ def sentence(error: Exception, repo: str) -> str | None:
     if status is not None and status < 500:
         return f"The Hub refused it ({error.server_message or first})."
     if status is not None or type(error).__module__.split(".")[0].startswith("httpx"):
-        return f"The connection to the Hub broke ({first}); run the same command again, it goes on where it was."
+        return f"The connection to the Hub broke ({first}); {again}."
     return f"{first}." if isinstance(error, ValueError | OSError) else None

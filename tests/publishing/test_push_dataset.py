@@ -105,6 +105,7 @@ def test_rows_without_permission_stay_and_are_listed(stand, pushed):
     files = stand.hub.files("dataset", "tester/synth")
     text = files["README.md"].decode()
     assert problems("dataset", text) == [] and "Left out, because" in text and "{{" not in text
+    assert "No row is bad-blur." in " ".join(text.split())
     for _, terms, _ in MIXED[:3]:
         assert terms in files["LICENSE.md"].decode()
     assert files["contact_sheet.png"].startswith(b"\x89PNG")

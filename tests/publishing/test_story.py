@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ from bare_environment import bare_python, started_space
 from card_schema import problems
 from gradio_client import Client, handle_file
 from huggingface_hub import snapshot_download
+from mini_hub import Fault
 from PIL import Image
 
+import train_accelerate
 from abc_hf import load_pipeline
 from abc_hf.build_dataset import main as build_dataset
+from abc_hf.settings import TrainSettings
 from hub import push_dataset, push_space
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +38,33 @@ def write_photos(folder: Path) -> Path:
             Image.fromarray(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(folder / name)
             table.writerow([name, "no-blur", "", split])
     return folder
+
+
+@pytest.mark.parametrize(
+    ("token", "said"), [("hf_wrong", "does not accept the token"), ("hf_read", "may not write"), (None, "no token")]
+)
+def test_a_token_that_does_not_do_is_refused_before_training(stand, tmp_path, monkeypatch, token, said):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(train_accelerate, "load_splits", lambda settings: pytest.fail("data were loaded"))
+    words = ["--dataset_name", "tester/synth", *SMALL, "--cpu", "--push_to_hub", "--hub_model_id", "tester/refused"]
+    words += ["--output_dir", str(tmp_path / "out"), *(["--hub_token", token] if token else [])]
+    with pytest.raises(SystemExit, match=said) as refused:
+        train_accelerate.main(words)
+    assert "\n" not in str(refused.value) and "hf_" not in str(refused.value)
+    assert ("model", "tester/refused") not in stand.hub.repos
+
+
+def test_an_upload_that_breaks_after_training_says_how_to_repeat_it(stand, tmp_path, monkeypatch, scored_folder):
+    monkeypatch.setattr(train_accelerate.reporting, "model_card", lambda *_: "# Toy\n")
+    out = shutil.copytree(scored_folder, tmp_path / "out")
+    settings = TrainSettings(push_to_hub=True, hub_model_id="tester/broken")
+    fault = Fault("POST", "/commit/", "drop", times=99)
+    stand.hub.faults.append(fault)
+    with pytest.raises(ValueError, match="broke .*; python -m hub.push_model uploads a trained folder"):
+        train_accelerate.push(settings, out, {}, {})
+    stand.hub.faults.remove(fault)
+    train_accelerate.push(settings, out, {}, {})
+    assert "model.safetensors" in stand.hub.files("model", "tester/broken")
 
 
 @pytest.mark.slow
