@@ -1,5 +1,8 @@
+import os
 import signal
 import socket
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +71,31 @@ def make_report():
         return BlurReport(probabilities, size or (width, height), Image.new("RGB", (width, height)), blur, attention)
 
     return make
+
+
+@pytest.fixture(scope="module")  # for no longer: its event loop stands in the way of others
+def browser():
+    """Headless Chromium. The variable CHROMIUM names it if it is not /usr/bin/chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if not Path(chromium).exists():
+        pytest.skip(f"there is no Chromium at {chromium}; set CHROMIUM")
+    flags = (
+        "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+    )
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe(browser, tmp_path_factory) -> str:
+    """The script of axe-core 4, from the npm registry."""
+    folder = tmp_path_factory.mktemp("axe")
+    subprocess.run(["npm", "install", "--silent", "--prefix", folder, "axe-core@4"], check=True)
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture(scope="session")

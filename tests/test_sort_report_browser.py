@@ -1,11 +1,8 @@
-"""The report of `sort` in a real browser, opened from disk: headless Chromium. The variable CHROMIUM names it if it is
-not /usr/bin/chromium."""
+"""The report of `sort` in a real browser, opened from disk."""
 
 import csv
 import json
-import os
 import statistics
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +16,7 @@ from abc_hf.sort_report import write_report
 from abc_hf.sort_table import thumbnail_files
 from abc_hf.visualization import layer
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"there is no Chromium at {CHROMIUM}; set CHROMIUM"),
-]
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("browser")]
 PHOTOS, MANY = 60, 50_000
 STRANGE = '/p/"><img src=x onerror=alert(1)> </script>\n.jpg'
 FRAMES = """async pixels => {
@@ -43,14 +30,6 @@ FRAMES = """async pixels => {
   }
   return times;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def rows_of(count: int) -> list[dict]:
@@ -335,14 +314,6 @@ def test_it_is_accessible_and_fits(small, open_report, axe, scheme, width):
             page.locator("#open-filters").click()
         else:
             page.keyboard.press("b")
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory) -> str:
-    """The script of axe-core 4, from the npm registry."""
-    folder = tmp_path_factory.mktemp("axe")
-    subprocess.run(["npm", "install", "--silent", "--prefix", folder, "axe-core@4"], check=True)
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 def test_by_touch(small, open_report):
