@@ -12,7 +12,7 @@ from .demo_api import api_endpoints
 from .demo_batch import batch_tab
 from .demo_compare import compare_tab
 from .demo_photo import EXAMPLES, photo_tab
-from .demo_style import CSS, THEME
+from .demo_style import CSS, THEME, markup
 from .pipeline import BlurUnderstandingPipeline
 from .uploads import MAX_UPLOAD
 
@@ -44,7 +44,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
 
     judge = on_gpu(judge) if on_gpu else judge
     with gr.Blocks(title="ABC-FuseNet", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        gr.HTML(HEADER, apply_default_css=False)
+        markup(HEADER)
         with gr.Tab("One photo"):
             photo_tab(judge)
         with gr.Tab("Many photos"):
@@ -53,8 +53,8 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
             compare_tab(judge)
         api_endpoints(judge)
         with gr.Accordion("How far to trust it", open=False, elem_id="about"):
-            gr.HTML(about(pipeline.model.name_or_path), apply_default_css=False)
-        gr.HTML(CREDITS, apply_default_css=False)
+            markup(about(pipeline.model.name_or_path))
+        markup(CREDITS)
     return demo
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 
 from .cli import unique_stems
 from .demo_photo import SAVE, Judge
+from .demo_style import markup
 from .photos import PHOTO_EXTENSIONS, PhotoError
 from .uploads import (
     MAX_PHOTO_BYTES,
@@ -27,8 +28,7 @@ from .uploads import (
     sentence,
     toast,
 )
-from .verdicts import GROUPS, THRESHOLD, VERDICTS, group_of
-from .visualization import LABEL_COLORS
+from .verdicts import GROUPS, THRESHOLD, group_of
 
 THUMBNAIL = 320
 """The long side of a photo in the gallery [pixels]."""
@@ -40,7 +40,7 @@ COLUMNS = {
     "blur_on_background": "Blur, rest",
     "reason": "Why",
 }
-"""What the table shows of a row, and its heading."""
+"""What the table shows of a photo, and its heading, which sorts by it."""
 FIELDS = ["file", "group", "kept", "score", "label", "blur_on_subject", "blur_on_background", "blur_fraction", "reason"]
 FIELDS += ["width", "height", "error"]
 """The columns of the CSV file."""
@@ -63,6 +63,27 @@ ${value.failed.length ? `
 </section>` : ""}`
 : `<div class="empty"><p>Your photos, sorted into ${labels.map(label => `
   <b style="--tone: ${colors[label]}">${verdicts[label][0]}</b>`).join(" ")}</p><p class="note">${limits}</p></div>`}"""
+TABLE = """
+${value && value.judged ? `
+<div class="sheet" tabindex="0" role="region" aria-label="Table of the photos"><table>
+<thead><tr>${Object.entries(columns).map(([key, name]) => `
+  <th scope="col" ${key !== order.key ? "" : `aria-sort="${order.descending ? "descending" : "ascending"}"`}>
+    <button data-key="${key}">${name}</button></th>`).join("")}</tr></thead>
+<tbody>${value.groups.flatMap((group, index) => group.photos.map(photo => ({...photo, group: index})))
+  .sort((one, other) => (order.descending ? -1 : 1) * (typeof one[order.key] === "number" ?
+    one[order.key] - other[order.key] : one[order.key].localeCompare(other[order.key], undefined, {numeric: true})))
+  .map(photo => ({...photo, group: verdicts[labels[photo.group]][0]}))
+  .map(photo => `<tr>${Object.keys(columns).map(key =>
+    `<td>${typeof photo[key] === "number" ? photo[key].toFixed(2) : photo[key]}</td>`).join("")}</tr>`).join("")}
+</tbody></table></div>` : ""}"""
+TABLE_SCRIPT = """
+let order = props.order;
+element.addEventListener("click", event => {
+  const key = event.target.closest("th button")?.dataset.key;
+  if (key) props.order = order = {key, descending: order.key === key && !order.descending};
+});
+watch("value", () => { props.order = order; });  // with a new value, Gradio sets the first order
+"""
 LIMITS = (
     f"Up to {MAX_PHOTOS} photos, or a zip of them that unpacks to {MAX_TOTAL_BYTES >> 30} GB at most; "
     f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels a photo. They are deleted here after an hour."
@@ -83,7 +104,8 @@ def batch_tab(judge_photo: Judge) -> None:
         return rows
 
     def arrange(rows: list[dict], threshold: float):
-        return shown(rows, threshold), table(rows, threshold), gr.Column(visible=bool(rows))
+        found = shown(rows, threshold)
+        return found, found, gr.Column(visible=bool(rows))
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
@@ -109,31 +131,14 @@ def batch_tab(judge_photo: Judge) -> None:
                     as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
                     as_json = gr.Button("Table as JSON", size="sm", min_width=120)
         with gr.Column(scale=8, min_width=320):
-            gallery = gr.HTML(
-                html_template=GALLERY,
-                verdicts=VERDICTS,
-                colors=LABEL_COLORS,
-                labels=GROUPS,
-                limits=LIMITS,
-                apply_default_css=False,
-                elem_id="gallery",
-            )
-    sheet = gr.Dataframe(
-        headers=list(COLUMNS.values()),
-        column_widths=["190px", "130px", "90px", "130px", "110px", "510px"],
-        interactive=False,
-        wrap=True,
-        buttons=[],
-        max_height=480,
-        label="Table",
-        visible=False,
-        elem_id="table",
-    )
+            gallery = markup(GALLERY, "gallery", labels=GROUPS, limits=LIMITS)
+    order = {"key": "group", "descending": False}
+    table = markup(TABLE, "table", script=TABLE_SCRIPT, labels=GROUPS, columns=COLUMNS, order=order)
     rows = gr.State([], time_to_live=3600)
     ready = gr.File(visible="hidden")
 
     files_only(upload)
-    sorted_ = [gallery, sheet, downloads]
+    sorted_ = [gallery, table, downloads]
     assessed = upload.change(
         judge,
         [upload, rows],
@@ -220,7 +225,7 @@ def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
 
 
 def shown(rows: list[dict], threshold: float) -> dict:
-    """What the gallery needs; file names as HTML has to spell them."""
+    """What the gallery and the table need; file names as HTML has to spell them."""
     placed = sorted_rows(rows, threshold)
     good = [row for row in placed if "error" not in row]
     groups = [
@@ -229,8 +234,7 @@ def shown(rows: list[dict], threshold: float) -> dict:
             "photos": [
                 {
                     "file": html.escape(row["file"]),
-                    "score": row["score"],
-                    "reason": row["reason"],
+                    **{key: row[key] for key in ("score", "blur_on_subject", "blur_on_background", "reason")},
                     "thumbnail": row["thumbnail"],
                 }
                 for row in good
@@ -244,18 +248,6 @@ def shown(rows: list[dict], threshold: float) -> dict:
     ]
     kept = sum(row["kept"] for row in good)
     return {"groups": groups, "failed": failed, "kept": kept, "judged": len(good), "total": len(placed)}
-
-
-def table(rows: list[dict], threshold: float):
-    """The table, as `gr.Dataframe` is given it; figures as text of one width, which sorts as they do."""
-    lines = []
-    for row in sorted_rows(rows, threshold):
-        if "error" in row:
-            lines.append([row["file"], "", "", "", "", row["error"]])
-            continue
-        row = row | {"group": VERDICTS[row["group"]][0]}
-        lines.append([f"{row[key]:.2f}" if isinstance(row[key], float) else row[key] for key in COLUMNS])
-    return gr.Dataframe(value=lines, visible=bool(rows))
 
 
 def public_rows(rows: list[dict], threshold: float) -> list[dict]:

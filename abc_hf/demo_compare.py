@@ -7,11 +7,10 @@ import gradio as gr
 
 from .demo_batch import photos_of
 from .demo_photo import Judge
+from .demo_style import markup
 from .photos import PHOTO_EXTENSIONS, PhotoError
-from .sharpness import LOUPE, subject_sharpness
+from .sharpness import subject_sharpness
 from .uploads import MAX_PIXELS, Sent, files_only, picture_data, sentence, toast
-from .verdicts import VERDICTS
-from .visualization import LABEL_COLORS
 
 MAX_SHOTS = 12
 WORDS = {0.97: "hardly softer", 0.85: "a little softer", 0.6: "softer", 0: "much softer"}
@@ -71,14 +70,7 @@ def compare_tab(judge_photo: Judge) -> None:
         height=180,
         elem_id="shots",
     )
-    ranking = gr.HTML(
-        html_template=RANKING,
-        verdicts=VERDICTS,
-        colors=LABEL_COLORS,
-        loupe=LOUPE,
-        apply_default_css=False,
-        elem_id="ranking",
-    )
+    ranking = markup(RANKING, "ranking")
     files_only(upload)
     ranked = upload.change(
         rank,

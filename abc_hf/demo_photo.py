@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
+from .demo_style import markup
 from .photos import PhotoError, load_photo
 from .pipeline import AMOUNTS, BlurReport
 from .uploads import (
@@ -22,8 +23,7 @@ from .uploads import (
     sentence,
     toast,
 )
-from .verdicts import VERDICTS
-from .visualization import COLOR_SCALE, LABEL_COLORS, LEVEL_COLORS, colorize, grey_image, layer, overlay
+from .visualization import COLOR_SCALE, LEVEL_COLORS, colorize, grey_image, layer, overlay
 
 Judge = Callable[..., BlurReport]
 """What is called as a `BlurUnderstandingPipeline` is: with a photo, and the options of `load_photo`."""
@@ -181,7 +181,7 @@ ${value ? `
     <figure><img src="${picture.url}" alt="${title}: ${meaning}">
       <figcaption><b>${title}</b> ${meaning}</figcaption></figure>
   `).join("")}</div>
-  <div class="scale" style="--colors: ${colors}"><span>0</span><i></i><span>1</span></div>
+  <div class="scale" style="--colors: ${scale_colors}"><span>0</span><i></i><span>1</span></div>
 </section>` : ""}"""
 SAVE = """file => {
   const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name});
@@ -217,32 +217,18 @@ def photo_tab(judge_photo: Judge) -> None:
                 placeholder="Drop an image file here\nto upload",
                 elem_id="photo",
             )
-            examples = gr.HTML(
-                [{"picture": gr.FileData(path=file).model_dump(), "name": name} for file, name in named],
-                html_template=EXAMPLE_BUTTONS,
-                js_on_load=EXAMPLE_SCRIPT,
-                apply_default_css=False,
-                elem_id="examples",
+            examples = markup(
+                EXAMPLE_BUTTONS,
+                "examples",
+                value=[{"picture": gr.FileData(path=file).model_dump(), "name": name} for file, name in named],
+                script=EXAMPLE_SCRIPT,
             )
         with gr.Column(scale=7, min_width=320):
-            verdict = gr.HTML(
-                html_template=VERDICT,
-                verdicts=VERDICTS,
-                colors=LABEL_COLORS,
-                apply_default_css=False,
-                elem_id="verdict",
-            )
-            viewer = gr.HTML(
-                html_template=VIEWER,
-                js_on_load=VIEWER_SCRIPT,
-                amounts=AMOUNTS,
-                levels=LEVEL_COLORS,
-                apply_default_css=False,
-                elem_id="viewer",
-            )
+            verdict = markup(VERDICT, "verdict")
+            viewer = markup(VIEWER, "viewer", script=VIEWER_SCRIPT, amounts=AMOUNTS, levels=LEVEL_COLORS)
     with gr.Column(elem_id="results"):
-        why = gr.HTML(html_template=WHY, colors=COLOR_SCALE, apply_default_css=False, elem_id="why")
-        gr.HTML("<h3>Download at full size</h3>", apply_default_css=False)
+        why = markup(WHY, "why", scale_colors=COLOR_SCALE)
+        markup("<h3>Download at full size</h3>")
         with gr.Row(elem_id="downloads"):
             buttons = {kind: gr.Button(name, size="sm", min_width=120) for kind, name in DOWNLOADS.items()}
         with gr.Accordion("All figures", open=False):

@@ -3,6 +3,9 @@
 
 import gradio as gr
 
+from .verdicts import VERDICTS
+from .visualization import LABEL_COLORS
+
 THEME = gr.themes.Default(
     primary_hue="teal",
     neutral_hue="slate",
@@ -60,7 +63,7 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
   left / var(--share) 100% var(--border-color-primary); }
 .probabilities b { text-align: right; font-variant-numeric: tabular-nums; }
 
-#results:not(:has(.why)) { display: none; }
+#results:not(:has(.why)), #table:not(:has(table)) { display: none; }
 #viewer:not(:has(.viewer)) { min-height: 0; }
 .viewer { margin: 0; overflow: hidden; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); background: var(--block-background-fill); }
@@ -117,8 +120,21 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .empty b { white-space: nowrap; margin: 0 6px; }
 .empty b::before, .dot { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 6px;
   border-radius: 50%; background: var(--tone); }
-#table { --font-mono: var(--font); }
-#table .header-cell .cell-menu-button { display: flex; }  /* sorts; else seen only under a mouse */
+.sheet { max-height: 480px; overflow: auto; border: 1px solid var(--border-color-primary);
+  border-radius: var(--block-radius); background: var(--block-background-fill); }
+.sheet:focus-visible { outline: 3px solid var(--primary-500); outline-offset: -3px; }
+.sheet table { width: 100%; margin: 0; border-collapse: collapse; font-size: 0.85rem; color: var(--body-text-color);
+  font-variant-numeric: tabular-nums; }
+.sheet th { position: sticky; top: 0; padding: 0; text-align: left; background: var(--background-fill-secondary); }
+.sheet th button { width: 100%; padding: 10px 12px; font-weight: 700; text-align: left; white-space: nowrap;
+  cursor: pointer; }
+.sheet th button:focus-visible { outline: 3px solid var(--primary-500); outline-offset: -3px; }
+.sheet th button::after { content: "\\25B2" / ""; margin-left: 6px; font-size: 0.7em; visibility: hidden; }
+.sheet th[aria-sort] button::after { visibility: visible; }
+.sheet th[aria-sort=descending] button::after { content: "\\25BC" / ""; }
+.sheet td { padding: 8px 12px; border-top: 1px solid var(--border-color-primary); vertical-align: top; }
+.sheet td:first-child { min-width: 140px; overflow-wrap: anywhere; }
+.sheet td:last-child { min-width: 320px; }
 .summary { margin: 0 0 12px; font-size: 1.05rem; color: var(--body-text-color); }
 .group { margin-bottom: 16px; padding: 12px 16px; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); background: var(--block-background-fill); box-shadow: inset 6px 0 var(--tone); }
@@ -173,3 +189,22 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
   .examples button { flex: 0 0 104px; }
 }
 """
+
+
+def markup(template: str, elem_id: str | None = None, *, value=None, script: str | None = None, **props) -> gr.HTML:
+    """HTML of ours, without Gradio's styles: a JavaScript template of `value`, of `verdicts` (what they are called and
+    mean), of their `colors`, and of `props`.
+
+    Args:
+        script: JavaScript that is run once, when the HTML is there.
+    """
+    return gr.HTML(
+        value,
+        html_template=template,
+        js_on_load=script,
+        apply_default_css=False,
+        elem_id=elem_id,
+        verdicts=VERDICTS,
+        colors=LABEL_COLORS,
+        **props,
+    )
