@@ -122,7 +122,7 @@ def batch_tab(judge_photo: Judge) -> None:
                 THRESHOLD,
                 step=0.01,
                 label="Bad below a score of",
-                info="Moves photos between the groups at once; nothing is judged again.",
+                info="Sorts anew at once; nothing is judged again.",
                 elem_id="threshold",
             )
             with gr.Column(visible=False, elem_id="batch-downloads") as downloads:

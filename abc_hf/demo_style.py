@@ -24,7 +24,8 @@ CSS = """
 .html-container { padding: 0 !important; }
 footer .divider { display: none; }
 .icon-button:has(button), .icon-button[aria-label="common.upload"] { display: none; }  /* a button in a button */
-.dark .download-link { color: var(--primary-300); }
+.download-link { color: var(--primary-700) !important; }
+.dark .download-link { color: var(--primary-300) !important; }
 button[role=tab][aria-selected=true] { color: var(--primary-700); }
 .dark button[role=tab][aria-selected=true] { color: var(--primary-300); }
 
@@ -104,7 +105,7 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 
 .why h3, #results h3, .group h2 { margin: 0 0 4px; font-size: 1.1rem; font-weight: 700; color: var(--body-text-color); }
 .why p { font-size: 0.9rem; color: var(--body-text-color); max-width: 72ch; }
-.why .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(116px, 1fr)); gap: 16px 12px;
+.why .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(104px, 1fr)); gap: 16px 12px;
   margin: 12px 0 8px; }
 .why figure { margin: 0; }
 .why figure img { width: 100%; margin: 0; border-radius: 6px; }
@@ -126,17 +127,18 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .sheet table { width: 100%; margin: 0; border-collapse: collapse; font-size: 0.85rem; color: var(--body-text-color);
   font-variant-numeric: tabular-nums; }
 .sheet th { position: sticky; top: 0; padding: 0; text-align: left; background: var(--background-fill-secondary); }
-.sheet th button { width: 100%; padding: 10px 12px; font-weight: 700; text-align: left; white-space: nowrap;
+.sheet th button { width: 100%; padding: 10px 8px; font-weight: 700; text-align: left; white-space: nowrap;
   cursor: pointer; }
 .sheet th button:focus-visible { outline: 3px solid var(--primary-500); outline-offset: -3px; }
 .sheet th button::after { content: "\\25B2" / ""; margin-left: 6px; font-size: 0.7em; visibility: hidden; }
 .sheet th[aria-sort] button::after { visibility: visible; }
 .sheet th[aria-sort=descending] button::after { content: "\\25BC" / ""; }
-.sheet td { padding: 8px 12px; border-top: 1px solid var(--border-color-primary); vertical-align: top; }
-.sheet td:first-child { min-width: 140px; overflow-wrap: anywhere; }
-.sheet td:last-child { min-width: 320px; }
+.sheet td { padding: 8px; border-top: 1px solid var(--border-color-primary); vertical-align: top; }
+.sheet td:first-child { min-width: 130px; overflow-wrap: anywhere; }
+.sheet td:last-child { min-width: 180px; }
+.sheet td:first-child, .sheet th:first-child button { padding-left: 16px; }
 .summary { margin: 0 0 12px; font-size: 1.05rem; color: var(--body-text-color); }
-.group { margin-bottom: 16px; padding: 12px 16px; border: 1px solid var(--border-color-primary);
+.group { margin-top: 16px; padding: 12px 16px; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); background: var(--block-background-fill); box-shadow: inset 6px 0 var(--tone); }
 .group h2 span { display: inline-block; min-width: 28px; padding: 0 8px; border-radius: 14px; font-size: 0.9rem;
   text-align: center; background: var(--border-color-primary); }
@@ -183,10 +185,13 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
   .examples { gap: 6px; }
   .examples button { font-size: 0.7rem; line-height: 1.25; }
   .levels li { flex-direction: column; }
+  .viewer .controls > label { display: grid; grid-template-columns: 92px 1fr; flex: 1 0 100%; }
+  .viewer .controls input[type=range] { width: 100%; max-width: 240px; }
 }
 @media (max-width: 640px) {
   .examples { display: flex; overflow-x: auto; padding: 3px; }
   .examples button { flex: 0 0 104px; }
+  .sheet td:last-child { min-width: 560px; }
 }
 """
 
