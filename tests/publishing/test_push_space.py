@@ -38,10 +38,3 @@ def test_a_space_that_lacks_an_endpoint_is_not_pushed(stand, monkeypatch):
     with pytest.raises(SystemExit, match="lacks the endpoints /compare, /full_size"):
         push_space.main(["--repo", "tester/other", "--yes"])
     assert ("space", "tester/other") not in stand.hub.repos
-
-
-@pytest.mark.slow
-def test_the_folder_alone_judges_a_photo(tmp_path, capsys):
-    push_space.main(["--repo", "tester/demo", "--out", str(tmp_path / "space")])
-    assert "Checked with the code of the folder alone" in capsys.readouterr().out
-    assert not list((tmp_path / "space").rglob("__pycache__"))

@@ -55,14 +55,13 @@ def test_a_token_that_does_not_do_is_refused_before_training(stand, tmp_path, mo
 
 
 def test_an_upload_that_breaks_after_training_says_how_to_repeat_it(stand, tmp_path, monkeypatch, scored_folder):
-    monkeypatch.setattr(train_accelerate.reporting, "model_card", lambda *_: "# Toy\n")
+    monkeypatch.setattr(train_accelerate.reporting, "model_card", lambda *_: "---\nlicense: mit\n---\n")
     out = shutil.copytree(scored_folder, tmp_path / "out")
     settings = TrainSettings(push_to_hub=True, hub_model_id="tester/broken")
-    fault = Fault("POST", "/commit/", "drop", times=99)
-    stand.hub.faults.append(fault)
+    monkeypatch.setattr(stand.hub, "faults", [Fault("POST", "/commit/", "drop", times=99)])
     with pytest.raises(ValueError, match="broke .*; python -m hub.push_model uploads a trained folder"):
         train_accelerate.push(settings, out, {}, {})
-    stand.hub.faults.remove(fault)
+    stand.hub.faults.clear()
     train_accelerate.push(settings, out, {}, {})
     assert "model.safetensors" in stand.hub.files("model", "tester/broken")
 
@@ -96,6 +95,8 @@ def test_the_whole_story(stand, tmp_path, monkeypatch, capsys):
     assert told["label"] == expected.label and told["score"] == pytest.approx(expected.score, abs=1e-4)
 
     push_space.main(["--repo", "tester/demo", "--model", "tester/blur", "--yes"])
+    assert "Checked with the code of the folder alone: the example is judged" in capsys.readouterr().out
+    assert not [name for name in stand.hub.files("space", "tester/demo") if "__pycache__" in name]
     space = snapshot_download("tester/demo", repo_type="space", local_dir=tmp_path / "space")
     assert (Path(space) / "abc_hf/pretrained/mobile/model.safetensors").read_bytes() == files["model.safetensors"]
     assert "- tester/blur" in (Path(space) / "README.md").read_text()
