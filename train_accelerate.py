@@ -75,7 +75,7 @@ def build_model(settings: TrainSettings) -> ABCFuseNetForBlurUnderstanding:
 
 
 def load_model(source, **changed) -> ABCFuseNetForBlurUnderstanding:
-    return ABCFuseNetForBlurUnderstanding.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **changed)
+    return ABCFuseNetForBlurUnderstanding.from_pretrained(source, dtype=torch.float32, **changed)
 
 
 def plan_phase(name: str, train, settings: TrainSettings, accelerator: Accelerator):

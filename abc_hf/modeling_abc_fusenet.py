@@ -180,6 +180,11 @@ class ABCFuseNetPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Conv2d) and module.bias is None:  # BatchNorm follows; what has a bias starts near 0
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @classmethod
+    def from_pretrained(cls, *args, use_safetensors: bool = True, **options):
+        """transformers' own, but of safetensors alone: other weights are pickles, which are code."""
+        return super().from_pretrained(*args, use_safetensors=use_safetensors, **options)
+
 
 class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
     """The three branches: blur map, attention map and content features, without the classifier."""

@@ -322,9 +322,7 @@ def load_pipeline(
         kind = ABCFuseNetConfig.get_config_dict(folder)[0].get("model_type")
         if kind != ABCFuseNetConfig.model_type:
             raise ValueError(f"it is of the type {kind}" if kind else "it has no config.json that names a model")
-        network, info = ABCFuseNetForBlurUnderstanding.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, use_safetensors=True
-        )
+        network, info = ABCFuseNetForBlurUnderstanding.from_pretrained(folder, dtype=dtype, output_loading_info=True)
         if info["missing_keys"]:
             raise ValueError(f"it lacks weights, among them {min(info['missing_keys'])}")
         if network.config.num_labels != len(DESIRABILITY):

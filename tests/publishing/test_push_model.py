@@ -13,7 +13,7 @@ import torch
 from card_schema import problems
 from mini_hub import Fault, Repo
 from PIL import Image
-from transformers import pipeline
+from transformers import AutoModel, AutoModelForImageClassification, pipeline
 
 from abc_hf import ABCFuseNetForBlurUnderstanding, BlurUnderstandingPipeline, load_pipeline
 from hub import push_model
@@ -186,6 +186,9 @@ def test_pickles_are_refused(stand, said, tiny_folder, tmp_path, cold_cache, cap
     for path in tiny_folder.glob("*.json"):
         shutil.copy(path, tmp_path)
     assert "model.safetensors" in refusal(str(tmp_path))
+    for auto in (AutoModel, AutoModelForImageClassification):  # by the classes that travel with a model, too
+        with pytest.raises(OSError, match="no file named model.safetensors"):
+            auto.from_pretrained(tmp_path)
     with pytest.raises(SystemExit, match=r"^python -m hub.push_model: No ABC-FuseNet model can be loaded from"):
         push_model.main([str(tmp_path), "--repo", NAME])
 
