@@ -17,7 +17,7 @@ WORDS = {0.97: "hardly softer", 0.85: "a little softer", 0.6: "softer", 0: "much
 """What is said of a shot with at least this share of the sharpest one's sharpness."""
 RANKING = """
 ${value ? `
-<ol class="shots">${value.shots.map((shot, index) => `
+<ol class="shots" style="--count: ${value.shots.length}">${value.shots.map((shot, index) => `
   <li class="${index ? "" : "best"}">
     <img src="${shot.crop.url}" alt="The middle of the subject of ${shot.file}, pixel for pixel">
     <div class="line"><b>${index + 1}</b><span class="name">${shot.file}</span>${index ? "" : "<em>Sharpest</em>"}</div>

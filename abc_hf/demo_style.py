@@ -96,6 +96,9 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .viewer fieldset label:has(:focus-visible) { outline: 3px solid var(--primary-500); outline-offset: 2px; }
 .viewer fieldset input { position: absolute; opacity: 0; }
 .viewer input { accent-color: var(--primary-600); }
+.dark .viewer input { accent-color: var(--primary-400); color-scheme: dark; }
+#threshold input::-webkit-slider-thumb { background: var(--primary-600); }
+#threshold input::-moz-range-thumb { background: var(--primary-600); }
 .viewer input[type=range] { width: 120px; }
 .levels { display: grid; grid-template-columns: repeat(4, 1fr); margin: 0; padding: 0; list-style: none;
   font-size: 0.85rem; }
@@ -108,7 +111,7 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .why .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(104px, 1fr)); gap: 16px 12px;
   margin: 12px 0 8px; }
 .why figure { margin: 0; }
-.why figure img { width: 100%; margin: 0; border-radius: 6px; }
+.why figure img { width: 100%; margin: 0; border: 1px solid var(--border-color-primary); border-radius: 6px; }
 .why figcaption { margin-top: 4px; font-size: 0.8rem; line-height: 1.35; color: var(--body-text-color-subdued); }
 .why figcaption b { display: block; color: var(--body-text-color); }
 .scale { display: flex; gap: 8px; align-items: center; font-size: 0.8rem; color: var(--body-text-color-subdued); }
@@ -143,8 +146,8 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .group h2 span { display: inline-block; min-width: 28px; padding: 0 8px; border-radius: 14px; font-size: 0.9rem;
   text-align: center; background: var(--border-color-primary); }
 .group .note { margin: 0; }
-.group ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 12px 8px; margin: 8px 0 0;
-  padding: 0; max-height: 460px; overflow-y: auto; list-style: none; }
+.group ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(clamp(96px, 10vw, 128px), 1fr));
+  gap: 12px 8px; margin: 8px 0 0; padding: 0; max-height: 460px; overflow-y: auto; list-style: none; }
 .group li { display: grid; grid-template-columns: 1fr auto; gap: 2px 6px; font-size: 0.8rem; min-width: 0; }
 .group li img { grid-column: 1 / -1; width: 100%; aspect-ratio: 4 / 3; object-fit: cover; margin: 0;
   border-radius: 6px; }
@@ -157,19 +160,21 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .group dt { font-weight: 700; }
 .group dd { margin: 0; }
 
-.shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 16px; margin: 0; padding: 0;
-  list-style: none; }
-.shots li { min-width: 0; padding: 0 0 12px; overflow: hidden; border: 1px solid var(--border-color-primary);
-  border-radius: var(--block-radius); background: var(--block-background-fill); }
+.shots { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 16px;
+  max-width: calc(var(--count) * 496px); margin: 0; padding: 0; list-style: none; }
+.shots li { position: relative; min-width: 0; padding: 0 0 12px; overflow: hidden;
+  border: 1px solid var(--border-color-primary); border-radius: var(--block-radius);
+  background: var(--block-background-fill); }
 .shots li.best { border: 2px solid var(--primary-600); }
 .shots img { display: block; width: 100%; aspect-ratio: 1; object-fit: none; margin: 0 0 12px; background: #0002; }
-.shots .line { display: flex; gap: 8px; align-items: baseline; padding: 0 16px; color: var(--body-text-color); }
+.shots .line { display: flex; gap: 8px; align-items: baseline; padding: 0 12px; color: var(--body-text-color); }
 .shots .line > b { font-size: 1.25rem; }
-.shots .line em { margin-left: auto; padding: 0 8px; border-radius: 10px; font-size: 0.8rem; font-style: normal;
-  font-weight: 700; color: #fff; background: var(--primary-700); }
-.shots .meter { height: 6px; margin: 8px 16px; border-radius: 3px; background: var(--border-color-primary); }
+.shots .name { white-space: normal; overflow-wrap: anywhere; }
+.shots em { position: absolute; top: 12px; left: 12px; padding: 0 8px; border-radius: 10px; font-size: 0.8rem;
+  font-style: normal; font-weight: 700; color: #fff; background: var(--primary-700); }
+.shots .meter { height: 6px; margin: 8px 12px; border-radius: 3px; background: var(--border-color-primary); }
 .shots .meter i { display: block; height: 100%; border-radius: 3px; background: var(--primary-600); }
-.shots p { margin: 0; padding: 0 16px; font-size: 0.9rem; color: var(--body-text-color); }
+.shots p { margin: 0; padding: 0 12px; font-size: 0.9rem; color: var(--body-text-color); }
 .shots p.note { font-size: 0.8rem; }
 
 #examples h2 { font-size: 0.85rem; font-weight: 400; margin: 0 0 8px; color: var(--body-text-color-subdued); }
