@@ -7,7 +7,10 @@ except ImportError:
     GPU = None
 
 from abc_hf import load_pipeline
-from abc_hf.demo import build_demo, launch
+from abc_hf.engines import one_arena
 
 if __name__ == "__main__":
+    one_arena()
+    from abc_hf.demo import build_demo, launch  # not before: Gradio begins a thread
+
     launch(build_demo(load_pipeline(), on_gpu=GPU))

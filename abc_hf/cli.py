@@ -414,6 +414,9 @@ def export_model(args: argparse.Namespace) -> int:
 
 
 def run_demo(args: argparse.Namespace) -> int:
+    from .engines import one_arena
+
+    one_arena()
     try:
         from .demo import build_demo, launch
         from .pipeline import load_pipeline

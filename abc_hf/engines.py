@@ -115,6 +115,16 @@ def keep_freed_memory(most: int = 2**30):
         mallopt(-1, most)  # M_TRIM_THRESHOLD
 
 
+def one_arena():
+    """Have threads that begin later take memory where the main thread does. For the start of a server: by itself, glibc
+    gives threads arenas of their own, up to eight per core, and what is freed in one serves no other.
+
+    Arenas that exist stay in use, and importing Gradio makes one, loading weights more. Without glibc, nothing changes.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
+
+
 class Exportable(nn.Module):
     """A model that returns `OUTPUTS` alone, as a tuple, which is what exporters take."""
 

@@ -155,13 +155,16 @@ def test_printable():
 def test_the_demo_without_gradio_is_one_sentence(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "abc_hf.demo", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setattr("abc_hf.engines.one_arena", lambda: None)  # would be so for all tests after this one
     assert main(["demo"]) == 1
     assert capsys.readouterr().err == 'abc-fusenet: The demo needs Gradio; run `pip install "abc-fusenet[demo]"`.\n'
 
 
 def test_demo_options(monkeypatch, tiny_folder):
     demo = pytest.importorskip("abc_hf.demo")
-    launched = {}
+    launched, steps = {}, []
+    monkeypatch.setattr("abc_hf.engines.one_arena", lambda: steps.append("one arena"))
+    monkeypatch.setattr("abc_hf.pipeline.load_engine", lambda *_: steps.append("weights"))
     monkeypatch.setattr(demo, "build_demo", lambda pipe: pipe.model.config.model_type)
     monkeypatch.setattr(demo, "launch", lambda page, **options: launched.update(options, page=page))
     assert main(["demo", "--model", str(tiny_folder), "--port", "7999", "--no-browser"]) == 0
@@ -172,6 +175,7 @@ def test_demo_options(monkeypatch, tiny_folder):
         "share": False,
         "inbrowser": False,
     }
+    assert steps == ["one arena", "weights"]
     assert build_parser().parse_args(["demo"]).port is None
 
 

@@ -150,6 +150,34 @@ print(sorted(faults)[2])  # now and then a photo needs some pages more
     assert kept < 1000 < 20_000 < given_back
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_threads_share_one_arena():
+    """As glibc counts them itself: `malloc_stats` writes about each."""
+    code = """
+import ctypes, sys, threading
+from abc_hf import engines
+if sys.argv[1] == "one":
+    engines.one_arena()
+libc, gate = ctypes.CDLL(None), threading.Barrier(8)
+def take():
+    libc.malloc(100)
+    gate.wait()
+threads = [threading.Thread(target=take) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.malloc_stats()
+"""
+    one, many = (
+        subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stderr.count(
+            "Arena "
+        )
+        for how in ("one", "many")
+    )
+    assert one == 1 and many > 8
+
+
 def test_help_names_every_engine(capsys):
     with pytest.raises(SystemExit):
         cli.main(["assess", "--help"])
