@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,29 +62,44 @@ def address(pipeline):
     demo.close(verbose=False)
 
 
-@pytest.fixture
-def page(browser, address):
-    """The page, open; afterwards: nothing outside was asked for, and no script failed."""
+@pytest.fixture(scope="module")
+def context(browser, address):
+    """One for all pages: scripts of Gradio's are fetched and compiled once."""
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         context.grant_permissions(["clipboard-read", "clipboard-write", "camera"], origin=address.rstrip("/"))
         context.set_default_timeout(60_000)
+        yield context
+
+
+@pytest.fixture
+def open_page(context, address):
+    """The page, opened at a width; afterwards: nothing outside was asked for, and no script failed."""
+    pages, outside, failures = [], [], []
+
+    def note(request):
+        if not request.url.startswith((address, "data:", "blob:")):
+            outside.append(request.url)
+
+    def open_at(width: int):
         page = context.new_page()
-        outside, failures = [], []
-
-        def guard(route):
-            if route.request.url.startswith((address, "data:", "blob:")):
-                route.continue_()
-            else:
-                outside.append(route.request.url)
-                route.abort()
-
-        page.route("**/*", guard)
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.on("request", note)
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(address)
         page.wait_for_selector("#examples img")
-        yield page
-        assert outside == []
-        assert failures == []
+        return page
+
+    yield open_at
+    for page in pages:
+        page.close()
+    assert outside == []
+    assert failures == []
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page(1280)
 
 
 def base64_of(data: bytes) -> str:
@@ -326,10 +342,33 @@ def test_shots_are_ranked(page):
     assert page.locator("#ranking img").count() == 3
 
 
-def seriously_wrong(page, axe: str) -> list[str]:
+def states(page) -> Iterator[None]:
+    """Each tab with a result, after the page as it was opened."""
+    yield
+    upload(page, "flower.jpg", example("bokeh"))
+    wait_for_result(page)
+    yield
+    open_tab(page, "Many photos")
+    page.set_input_files("#photos input[type=file]", files_of("bokeh", "night"))
+    page.wait_for_selector("#gallery .summary")
+    page.wait_for_selector("#table td")
+    yield
+    open_tab(page, "Compare shots")
+    page.set_input_files("#shots input[type=file]", files_of("bokeh", "night"))
+    page.wait_for_selector("#ranking .shots")
+    yield
+
+
+def turn(page, theme: str):
+    """The visitor's system turns light or dark, which the page follows."""
+    page.emulate_media(color_scheme=theme)
+    background = {"light": "rgb(255, 255, 255)", "dark": "rgb(30, 41, 59)"}[theme]
+    page.wait_for_function(f"getComputedStyle(document.querySelector('.verdict')).backgroundColor == '{background}'")
+
+
+def seriously_wrong(page) -> list[str]:
     """What axe-core calls serious or critical."""
     page.wait_for_timeout(1000)  # half-faded text has little contrast
-    page.evaluate(axe)
     result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
         f"{each['id']}: {node['html'][:300]}"
@@ -339,23 +378,13 @@ def seriously_wrong(page, axe: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(page, address, axe, theme):
-    page.goto(f"{address}?__theme={theme}")
-    page.wait_for_selector("#examples img")
-    found = seriously_wrong(page, axe)
-    upload(page, "flower.jpg", example("bokeh"))
-    wait_for_result(page)
-    found += seriously_wrong(page, axe)
-    open_tab(page, "Many photos")
-    page.set_input_files("#photos input[type=file]", files_of("bokeh", "night"))
-    page.wait_for_selector("#gallery .summary")
-    page.wait_for_selector("#table td")
-    found += seriously_wrong(page, axe)
-    open_tab(page, "Compare shots")
-    page.set_input_files("#shots input[type=file]", files_of("bokeh", "night"))
-    page.wait_for_selector("#ranking .shots")
-    found += seriously_wrong(page, axe)
+def test_axe_finds_nothing_serious(page, axe):
+    page.evaluate(axe)
+    found = []
+    for _ in states(page):
+        for theme in ("light", "dark"):
+            turn(page, theme)
+            found += seriously_wrong(page)
     assert sorted(set(found)) == []
 
 
@@ -406,25 +435,12 @@ def test_a_photo_from_the_webcam_is_judged(page):
 
 
 @pytest.mark.parametrize("width", [375, 768, 1280])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_fits_its_width(page, address, width, theme):
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto(f"{address}?__theme={theme}")
-    page.wait_for_selector("#examples img")
-    upload(page, "flower.jpg", example("bokeh"))
-    wait_for_result(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    open_tab(page, "Many photos")
-    page.set_input_files("#photos input[type=file]", files_of("bokeh", "night"))
-    page.wait_for_selector("#gallery .summary")
-    page.wait_for_selector("#table td")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    open_tab(page, "Compare shots")
-    page.set_input_files("#shots input[type=file]", files_of("bokeh", "night"))
-    page.wait_for_selector("#ranking .shots")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    background = page.evaluate("getComputedStyle(document.querySelector('.verdict')).backgroundColor")
-    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(30, 41, 59)"}[theme]
+def test_the_page_fits_its_width(open_page, width):
+    page = open_page(width)
+    for _ in states(page):
+        for theme in ("light", "dark"):
+            turn(page, theme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_app_starts_without_a_network(browser, tmp_path):
