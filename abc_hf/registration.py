@@ -3,6 +3,7 @@
 # ruff: noqa: F401
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # elsewhere it needs torchvision
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
@@ -15,6 +16,8 @@ AutoConfig.register(ABCFuseNetConfig.model_type, ABCFuseNetConfig, exist_ok=True
 AutoModel.register(ABCFuseNetConfig, ABCFuseNetModel, exist_ok=True)
 AutoModelForImageClassification.register(ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, exist_ok=True)
 AutoImageProcessor.register(ABCFuseNetConfig, image_processor_classes={"pil": ABCFuseNetImageProcessor}, exist_ok=True)
+# There is none: else `pipeline("image-classification", ...)` would ask whether to run a repository's code for it.
+AutoVideoProcessor.register(ABCFuseNetConfig, None, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
     "blur-understanding", BlurUnderstandingPipeline, pt_model=AutoModelForImageClassification, type="image"
 )

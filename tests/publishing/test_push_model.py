@@ -116,12 +116,15 @@ def test_the_card_works_word_for_word_with_the_package(stand, said, original, ph
     assert (tmp_path / "out" / "photo_figure.png").exists()
 
 
-def test_who_has_the_package_needs_no_remote_code(stand, said, original, photo_file):
-    """By its name, transformers' `pipeline` takes the package's classes, and not one file of code is asked for."""
+def test_who_has_the_package_needs_no_remote_code(stand, said, original, photo_file, monkeypatch):
+    """By its name, transformers' pipelines take the package's classes, ask for no file of code, and ask nobody."""
+    monkeypatch.setattr("builtins.input", pytest.fail)
     stand.hub.requests.clear()
     assess = pipeline("blur-understanding", model=NAME, device="cpu")
     assert type(assess) is BlurUnderstandingPipeline and type(assess.model) is ABCFuseNetForBlurUnderstanding
     assert_same(assess(photo_file), original(photo_file))
+    first = pipeline("image-classification", model=NAME, device="cpu")(str(photo_file))[0]
+    assert first["label"] == original(photo_file).label
     assert stand.asked(".py") == 0 and load_pipeline(NAME).model.name_or_path.endswith(
         stand.hub.repos["model", NAME].resolve("main")
     )
