@@ -662,12 +662,13 @@ def test_bad_files(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says so how much memory it is now")
 def test_memory_stays_flat(photo, tmp_path, tiny_folder):
-    """Between the first and the last thousand of 4000 photos."""
+    """In the second half of 1600 photos, whose previews are of 28 KB; the first shard, of 500, costs 40 MB."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    photo(64, 48).save(folder / "0.png")
-    for number in range(1, 4000):
+    photo(96, 96).save(folder / "0.png")
+    for number in range(1, 1600):
         os.link(folder / "0.png", folder / f"{number}.png")
     options = ["--out", tmp_path / "out", "--model", tiny_folder, "--device", "cpu", "--workers", "1"]
     done = subprocess.run(
@@ -676,11 +677,12 @@ def test_memory_stays_flat(photo, tmp_path, tiny_folder):
     assert done.returncode == 0, done.stderr
     memory = [int(line) for line in done.stderr.split()]
     assert len(memory) == 4
-    assert memory[-1] - memory[0] < 30e3, "kilobytes"
+    assert memory[-1] - memory[1] < 15e3, "kilobytes"
 
 
-MEASURED = """
-import resource, sys
+MEASURED = r"""
+import re, sys
+from pathlib import Path
 from abc_hf import cli, sort
 batches = 0
 judge_batch = sort.Sort.judge_batch
@@ -688,8 +690,8 @@ def measured(self, batch):
     global batches
     judge_batch(self, batch)
     batches += 1
-    if batches % 1000 == 0:  # photos, as the batch on a CPU is one
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+    if batches % 400 == 0:  # photos, as the batch on a CPU is one
+        print(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
 sort.Sort.judge_batch = measured
 if __name__ == "__main__":
     sys.exit(cli.main(sys.argv[1:]))
