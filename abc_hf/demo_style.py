@@ -165,11 +165,11 @@ header p, .verdict p, .note { color: var(--body-text-color-subdued); }
 .shots li { position: relative; min-width: 0; padding: 0 0 12px; overflow: hidden;
   border: 1px solid var(--border-color-primary); border-radius: var(--block-radius);
   background: var(--block-background-fill); }
-.shots li.best { border: 2px solid var(--primary-600); }
+.shots li.best { border-color: var(--primary-600); outline: 1px solid var(--primary-600); }
 .shots img { display: block; width: 100%; aspect-ratio: 1; object-fit: none; margin: 0 0 12px; background: #0002; }
 .shots .line { display: flex; gap: 8px; align-items: baseline; padding: 0 12px; color: var(--body-text-color); }
 .shots .line > b { font-size: 1.25rem; }
-.shots .name { white-space: normal; overflow-wrap: anywhere; }
+.shots .name { font-size: 0.9rem; white-space: normal; overflow-wrap: anywhere; }
 .shots em { position: absolute; top: 12px; left: 12px; padding: 0 8px; border-radius: 10px; font-size: 0.8rem;
   font-style: normal; font-weight: 700; color: #fff; background: var(--primary-700); }
 .shots .meter { height: 6px; margin: 8px 12px; border-radius: 3px; background: var(--border-color-primary); }
