@@ -335,20 +335,15 @@ def test_fifty_thousand_photos_stay_fluent(large, open_report):
     assert page.locator(".cell").count() < 80  # of 50 000
     figures = {}
     for name, pixels in (("scrolling", 40), ("flying", 3000)):
-        for _ in range(3):  # what else the machine does makes them longer
-            times = sorted(page.evaluate(FRAMES, pixels))
-            median, late = statistics.median(times), times[int(0.95 * len(times))]
-            figures[name] = {"median": median, "95 %": late, "most": times[-1]}
-            if median < 20 and late < 40:
-                break
+        times = sorted(page.evaluate(FRAMES, pixels))
+        figures[name] = {"median": statistics.median(times), "95 %": times[int(0.95 * len(times))], "most": times[-1]}
     assert page.locator(".cell").count() < 80
     clock = "(() => { const start = performance.now(); %s; return performance.now() - start; })()"
     figures["threshold"] = page.evaluate(clock % "filter.threshold = 0.6; arrange()")
     figures["first order"] = page.evaluate(clock % "filter.order = 'path'; arrange()")
     figures["search"] = page.evaluate(clock % "filter.text = 'img_0123'; arrange()")
     print(json.dumps(figures))
-    # [ms]; 60 a second are 16.7, and two such are allowed, since browser and page share what cores there are
-    assert figures["scrolling"]["median"] < 35 and figures["scrolling"]["95 %"] < 70
+    assert figures["scrolling"]["median"] < 20 and figures["scrolling"]["95 %"] < 40  # [ms]; 60 a second are 16.7
     assert figures["flying"]["95 %"] < 60
     assert figures["threshold"] < 150 and figures["search"] < 150
     page.evaluate("filter.text = ''; filter.order = 'verdict'; arrange()")
