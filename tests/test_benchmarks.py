@@ -108,8 +108,7 @@ def test_sort_is_launched_as_users_launch_it(tmp_path, tiny_folder, photo):
     for seed, file in enumerate(files):
         photo(120, 80, seed).save(file)
     found = speed.measure_sort(files, str(tiny_folder), "torch")
-    # a network this small takes less for a photo than a start varies by
-    assert abs(found["seconds"]) < 1 < found["start"] < 60
+    assert 0 < found["seconds"] < 1 < found["start"] < 60
 
 
 @pytest.mark.parametrize("kind", scale.WRITERS)
@@ -125,13 +124,15 @@ def test_photos_of_the_scale_benchmark_differ_wherever_they_are(tmp_path, kind):
 
 @pytest.mark.slow
 def test_the_scale_benchmark_takes_stock_on_the_way(tmp_path):
-    scale.main(["--count", "40", "--kinds", "parquet", "--out", str(tmp_path)])
-    stages = json.loads((tmp_path / "scale.json").read_text())["parquet"]
-    assert list(stages) == ["found", "judged 4", "judged 20", "judged 40", "finished", "again"]
-    seconds = [stage["seconds"] for stage in list(stages.values())[:-1]]
-    assert seconds == sorted(seconds) and stages["again"]["seconds"] < seconds[1]
-    assert 100 < stages["found"]["megabytes"] <= stages["finished"]["megabytes"]
-    assert stages["judged 40"]["megabytes_of_workers"] > 100 and stages["again"]["megabytes_of_workers"] == 0
+    scale.main(["--count", "40", "--kinds", "parquet", "zip", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "scale.json").read_text())
+    for kind in ("parquet", "zip"):
+        stages = result[kind]
+        assert list(stages) == ["found", "judged 4", "judged 20", "judged 40", "finished", "again"]
+        seconds = [stage["seconds"] for stage in list(stages.values())[:-1]]
+        assert seconds == sorted(seconds) and stages["again"]["seconds"] < seconds[1]
+        assert 100 < stages["found"]["megabytes"] <= stages["finished"]["megabytes"]
+        assert stages["judged 40"]["megabytes_of_workers"] > 100 and stages["again"]["megabytes_of_workers"] == 0
 
 
 def test_photos_of_the_speed_benchmark_have_the_size_and_detail(tmp_path, photo):
