@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, is_tensorboard_available, set_seed
 from datasets.distributed import split_dataset_by_node
-from huggingface_hub import HfApi, RepoUrl, get_token
+from huggingface_hub import HfApi, RepoUrl
 from tqdm import tqdm
 from transformers import get_scheduler
 
@@ -353,10 +353,12 @@ def hub_in_a_sentence(name: str) -> Iterator[None]:
 
 def make_repository(settings: TrainSettings, out: Path) -> RepoUrl:
     """The repository to push to, made if need be. Raises ValueError where the Hub refuses."""
+    from hub.uploading import check_token
+
     name = settings.hub_model_id or out.resolve().name
     with hub_in_a_sentence(name):
-        if settings.hub_token is None and get_token() is None:
-            raise ValueError("There is no token: run `hf auth login`, or set HF_TOKEN.")
+        if settings.hub_token is None:
+            check_token()
         return HfApi(token=settings.hub_token).create_repo(
             name, private=settings.hub_private_repo or None, exist_ok=True
         )

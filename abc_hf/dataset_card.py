@@ -15,9 +15,14 @@ from .schema import FEATURES, MAPS
 from .visualization import colorize
 
 SPLITS = ("train", "validation", "test")
-ENDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
-SIZES = tuple(
-    (10 ** (power + 3), "n<1K" if power == 0 else f"{ENDS[power - 1]}<n<{ENDS[power]}") for power in range(len(ENDS))
+SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
 )
 """The Hub's `size_categories`, each with the number of rows that it is below."""
 TEXTS = {

@@ -36,11 +36,11 @@ def accounts_of(run: Path) -> list[dict]:
     record = json.loads((run / "run.json").read_text())
     if "runs" in record:
         return record["runs"]
-    kept = {}
-    for entry in record["history"]:
-        # others are of the loss alone; no selection is that of a phase judged once
-        if "selection" in entry and (entry["selection"] or 0) >= (kept.get(entry["phase"], entry)["selection"] or 0):
-            kept[entry["phase"]] = entry
+    scored = [entry for entry in record["history"] if "selection" in entry]  # others are of the loss alone
+    kept = {
+        phase: max((entry for entry in scored if entry["phase"] == phase), key=lambda entry: entry["selection"] or 0)
+        for phase in dict.fromkeys(entry["phase"] for entry in scored)
+    }
     return [{"code": record["code"], "settings": without_folders(record["settings"]), "scores": kept}]
 
 

@@ -118,10 +118,15 @@ def run_cold(*arguments, cwd: Path | None = None) -> dict:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def is_new(kind: str, args: argparse.Namespace) -> bool:
-    """Whether the repository is still to be made. Raises if it, or the token, is not as the options need it."""
+def check_token() -> None:
+    """Raise ValueError without a token in the usual places; whether the Hub takes it, only the Hub knows."""
     if get_token() is None:
         raise ValueError("There is no token: run `hf auth login`, or set HF_TOKEN.")
+
+
+def is_new(kind: str, args: argparse.Namespace) -> bool:
+    """Whether the repository is still to be made. Raises if it, or the token, is not as the options need it."""
+    check_token()
     api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     new = not api.repo_exists(**repo)
     if new and args.create_pr:

@@ -1,6 +1,7 @@
-"""A table as `abc-fusenet sort` writes it, made up."""
+"""What tests of `abc-fusenet sort` share: a table as it writes it, made up, and a file that counts what is read."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,17 @@ from PIL import Image
 
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
 from abc_hf.sort_table import COLUMNS, PROBABILITIES
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, *arguments):
+        data = super().read(*arguments)
+        self.count += len(data)
+        return data
 
 
 def sort_row(path: str | Path, label: str | None = "good-blur", **others) -> dict:

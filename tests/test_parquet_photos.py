@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sort_toys import Counted
 
 from abc_hf.parquet_photos import ParquetPhotos
 from abc_hf.photos import PhotoError
@@ -34,17 +35,6 @@ def test_rows_in_any_order():
     assert (photos.rows, photos.name(7), photos.name(24)) == (25, "image/07", "image/24")
     for rows in (range(25), [24, 0, 9, 10, 10, 3, 19], range(24, -1, -1)):
         assert contents(photos, rows) == [FILES[row] for row in rows]
-
-
-class Counted(io.BytesIO):
-    """Counts the bytes that are read."""
-
-    count = 0
-
-    def read(self, *arguments):
-        data = super().read(*arguments)
-        self.count += len(data)
-        return data
 
 
 def test_the_file_is_read_once_and_of_rows_no_more_than_their_number_until_then(monkeypatch):

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import ExifTags, Image
+from sort_toys import Counted
 
 from abc_hf import load_pipeline, sort, sort_journal, sort_workers
 from abc_hf.cli import main
@@ -478,17 +479,6 @@ def test_of_a_parquet_file_each_process_reads_its_part(tmp_path, monkeypatch):
 def test_each_process_has_the_first_part_of_some_parquet_files():
     firsts = [dealt_to(f"{number}.parquet!/image/0", 0.0, 3) for number in range(300)]
     assert all(70 < firsts.count(process) < 130 for process in range(3))
-
-
-class Counted(io.BytesIO):
-    """Counts the bytes that are read."""
-
-    count = 0
-
-    def read(self, *arguments):
-        data = super().read(*arguments)
-        self.count += len(data)
-        return data
 
 
 def test_batches_are_of_one_shape():
