@@ -9,8 +9,8 @@ except ImportError:
 from abc_hf import load_pipeline
 from abc_hf.engines import one_arena
 
-if __name__ == "__main__":
-    one_arena()
-    from abc_hf.demo import build_demo, launch  # not before: Gradio begins a thread
+one_arena()  # before Gradio is imported, which begins a thread
+from abc_hf.demo import build_demo, launch  # noqa: E402
 
+if __name__ == "__main__":
     launch(build_demo(load_pipeline(), on_gpu=GPU))

@@ -23,7 +23,7 @@ ${value ? `
     <div class="line"><b>${index + 1}</b><span class="name">${shot.file}</span>${index ? "" : "<em>Sharpest</em>"}</div>
     <div class="meter" role="meter" aria-label="Sharpness, of the sharpest" aria-valuemin="0" aria-valuemax="100"
       aria-valuenow="${shot.percent}"><i style="width: ${shot.percent}%"></i></div>
-    <p><b>${shot.percent}%</b> ${index ? shot.words : "of the sharpest"}</p>
+    <p><b>${shot.percent}%</b>${index ? ` as sharp, ${shot.words}` : ""}</p>
     <p class="note" style="--tone: ${colors[shot.label]}"><i class="dot"></i>${verdicts[shot.label][0]},
       score ${shot.score.toFixed(2)}</p>
   </li>`).join("")}</ol>

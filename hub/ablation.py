@@ -1,11 +1,11 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The ablation of the paper's Figure 9, and of the blur branch's parts: `python -m hub.ablation WEIGHTS --dataset ...`.
 
-WEIGHTS is a run's folder of trained blur and attention branches with a content trunk (`best-blur`). Baselines 2 to 5
-and the network before joint training freeze them and train the classifier alone, on features computed once: same
-photos, same steps, several seeds. `--verdicts NAME=RUN` and `--maps NAME=RUN` add what train_accelerate.py trained from
-end to end, from its run.json: baseline 1, joint training, and blur branches that lack a part. Writes ablation.json and
-ablation.png.
+WEIGHTS is a run's folder of trained blur and attention branches with a content trunk (`best-blur`). They are frozen,
+and for each baseline the classifier alone is trained on features computed once: same photos, same steps, several
+seeds. `--starts` keeps these networks, for `train_accelerate.py --phase joint` to train on from end to end, and
+`--verdicts NAME=RUN` scores what came of them. `--maps NAME=RUN` adds what runs of the blur phase, with and without its
+parts, say in their run.json. Writes ablation.json, verdicts.png and maps.png.
 """
 
 import argparse
@@ -23,16 +23,18 @@ from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.metrics import class_scores
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, DesirabilityClassifier
 from abc_hf.plots import grouped_bars
-from abc_hf.training import OURS, fit_classifier, fusion_inputs, seed_dropout
+from abc_hf.training import OURS, fit_classifier, fusion_inputs, load_trunk_weights, parts_of, seed_dropout
 
 BASELINES = {
+    "1: C": ("content",),
     "2: B": ("blur",),
     "3: B + C": ("blur", "content"),
     "4: B + A": ("blur", "attention"),
     "5: B + A + C": ("blur", "attention", "content"),
-    "ABC-FuseNet, branches frozen": ("blur_attended", "blur_unattended", "content"),
+    "6: B x A + B x (1 - A) + C": ("blur_attended", "blur_unattended", "content"),
 }
-"""What each stacks (section 5.2 of the paper)."""
+"""What each stacks (section 5.2 of the paper); the last is the network itself, before joint training."""
+WITHOUT_SALIENCY = "6, A not pre-trained"
 VERDICT_MEASURES, MAP_MEASURES = ("accuracy", "kappa", "macro_f1"), ("pooled_auc", "per_photo_auc", "per_photo_ap")
 
 
@@ -43,32 +45,46 @@ def channels_of(chosen: tuple[str, ...], content_channels: int) -> list[int]:
     return [channel for name in chosen for channel in range(starts[name], starts[name] + widths[name])]
 
 
-def classify(config, chosen, cached, weights, held, phase, seed: int) -> dict[str, float]:
-    """Train the classifier on the chosen maps of `cached`, and score it on `held`; both are of `fusion_inputs`."""
+def fitted(config, chosen, cached, weights, phase, seed: int) -> DesirabilityClassifier:
+    """The classifier of the chosen maps, trained on `cached`, which is of `fusion_inputs`."""
     content = cached[0][0].shape[0] - (len(MAPS) - 1)
     channels = channels_of(chosen, content)
-    config = type(config)(**config.to_diff_dict() | {"fusion_inputs": chosen})
     seed_dropout(seed)
-    classifier = DesirabilityClassifier(config, content).train()
-    fit_classifier(classifier, [(stack[channels], label) for stack, label in cached], phase, weights, seed)
-    classifier.eval()
-    with torch.inference_mode():
-        chances = torch.cat([classifier(stack[channels][None].float()).softmax(1) for stack, _ in held])
+    classifier = DesirabilityClassifier(type(config)(**config.to_diff_dict() | {"fusion_inputs": chosen}), content)
+    fit_classifier(classifier.train(), [(stack[channels], label) for stack, label in cached], phase, weights, seed)
+    return classifier.eval()
+
+
+@torch.inference_mode()
+def verdict_scores(classifier, chosen, held) -> dict[str, float]:
+    """How the classifier of the chosen maps does on `held`, which is of `fusion_inputs`."""
+    channels = channels_of(chosen, held[0][0].shape[0] - (len(MAPS) - 1))
+    chances = torch.cat([classifier(stack[channels][None].float()).softmax(1) for stack, _ in held])
     scores = class_scores(np.array([label for _, label in held]), chances.numpy(), DESIRABILITY)
     return {name: float(scores[name]) for name in VERDICT_MEASURES}
 
 
-def last_scores(run: Path, part: str, measures: tuple[str, ...]) -> dict[str, float]:
-    """Scores of the validation split where a run ended, from its run.json."""
+def without_saliency(model, content_weights: str):
+    """The network with its blur branch alone: the trunk of C is as it was downloaded, and A is random."""
+    seed_dropout(0)
+    fresh = type(model)(model.config)
+    load_trunk_weights(fresh.abc_fusenet.trunks["content"], content_weights)
+    for name in ("blur_trunk", "blur_branch"):
+        parts_of(fresh)[name].load_state_dict(parts_of(model)[name].state_dict())
+    return fresh.to(memory_format=torch.channels_last)
+
+
+def last_scores(run: Path, part: str, measures: tuple[str, ...]) -> dict[str, list[float]]:
+    """Scores of the validation split where a run ended, from its run.json, as those of one seed."""
     history = [entry for entry in json.loads((run / "run.json").read_text())["history"] if part in entry]
     if not history:
         raise ValueError(f"{run / 'run.json'} holds no {part}: this is no run of that kind.")
-    return {name: history[-1][part][name] for name in measures}
+    return {name: [history[-1][part][name]] for name in measures}
 
 
 def named(entry: str) -> tuple[str, Path]:
     name, equals, run = entry.rpartition("=")
-    if not equals or not (Path(run) / "run.json").is_file():
+    if not equals or not (Path(run) / "config.json").is_file():
         raise argparse.ArgumentTypeError(f"{entry}: write NAME=RUN with the folder of a finished run.")
     return name, Path(run)
 
@@ -76,44 +92,73 @@ def named(entry: str) -> tuple[str, Path]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m hub.ablation", description=__doc__.split("\n\n")[0])
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--dataset", required=True, nargs="+")
+    parser.add_argument("--dataset", required=True, nargs="+", help="the first one's validation split is scored")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=OURS["classifier"].steps)
     parser.add_argument("--rows", type=int, default=1500, help="photos of each group at most")
+    parser.add_argument("--working_size", type=int, help="long side of photos [pixels], instead of that of the weights")
+    parser.add_argument("--content_weights", help="what C's trunk began as: adds the network without pre-trained A")
+    parser.add_argument("--starts", type=Path, help="keep the networks there, as NUMBER-SEED")
     parser.add_argument("--verdicts", type=named, nargs="*", default=[], metavar="NAME=RUN")
     parser.add_argument("--maps", type=named, nargs="*", default=[], metavar="NAME=RUN")
     args = parser.parse_args(argv)
 
     model = ABCFuseNetForBlurUnderstanding.from_pretrained(args.weights, dtype=torch.float32)
     model = model.eval().to(memory_format=torch.channels_last)
-    processor = ABCFuseNetImageProcessor.from_pretrained(args.weights)
+    size = {"size": {"longest_edge": args.working_size}} if args.working_size else {}
+    processor = ABCFuseNetImageProcessor.from_pretrained(args.weights, **size)
     splits = [load_dataset(name) for name in args.dataset]
     train = concatenate_datasets([each["train"] for each in splits])
     held = splits[0]["validation"].filter(lambda label: label is not None, input_columns="desirability")
     phase = dataclasses.replace(OURS["classifier"], steps=args.steps)
     rows, weights = classifier_rows(train, phase.mix, args.rows)
 
-    model.config.fusion_inputs = MAPS  # of what is stacked, each baseline takes its own
-    cached, held = (fusion_inputs(model, processor, part) for part in (train.select(rows), held))
+    def features(network, photos):
+        network.config.fusion_inputs = MAPS  # of what is stacked, each baseline takes its own
+        return fusion_inputs(network, processor, photos)
+
     verdicts = {}
-    for name, chosen in BASELINES.items():
-        seeds = [classify(model.config, chosen, cached, weights, held, phase, seed) for seed in range(args.seeds)]
-        verdicts[name] = {measure: [scores[measure] for scores in seeds] for measure in VERDICT_MEASURES}
-        print(name, *(f"{measure} {np.mean(values):.3f}" for measure, values in verdicts[name].items()))
+
+    def compare(network, baselines: dict[str, tuple[str, ...]]):
+        cached, judged = features(network, train.select(rows)), features(network, held)
+        for name, chosen in baselines.items():
+            verdicts[name] = {measure: [] for measure in VERDICT_MEASURES}
+            for seed in range(args.seeds):
+                classifier = fitted(network.config, chosen, cached, weights, phase, seed)
+                for measure, value in verdict_scores(classifier, chosen, judged).items():
+                    verdicts[name][measure].append(value)
+                if args.starts:
+                    network.config.fusion_inputs, network.classifier = chosen, classifier
+                    folder = args.starts / f"{name.split(':')[0]}-{seed}"
+                    network.save_pretrained(folder)
+                    processor.save_pretrained(folder)
+            print(name, *(f"{measure} {np.mean(values):.3f}" for measure, values in verdicts[name].items()))
+
+    compare(model, BASELINES)
+    if args.content_weights:
+        compare(without_saliency(model, args.content_weights), {WITHOUT_SALIENCY: list(BASELINES.values())[-1]})
     for name, run in args.verdicts:
-        scores = last_scores(run, "desirability_real", VERDICT_MEASURES)
+        network = ABCFuseNetForBlurUnderstanding.from_pretrained(run, dtype=torch.float32)
+        chosen = tuple(network.config.fusion_inputs)
+        network = network.eval().to(memory_format=torch.channels_last)
         verdicts.setdefault(name, {measure: [] for measure in VERDICT_MEASURES})
-        for measure, value in scores.items():
+        for measure, value in verdict_scores(network.classifier, chosen, features(network, held)).items():
             verdicts[name][measure].append(value)
     maps = {name: last_scores(run, "blur_real", MAP_MEASURES) for name, run in args.maps}
     args.out.mkdir(parents=True, exist_ok=True)
-    result = {"photos": len(held), "train": len(cached), "steps": args.steps, "verdicts": verdicts, "maps": maps}
-    (args.out / "ablation.json").write_text(json.dumps(result, indent=2) + "\n")
-    figure = grouped_bars(
-        verdicts, VERDICT_MEASURES[:2], "What the verdict needs", f"{len(held)} real validation photos"
-    )
-    figure.savefig(args.out / "ablation.png")
+    account = {
+        "photos": len(held),
+        "train": len(rows),
+        "steps": args.steps,
+        "working_size": processor.size["longest_edge"],
+    }
+    (args.out / "ablation.json").write_text(json.dumps(account | {"verdicts": verdicts, "maps": maps}, indent=2) + "\n")
+    note = f"{len(held)} real validation photos; dots are seeds"
+    grouped_bars(verdicts, VERDICT_MEASURES[:2], "What the verdict needs", note).savefig(args.out / "verdicts.png")
+    if maps:
+        note = "real validation photos; one seed each"
+        grouped_bars(maps, MAP_MEASURES[:2], "What the blur map needs", note).savefig(args.out / "maps.png")
 
 
 if __name__ == "__main__":

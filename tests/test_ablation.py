@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from toy_photos import write_toy_split
+from transformers import AutoModel
 
 from abc_hf import ABCFuseNetForBlurUnderstanding
 from abc_hf.configuration_abc_fusenet import MAPS
@@ -39,16 +40,41 @@ def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, ca
     data = write_toy_split(tmp_path / "real", count=9) / "data"
     for split in ("train", "validation"):
         shutil.copy(data / "test-00000-of-00001.parquet", data / f"{split}-00000-of-00001.parquet")
-    options = ["--seeds", "2", "--steps", "3", "--verdicts", f"joint={run}", f"joint={run}", "--maps", f"no skip={run}"]
-    ablation.main([str(run), "--dataset", str(tmp_path / "real"), "--out", str(tmp_path / "out"), *options])
+    starts = tmp_path / "starts"
+    options = ["--seeds", "1", "--steps", "3", "--working_size", "64", "--out", str(tmp_path / "out")]
+    command = [str(run), "--dataset", str(tmp_path / "real"), *options]
+    ablation.main([*command, "--starts", str(starts)])
+    first = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert not (tmp_path / "out" / "maps.png").exists()
+    ablation.main(
+        [*command, "--verdicts", f"again={starts / '5-0'}", f"again={starts / '1-0'}", "--maps", f"no skip={run}"]
+    )
     result = json.loads((tmp_path / "out" / "ablation.json").read_text())
-    assert list(result["verdicts"]) == [*ablation.BASELINES, "joint"]
-    assert all(len(values) == 2 for row in result["verdicts"].values() for values in row.values())
-    assert result["verdicts"]["joint"]["kappa"] == [0.25, 0.25]
-    assert result["maps"] == {"no skip": dict.fromkeys(ablation.MAP_MEASURES, 0.75)}
-    assert (result["photos"], result["train"], result["steps"]) == (8, 8, 3)
-    assert (tmp_path / "out" / "ablation.png").stat().st_size > 5000
+    again = result["verdicts"].pop("again")
+    assert result["verdicts"] == first["verdicts"] and list(first["verdicts"]) == list(ablation.BASELINES)
+    for measure, values in again.items():
+        assert values == [first["verdicts"]["5: B + A + C"][measure][0], first["verdicts"]["1: C"][measure][0]]
+    assert result["maps"] == {"no skip": dict.fromkeys(ablation.MAP_MEASURES, [0.75])}
+    assert (result["photos"], result["train"], result["steps"], result["working_size"]) == (8, 8, 3, 64)
+    assert all((tmp_path / "out" / name).stat().st_size > 5000 for name in ("verdicts.png", "maps.png"))
     assert "2: B accuracy" in capsys.readouterr().out
+
+
+def test_without_saliency_only_the_blur_branch_stays(tiny_folder, tmp_path):
+    model = ABCFuseNetForBlurUnderstanding.from_pretrained(tiny_folder).eval()
+    trunk = model.abc_fusenet.trunks["content"].backbone
+    expected = {name: torch.rand_like(value) for name, value in trunk.state_dict().items() if value.is_floating_point()}
+    downloaded = AutoModel.from_config(trunk.config)
+    downloaded.load_state_dict(downloaded.state_dict() | expected)
+    downloaded.save_pretrained(tmp_path)
+    fresh = ablation.without_saliency(model, str(tmp_path)).eval()
+    found = fresh.abc_fusenet.trunks["content"].backbone.state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    photo = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        before, after = (network(photo) for network in (model, fresh))
+    torch.testing.assert_close(after.blur_map, before.blur_map)
+    assert not torch.allclose(after.attention_map, before.attention_map, atol=1e-3)
 
 
 def test_what_is_no_run_is_refused(run, tmp_path, capsys):

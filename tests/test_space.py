@@ -75,6 +75,19 @@ def test_the_folder_holds_what_it_needs_and_no_more(tmp_path, capsys):
     assert "exists" in capsys.readouterr().err
 
 
+def test_its_threads_share_one_arena():
+    """Which is asked for before Gradio is imported."""
+    code = """
+import sys
+from abc_hf import engines
+engines.one_arena = lambda: print("gradio" in sys.modules)
+import app
+print(app.build_demo.__module__)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "abc_hf.demo"]
+
+
 @pytest.mark.slow
 def test_it_starts_from_what_is_pushed_alone(card, tmp_path, monkeypatch):
     """In an environment with what the Space installs (gigabytes: torch there is a CUDA build) and without this project:
