@@ -33,8 +33,9 @@ class ABCFuseNetConfig(PreTrainedConfig):
         width_multiplier: scales the channels of the Inception-V2 and MobileNetV2 trunks.
         resnet_depths, resnet_hidden_sizes, resnet_embedding_size, resnet_layer_type: as in `ResNetConfig`.
         skip_strides: strides of the trunk features that join the decoder at stride 2. The paper takes those after the
-            first convolution, (2,); 4 and 8 may be added.
+            first convolution, (2,); 4 and 8 may be added. () leaves them out, as an ablation does.
         pyramid_bins: pooled grids of the pyramid (section 4.2), each reduced to 1/len(pyramid_bins) of the channels.
+            () pools nothing.
         decoder_channels: channels of the pyramid after its bottleneck, before it meets the low-level features.
         refinement_layers, refinement_growth: densely connected 3x3 layers at stride 2, and the channels each adds.
         attention_channels: hidden channels of the attention branch's fully convolutional head.
@@ -106,10 +107,10 @@ class ABCFuseNetConfig(PreTrainedConfig):
             raise ValueError("attention_trunk=None shares the content trunk, which must then be mobilenet_v2.")
         if len(self.resnet_depths) != 4 or len(self.resnet_hidden_sizes) != 4:
             raise ValueError("resnet_depths and resnet_hidden_sizes need four entries, one per stage.")
-        if not self.pyramid_bins or min(self.pyramid_bins) < 1:
+        if min(self.pyramid_bins, default=1) < 1:
             raise ValueError(f"pyramid_bins must be positive grid sizes such as (1, 2, 3, 6); got {self.pyramid_bins}.")
-        if not self.skip_strides or not set(self.skip_strides) <= {2, 4, 8}:
-            raise ValueError(f"skip_strides must be one or more of 2, 4 and 8; got {list(self.skip_strides)}.")
+        if not set(self.skip_strides) <= {2, 4, 8}:
+            raise ValueError(f"skip_strides must be some of 2, 4 and 8; got {list(self.skip_strides)}.")
         if len(set(self.fusion_inputs)) < len(self.fusion_inputs):
             raise ValueError(f"fusion_inputs must name each map once; got {list(self.fusion_inputs)}.")
         sizes = {name: getattr(self, name) for name in ("num_channels", "resnet_embedding_size", "decoder_channels")}

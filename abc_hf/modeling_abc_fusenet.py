@@ -74,9 +74,8 @@ class PyramidPooling(nn.Module):
     def __init__(self, in_channels: int, bins: tuple[int, ...]):
         super().__init__()
         self.bins = tuple(bins)
-        reduced = in_channels // len(self.bins)
-        self.reductions = nn.ModuleList(nn.Conv2d(in_channels, reduced, 1) for _ in self.bins)
-        self.out_channels = in_channels + len(self.bins) * reduced
+        self.reductions = nn.ModuleList(nn.Conv2d(in_channels, in_channels // len(bins), 1) for _ in bins)
+        self.out_channels = in_channels + sum(reduction.out_channels for reduction in self.reductions)
 
     def forward(self, features):
         height, width = features.shape[-2:]

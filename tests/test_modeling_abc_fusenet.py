@@ -406,6 +406,25 @@ def test_pyramid_pooling_is_that_of_pspnet(height, width):
     torch.testing.assert_close(module(features), torch.cat(levels, 1))
 
 
+@pytest.mark.parametrize("part", [{"pyramid_bins": ()}, {"skip_strides": ()}, {"refinement_layers": 0}])
+def test_the_blur_branch_may_do_without_a_part(part):
+    whole, less = (build(**architecture).abc_fusenet.blur_branch for architecture in ({}, part))
+    removed = {name.split(".")[0] for name in whole.state_dict().keys() - less.state_dict().keys()}
+    inputs = {name for name, value in less.state_dict().items() if value.shape != whole.state_dict()[name].shape}
+    assert (removed, {name.split(".")[0] for name in inputs}) == {
+        "pyramid_bins": ({"pyramid"}, {"bottleneck"}),
+        "skip_strides": (set(), {"refinement", "logit"}),
+        "refinement_layers": ({"refinement"}, {"logit"}),
+    }[next(iter(part))]
+
+    model, pixel_values = build(**part).train(), photos()
+    output = model(pixel_values, blur_labels=labels_for(pixel_values)["blur_labels"], branches=("blur",))
+    assert output.blur_map.shape == (2, 1, 64, 96)
+    output.loss.backward()
+    branch = model.abc_fusenet.blur_branch
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in branch.parameters())
+
+
 def test_a_block_without_its_stride_agrees_at_every_second_cell():
     torch.manual_seed(0)
     arguments = (8, 0, 6, 10, 6, 12, "max", 0)
