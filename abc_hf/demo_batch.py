@@ -72,7 +72,7 @@ ${value && value.judged ? `
 <tbody>${value.groups.flatMap((group, index) => group.photos.map(photo => ({...photo, group: index})))
   .sort((one, other) => (order.descending ? -1 : 1) * (typeof one[order.key] === "number" ?
     one[order.key] - other[order.key] : one[order.key].localeCompare(other[order.key], undefined, {numeric: true})))
-  .map(photo => ({...photo, group: verdicts[labels[photo.group]][0], file: photo.file.replace(/[._-]+/g, "$&<wbr>")}))
+  .map(photo => ({...photo, group: verdicts[labels[photo.group]][0], file: photo.file.replace(/[_-]+/g, "$&<wbr>")}))
   .map(photo => `<tr>${Object.keys(columns).map(key =>
     `<td>${typeof photo[key] === "number" ? photo[key].toFixed(2) : photo[key]}</td>`).join("")}</tr>`).join("")}
 </tbody></table></div>` : ""}"""

@@ -20,7 +20,8 @@ ${value ? `
 <ol class="shots" style="--count: ${value.shots.length}">${value.shots.map((shot, index) => `
   <li class="${index ? "" : "best"}">
     <img src="${shot.crop.url}" alt="The middle of the subject of ${shot.file}, pixel for pixel">
-    <div class="line"><b>${index + 1}</b><span class="name">${shot.file}</span>${index ? "" : "<em>Sharpest</em>"}</div>
+    <div class="line"><b>${index + 1}</b><span class="name">${shot.file.replace(/[_-]+/g, "$&<wbr>")}</span>
+      ${index ? "" : "<em>Sharpest</em>"}</div>
     <div class="meter" role="meter" aria-label="Sharpness, of the sharpest" aria-valuemin="0" aria-valuemax="100"
       aria-valuenow="${shot.percent}"><i style="width: ${shot.percent}%"></i></div>
     <p><b>${shot.percent}%</b>${index ? ` as sharp, ${shot.words}` : ""}</p>
