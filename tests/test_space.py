@@ -89,6 +89,7 @@ print(app.build_demo.__module__)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # gigabytes are downloaded and unpacked
 def test_it_starts_from_what_is_pushed_alone(card, tmp_path, monkeypatch):
     """In an environment with what the Space installs (gigabytes: torch there is a CUDA build) and without this project:
     the folder brings its own code."""
