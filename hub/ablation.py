@@ -99,7 +99,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=1500, help="photos of each group at most")
     parser.add_argument("--working_size", type=int, help="long side of photos [pixels], instead of that of the weights")
     parser.add_argument("--content_weights", help="what C's trunk began as: adds the network without pre-trained A")
-    parser.add_argument("--starts", type=Path, help="keep the networks there, as NUMBER-SEED")
+    parser.add_argument(
+        "--starts",
+        type=Path,
+        help="keep the networks there, as NUMBER-SEED; what is there already is not trained again",
+    )
     parser.add_argument("--verdicts", type=named, nargs="*", default=[], metavar="NAME=RUN")
     parser.add_argument("--maps", type=named, nargs="*", default=[], metavar="NAME=RUN")
     args = parser.parse_args(argv)
@@ -121,18 +125,22 @@ def main(argv: list[str] | None = None) -> None:
     verdicts = {}
 
     def compare(network, baselines: dict[str, tuple[str, ...]]):
-        cached, judged = features(network, train.select(rows)), features(network, held)
+        judged, cached = features(network, held), None
         for name, chosen in baselines.items():
             verdicts[name] = {measure: [] for measure in VERDICT_MEASURES}
             for seed in range(args.seeds):
-                classifier = fitted(network.config, chosen, cached, weights, phase, seed)
+                kept = args.starts and args.starts / f"{name.split(':')[0]}-{seed}"
+                if kept and (kept / "model.safetensors").is_file():
+                    classifier = ABCFuseNetForBlurUnderstanding.from_pretrained(kept, dtype=torch.float32).classifier
+                else:
+                    cached = cached or features(network, train.select(rows))
+                    classifier = fitted(network.config, chosen, cached, weights, phase, seed)
+                    if kept:
+                        network.config.fusion_inputs, network.classifier = chosen, classifier
+                        network.save_pretrained(kept)
+                        processor.save_pretrained(kept)
                 for measure, value in verdict_scores(classifier, chosen, judged).items():
                     verdicts[name][measure].append(value)
-                if args.starts:
-                    network.config.fusion_inputs, network.classifier = chosen, classifier
-                    folder = args.starts / f"{name.split(':')[0]}-{seed}"
-                    network.save_pretrained(folder)
-                    processor.save_pretrained(folder)
             print(name, *(f"{measure} {np.mean(values):.3f}" for measure, values in verdicts[name].items()))
 
     compare(model, BASELINES)

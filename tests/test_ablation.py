@@ -36,7 +36,7 @@ def test_a_baseline_stacks_what_the_network_would(tiny_folder, chosen):
     torch.testing.assert_close(everything[:, channels], expected, rtol=0, atol=0)
 
 
-def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, capsys):
+def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, capsys, monkeypatch):
     data = write_toy_split(tmp_path / "real", count=9) / "data"
     for split in ("train", "validation"):
         shutil.copy(data / "test-00000-of-00001.parquet", data / f"{split}-00000-of-00001.parquet")
@@ -46,9 +46,12 @@ def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, ca
     ablation.main([*command, "--starts", str(starts)])
     first = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert not (tmp_path / "out" / "maps.png").exists()
-    ablation.main(
-        [*command, "--verdicts", f"again={starts / '5-0'}", f"again={starts / '1-0'}", "--maps", f"no skip={run}"]
-    )
+    shutil.rmtree(starts / "2-0")
+    seeds, fitted = [], ablation.fitted
+    monkeypatch.setattr(ablation, "fitted", lambda *given: seeds.append(given[-1]) or fitted(*given))
+    added = ["--verdicts", f"again={starts / '5-0'}", f"again={starts / '1-0'}", "--maps", f"no skip={run}"]
+    ablation.main([*command, "--starts", str(starts), *added])
+    assert seeds == [0]  # of 2, which was not there any more
     result = json.loads((tmp_path / "out" / "ablation.json").read_text())
     again = result["verdicts"].pop("again")
     assert result["verdicts"] == first["verdicts"] and list(first["verdicts"]) == list(ablation.BASELINES)
