@@ -5,7 +5,7 @@ WEIGHTS is a run's folder of trained blur and attention branches with a content 
 and for each baseline the classifier alone is trained on features computed once: same photos, same steps, several
 seeds. `--starts` keeps these networks, for `train_accelerate.py --phase joint` to train on from end to end, and
 `--verdicts NAME=RUN` scores what came of them. `--maps NAME=RUN` adds what runs of the blur phase, with and without its
-parts, say in their run.json. Writes ablation.json, verdicts.png and maps.png.
+parts, say in their run.json. Writes ablation.json, ablation.md, verdicts.png and maps.png.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.metrics import class_scores
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, DesirabilityClassifier
 from abc_hf.plots import grouped_bars
+from abc_hf.results import markdown
 from abc_hf.training import OURS, fit_classifier, fusion_inputs, load_trunk_weights, parts_of, seed_dropout
 
 BASELINES = {
@@ -80,6 +81,16 @@ def last_scores(run: Path, part: str, measures: tuple[str, ...]) -> dict[str, li
     if not history:
         raise ValueError(f"{run / 'run.json'} holds no {part}: this is no run of that kind.")
     return {name: [history[-1][part][name]] for name in measures}
+
+
+def score_table(scores: dict[str, dict[str, list[float]]], measures: tuple[str, ...]) -> list[str]:
+    """Lines of a table in Markdown: the mean over seeds, and where there are several the standard deviation."""
+
+    def cell(values: list[float]) -> str:
+        return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+    rows = [[name, str(len(row[measures[0]])), *(cell(row[each]) for each in measures)] for name, row in scores.items()]
+    return markdown(["", "seeds", *measures], rows)
 
 
 def named(entry: str) -> tuple[str, Path]:
@@ -162,6 +173,8 @@ def main(argv: list[str] | None = None) -> None:
         "working_size": processor.size["longest_edge"],
     }
     (args.out / "ablation.json").write_text(json.dumps(account | {"verdicts": verdicts, "maps": maps}, indent=2) + "\n")
+    tables = score_table(verdicts, VERDICT_MEASURES) + ([""] + score_table(maps, MAP_MEASURES) if maps else [])
+    (args.out / "ablation.md").write_text("\n".join(tables) + "\n")
     note = f"{len(held)} real validation photos; dots are seeds"
     grouped_bars(verdicts, VERDICT_MEASURES[:2], "What the verdict needs", note).savefig(args.out / "verdicts.png")
     if maps:

@@ -60,6 +60,7 @@ def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, ca
     assert result["maps"] == {"no skip": dict.fromkeys(ablation.MAP_MEASURES, [0.75])}
     assert (result["photos"], result["train"], result["steps"], result["working_size"]) == (8, 8, 3, 64)
     assert all((tmp_path / "out" / name).stat().st_size > 5000 for name in ("verdicts.png", "maps.png"))
+    assert "| no skip " in (tmp_path / "out" / "ablation.md").read_text()
     assert "2: B accuracy" in capsys.readouterr().out
 
 
@@ -78,6 +79,13 @@ def test_without_saliency_only_the_blur_branch_stays(tiny_folder, tmp_path):
         before, after = (network(photo) for network in (model, fresh))
     torch.testing.assert_close(after.blur_map, before.blur_map)
     assert not torch.allclose(after.attention_map, before.attention_map, atol=1e-3)
+
+
+def test_a_table_has_mean_and_spread():
+    scores = {"one": {"kappa": [0.5]}, "three": {"kappa": [0.4, 0.5, 0.6]}}
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in ablation.score_table(scores, ("kappa",))]
+    assert lines[0] == ["", "seeds", "kappa"]
+    assert lines[2:] == [["one", "1", "0.500"], ["three", "3", "0.500 ± 0.100"]]
 
 
 def test_what_is_no_run_is_refused(run, tmp_path, capsys):
