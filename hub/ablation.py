@@ -11,6 +11,7 @@ parts, say in their run.json. Writes ablation.json, ablation.md, verdicts.png an
 import argparse
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +94,15 @@ def score_table(scores: dict[str, dict[str, list[float]]], measures: tuple[str, 
     return markdown(["", "seeds", *measures], rows)
 
 
-def named(entry: str) -> tuple[str, Path]:
+def load(folder: Path) -> ABCFuseNetForBlurUnderstanding:
+    model = ABCFuseNetForBlurUnderstanding.from_pretrained(folder, dtype=torch.float32)
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def named(needed: str, entry: str) -> tuple[str, Path]:
+    """NAME=RUN taken apart; the folder must hold the file that is needed."""
     name, equals, run = entry.rpartition("=")
-    if not equals or not (Path(run) / "config.json").is_file():
+    if not equals or not (Path(run) / needed).is_file():
         raise argparse.ArgumentTypeError(f"{entry}: write NAME=RUN with the folder of a finished run.")
     return name, Path(run)
 
@@ -115,12 +122,11 @@ def main(argv: list[str] | None = None) -> None:
         type=Path,
         help="keep the networks there, as NUMBER-SEED; what is there already is not trained again",
     )
-    parser.add_argument("--verdicts", type=named, nargs="*", default=[], metavar="NAME=RUN")
-    parser.add_argument("--maps", type=named, nargs="*", default=[], metavar="NAME=RUN")
+    parser.add_argument("--verdicts", type=partial(named, "config.json"), nargs="*", default=[], metavar="NAME=RUN")
+    parser.add_argument("--maps", type=partial(named, "run.json"), nargs="*", default=[], metavar="NAME=RUN")
     args = parser.parse_args(argv)
 
-    model = ABCFuseNetForBlurUnderstanding.from_pretrained(args.weights, dtype=torch.float32)
-    model = model.eval().to(memory_format=torch.channels_last)
+    model = load(args.weights)
     size = {"size": {"longest_edge": args.working_size}} if args.working_size else {}
     processor = ABCFuseNetImageProcessor.from_pretrained(args.weights, **size)
     splits = [load_dataset(name) for name in args.dataset]
@@ -135,14 +141,18 @@ def main(argv: list[str] | None = None) -> None:
 
     verdicts = {}
 
+    def add(name: str, classifier, chosen, judged):
+        row = verdicts.setdefault(name, {measure: [] for measure in VERDICT_MEASURES})
+        for measure, value in verdict_scores(classifier, chosen, judged).items():
+            row[measure].append(value)
+
     def compare(network, baselines: dict[str, tuple[str, ...]]):
         judged, cached = features(network, held), None
         for name, chosen in baselines.items():
-            verdicts[name] = {measure: [] for measure in VERDICT_MEASURES}
             for seed in range(args.seeds):
                 kept = args.starts and args.starts / f"{name.split(':')[0]}-{seed}"
                 if kept and (kept / "model.safetensors").is_file():
-                    classifier = ABCFuseNetForBlurUnderstanding.from_pretrained(kept, dtype=torch.float32).classifier
+                    classifier = load(kept).classifier
                 else:
                     cached = cached or features(network, train.select(rows))
                     classifier = fitted(network.config, chosen, cached, weights, phase, seed)
@@ -150,20 +160,16 @@ def main(argv: list[str] | None = None) -> None:
                         network.config.fusion_inputs, network.classifier = chosen, classifier
                         network.save_pretrained(kept)
                         processor.save_pretrained(kept)
-                for measure, value in verdict_scores(classifier, chosen, judged).items():
-                    verdicts[name][measure].append(value)
+                add(name, classifier, chosen, judged)
             print(name, *(f"{measure} {np.mean(values):.3f}" for measure, values in verdicts[name].items()))
 
     compare(model, BASELINES)
     if args.content_weights:
         compare(without_saliency(model, args.content_weights), {WITHOUT_SALIENCY: list(BASELINES.values())[-1]})
     for name, run in args.verdicts:
-        network = ABCFuseNetForBlurUnderstanding.from_pretrained(run, dtype=torch.float32)
-        chosen = tuple(network.config.fusion_inputs)
-        network = network.eval().to(memory_format=torch.channels_last)
-        verdicts.setdefault(name, {measure: [] for measure in VERDICT_MEASURES})
-        for measure, value in verdict_scores(network.classifier, chosen, features(network, held)).items():
-            verdicts[name][measure].append(value)
+        network = load(run)
+        chosen = tuple(network.config.fusion_inputs)  # before `features` asks for all
+        add(name, network.classifier, chosen, features(network, held))
     maps = {name: last_scores(run, "blur_real", MAP_MEASURES) for name, run in args.maps}
     args.out.mkdir(parents=True, exist_ok=True)
     account = {

@@ -41,22 +41,23 @@ def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, ca
     for split in ("train", "validation"):
         shutil.copy(data / "test-00000-of-00001.parquet", data / f"{split}-00000-of-00001.parquet")
     starts = tmp_path / "starts"
-    options = ["--seeds", "1", "--steps", "3", "--working_size", "64", "--out", str(tmp_path / "out")]
+    options = ["--seeds", "2", "--steps", "3", "--working_size", "64", "--out", str(tmp_path / "out")]
     command = [str(run), "--dataset", str(tmp_path / "real"), *options]
     ablation.main([*command, "--starts", str(starts)])
     first = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert not (tmp_path / "out" / "maps.png").exists()
-    shutil.rmtree(starts / "2-0")
+    shutil.rmtree(starts / "2-1")
     seeds, fitted = [], ablation.fitted
     monkeypatch.setattr(ablation, "fitted", lambda *given: seeds.append(given[-1]) or fitted(*given))
-    added = ["--verdicts", f"again={starts / '5-0'}", f"again={starts / '1-0'}", "--maps", f"no skip={run}"]
+    added = ["--verdicts", f"again={starts / '5-1'}", f"again={starts / '1-0'}", "--maps", f"no skip={run}"]
     ablation.main([*command, "--starts", str(starts), *added])
-    assert seeds == [0]  # of 2, which was not there any more
+    assert seeds == [1]  # of 2, which was not there any more
     result = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert all(len(values) == 2 for row in result["verdicts"].values() for values in row.values())
     again = result["verdicts"].pop("again")
     assert result["verdicts"] == first["verdicts"] and list(first["verdicts"]) == list(ablation.BASELINES)
     for measure, values in again.items():
-        assert values == [first["verdicts"]["5: B + A + C"][measure][0], first["verdicts"]["1: C"][measure][0]]
+        assert values == [first["verdicts"]["5: B + A + C"][measure][1], first["verdicts"]["1: C"][measure][0]]
     assert result["maps"] == {"no skip": dict.fromkeys(ablation.MAP_MEASURES, [0.75])}
     assert (result["photos"], result["train"], result["steps"], result["working_size"]) == (8, 8, 3, 64)
     assert all((tmp_path / "out" / name).stat().st_size > 5000 for name in ("verdicts.png", "maps.png"))
@@ -89,8 +90,9 @@ def test_a_table_has_mean_and_spread():
 
 
 def test_what_is_no_run_is_refused(run, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        ablation.main([str(run), "--dataset", "x", "--out", str(tmp_path), "--maps", f"a={tmp_path}"])
-    assert "write NAME=RUN with the folder of a finished run" in capsys.readouterr().err
+    for option in ("--maps", "--verdicts"):
+        with pytest.raises(SystemExit):
+            ablation.main([str(run), "--dataset", "x", "--out", str(tmp_path), option, f"a={tmp_path}"])
+        assert "write NAME=RUN with the folder of a finished run" in capsys.readouterr().err
     with pytest.raises(ValueError, match="holds no attention"):
         ablation.last_scores(run, "attention", ("auc",))
