@@ -29,6 +29,7 @@ from transformers import get_scheduler
 from abc_hf import reporting
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, classifier_rows, rows_by_group
+from abc_hf.device_photos import DevicePhotos
 from abc_hf.engines import SLOW_BFLOAT16, has_bfloat16, keep_freed_memory
 from abc_hf.evaluation import evaluate, predict, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
@@ -105,8 +106,12 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
         workers = min(1, settings.dataloader_num_workers)  # more would each read the whole stream
         return torch.utils.data.DataLoader(data, batch_size=batch_size, num_workers=workers)
     groups = rows_by_group(train, name, phase.mix)
-    say(accelerator, "  rows: " + ", ".join(f"{len(rows)} {group}" for group, rows in groups.items()))
     first, last = step * accumulation, phase.steps * accumulation
+    if settings.photos_on_device:
+        say(accelerator, "  sharp photos get fresh blur for the synthetic share, on the device")
+        device, seed = accelerator.device, settings.seed
+        return DevicePhotos(train, groups, phase, processor, device, seed, first, last, batch_size, **share)
+    say(accelerator, "  rows: " + ", ".join(f"{len(rows)} {group}" for group, rows in groups.items()))
     sampler = StepSampler(groups, phase.mix, settings.seed, first, last, batch_size, **share)
     return torch.utils.data.DataLoader(photos, batch_sampler=sampler, num_workers=settings.dataloader_num_workers)
 

@@ -44,13 +44,16 @@ class TrainSettings:
     cache_dir: str | None = option(None, "where data sets are cached")
     streaming: bool = option(False, "read the train split while training instead of downloading it first")
     train_val_split: float = option(0.1, "share of train to validate on where no split does", above=0, below=1)
+    photos_on_device: bool = option(
+        False, "keep the photos of train in the memory of the device, and blur and augment them there, ever anew"
+    )
     max_train_samples: int | None = option(None, "use this many rows of train only", least=1)
     max_eval_samples: int = option(150, "photos of each kind in an evaluation", least=1)
     output_dir: str = option("out", "where the weights, run.json, metrics.jsonl, curves and samples go")
 
     # model
     phase: Literal["saliency", "blur", "classifier", "joint", "all"] = option("all", "which stage to train")
-    recipe: Literal["paper", "ours"] = option("ours", "preset of the stages")
+    recipe: Literal["paper", "ours", "gpu"] = option("ours", "preset of the stages")
     variant: str = option("mobile", f"{', '.join(VARIANTS)}, when no model is given")
     model_name_or_path: str | None = option(None, "weights to go on from")
     blur_weights: str | None = option(None, "pre-trained weights of the blur trunk")

@@ -4,6 +4,7 @@ The loop is train_accelerate.py.
 """
 
 import copy
+import dataclasses
 import math
 import shutil
 from dataclasses import dataclass
@@ -118,7 +119,20 @@ OURS = {
 """What did better with the data at hand (EXPERIMENTS.md). Between blur and joint, the classifier alone trains on the
 frozen branches, whose outputs are computed once."""
 
-RECIPES = {"paper": PAPER, "ours": OURS}
+GPU = {
+    "blur": dataclasses.replace(
+        OURS["blur"], mix={"synthetic": 0.55, "blurred": 0.25, "sharp": 0.2},
+        steps=3000, batch_size=96, learning_rate=1.5e-3, crop=416, scales=(0.5, 1.0),
+    ),
+    "joint": dataclasses.replace(
+        OURS["joint"], parts={"blur_branch": 0.02, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
+        mix={"synthetic": 0.25, "blurred": 0.37, "sharp": 0.38},
+        steps=800, batch_size=48, learning_rate=1e-3, crop=512, scales=(0.9, 1.0),
+    ),
+}  # fmt: skip
+"""The same with large batches, from trained weights on: minutes on a GPU, with `--photos_on_device`."""
+
+RECIPES = {"paper": PAPER, "ours": OURS, "gpu": GPU}
 PARTS = ("blur_trunk", "attention_trunk", "content_trunk", "blur_branch", "attention_branch", "classifier")
 
 
