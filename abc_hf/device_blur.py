@@ -58,8 +58,10 @@ def levels_of(share: torch.Tensor) -> torch.Tensor:
 
 
 def judge(levels: torch.Tensor, subject: torch.Tensor, has_subject: torch.Tensor) -> torch.Tensor:
-    """`synthesis.judge` of a batch: levels (B, 1, H, W) as `levels_of` makes them, subject (B, 1, H, W) in 0..1, whether
-    there is one (B,). (B,) classes, -100 where nothing follows."""
+    """`synthesis.judge` of a batch: (B,) classes, -100 where nothing follows.
+
+    levels: (B, 1, H, W) as `levels_of` makes them; subject: (B, 1, H, W) in 0..1, where `has_subject` (B,) holds.
+    """
     known = levels != UNKNOWN
     level = levels.round()
 

@@ -1,8 +1,8 @@
 """Training photos that stay in the device's memory: drawn, blurred and augmented there, a batch at a time.
 
-What `data.TrainingPhotos` does on the CPU, photo by photo, for data sets that fit (0.8 MB a photo of 512 pixels). Sharp
-photos get fresh blur (abc_hf/device_blur.py) in place of SmartBlur-Synth's stored one. A batch depends on (seed, number)
-and nothing else.
+What `data.TrainingPhotos` does on the CPU, photo by photo, for data sets that fit (1.3 MB a photo of 512 pixels). Sharp
+photos get fresh blur (abc_hf/device_blur.py) in place of SmartBlur-Synth's stored one. What a batch holds depends on
+the seed and its number alone.
 """
 
 import math
@@ -52,7 +52,7 @@ class DevicePhotos:
     """Batches of a phase for `train_accelerate.py`, made on the device.
 
     The synthetic share of the phase's mix is sharp photos with fresh blur. A batch is of landscape or of portrait
-    photos; crops are `phase.crop` pixels long and three quarters of that wide.
+    photos; crops are `phase.crop` pixels long and three quarters of that (up to a multiple of 32) on the short side.
 
     Args:
         groups: rows by group, as `data.rows_by_group` gives them; stored synthetic ones are not used.
@@ -73,6 +73,8 @@ class DevicePhotos:
         self.blur = FreshBlur(KernelBank(device))
 
         groups = {name: rows for name, rows in groups.items() if name != "synthetic"}
+        if not groups:
+            raise ValueError("All rows are synthetic; --photos_on_device needs photos to put blur into.")
         rows = sorted({int(row) for each in groups.values() for row in each})
         place = {row: number for number, row in enumerate(rows)}
         with ThreadPoolExecutor() as pool:

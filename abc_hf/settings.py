@@ -298,7 +298,7 @@ def check(settings: TrainSettings, given: set[str]) -> None:
         ),
         (not settings.use_ema, "no-use_ema", ("ema_decay",)),
         (settings.num_train_epochs is not None, "num_train_epochs", ("max_train_steps",)),
-        (settings.streaming, "streaming", ("train_val_split",)),
+        (settings.streaming, "streaming", ("train_val_split", "photos_on_device")),
         (settings.dataset_name is None, "dataset_name missing", ("dataset_config_name", "dataset_revision")),
         (settings.lr_scheduler_type == "constant", "lr_scheduler_type constant", ("warmup_steps",)),
     )
@@ -306,6 +306,8 @@ def check(settings: TrainSettings, given: set[str]) -> None:
         for other in others:
             if holds and other in given:
                 raise ValueError(f"--{name} and --{other} contradict each other: drop one.")
+    if settings.photos_on_device and not settings.augment:
+        raise ValueError("--photos_on_device and --no-augment contradict each other: drop one.")
     if settings.streaming and settings.dataset_name is None:
         raise ValueError("--streaming needs a --dataset_name to stream.")
     if settings.streaming and settings.num_train_epochs is not None:

@@ -20,7 +20,9 @@ from safetensors.torch import load_file
 from toy_photos import write_toy_photos
 
 import train_accelerate
+from abc_hf import device_photos
 from abc_hf.build_dataset import main as build_dataset
+from abc_hf.device_blur import KernelBank
 from abc_hf.losses import UNKNOWN
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.schema import FEATURES
@@ -116,6 +118,19 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, t
     weights = train(dataset, resumed, *options, "--resume_from_checkpoint", "latest")
     assert_same(weights, load_file(whole_run / "model.safetensors"))
     assert logged(resumed) == logged(whole_run)
+
+
+def test_photos_on_the_device_and_on_where_it_was_stopped(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(device_photos, "KernelBank", functools.partial(KernelBank, count=60))
+    out = tmp_path / "run"
+    options = ["--phase", "joint", "--recipe", "gpu", "--photos_on_device", "--max_train_steps", "4"]
+    options += ["--logging_steps", "2", "--checkpointing_steps", "2"]
+    straight = train(dataset, out, *options)
+    lines, losses = logged(out), [entry["loss"] for entry in logged(out) if "loss" in entry]
+    assert len(losses) == 2 and all(np.isfinite(losses))
+    shutil.rmtree(out / "checkpoints" / "joint" / "step-000004")
+    assert_same(straight, train(dataset, out, *options, "--resume_from_checkpoint", "latest"))
+    assert logged(out) == lines
 
 
 def test_epochs_scaled_rates_and_layer_decay(dataset, tmp_path):
