@@ -5,6 +5,7 @@ linear light and composited, levels that follow from the kernels. No photo is ev
 batch of a hundred takes a GPU some milliseconds where a stored photo takes a core a third of a second.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -23,9 +24,10 @@ LARGEST = 26.0
 KINDS = ("defocus", "motion", "shake")
 KIND_OF = {"moving-subject": "motion", "panning": "motion", "shake": "shake"}
 """What blurs a scene, where it is not defocus."""
+LARGEST_SHARE = 0.03
 SHARE = {"background": 0.05, "panning": 0.05, "moving-subject": 0.05, "turning-subject": 0.05, "shake": 0.035}
-"""The largest radius of a scene, as a fraction of the long side; others have 0.03."""
-SMALLEST_SHARE = LEVEL_RADII[0]
+"""The largest radius of a scene as a fraction of the long side, where it is not `LARGEST_SHARE`."""
+SMALLEST_SHARE = 1.1 * LEVEL_RADII[0]
 TURN_COPIES = 24
 DEPTH_STOPS = 6
 
@@ -107,6 +109,7 @@ class KernelBank:
         made = np.stack([make_kernels(kind, (seed, index), radii) for index, kind in enumerate(KINDS)])
         self.kernels = torch.from_numpy(made).to(device)
         self.step = math.log(LARGEST / 0.5) / (count - 1)
+        self.near = count // 120  # kernels on either side of a radius that are within 3 % of it
 
     def draw(self, kind: torch.Tensor, radius: torch.Tensor, offset: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Kernels (B, K, K) of kinds (B,) and about the radii (B,) [pixels], and the radii they have.
@@ -182,11 +185,30 @@ class Blurred:
     labels: torch.Tensor
 
 
+class Dice:
+    """Random numbers from a generator, on its device."""
+
+    def __init__(self, generator: torch.Generator):
+        self.source = {"generator": generator, "device": generator.device}
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+        return low + (high - low) * torch.rand(*shape, **self.source)
+
+    def normal(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, **self.source)
+
+    def integers(self, low: int, high: int, count: int) -> torch.Tensor:
+        return torch.randint(low, high, (count,), **self.source)
+
+    def choice(self, chances: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.multinomial(chances, count, replacement=True, generator=self.source["generator"])
+
+
 class FreshBlur:
-    """Puts blur into batches of sharp photos. All choices are drawn from a generator on the device."""
+    """Puts blur into batches of sharp photos, one of the `scenes` each, by their chances."""
 
     def __init__(self, bank: KernelBank, scenes: dict[str, float] = SCENES):
-        self.bank, self.scenes = bank, scenes
+        self.bank, self.names, self.chances = bank, list(scenes), list(scenes.values())
 
     def __call__(
         self,
@@ -201,152 +223,138 @@ class FreshBlur:
             photos: (B, 3, H, W) sRGB in 0..1, sharp all over.
             subjects: (B, 1, H, W) salient objects in 0..1, of the photos for which `has_subject` (B,) holds.
             long_side: (B,) of the whole photos [pixels], of which the radius is a fraction.
+            generator: on the photos' device; every choice is drawn from it.
         """
         count, _, height, width = photos.shape
-        device = photos.device
-
-        def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-            return low + (high - low) * torch.rand(*shape, generator=generator, device=device)
-
-        names = list(self.scenes)
-        chances = torch.tensor([self.scenes[name] for name in names], device=device)
-        scene = torch.multinomial(chances, count, replacement=True, generator=generator)
+        dice = Dice(generator)
+        of_scene = functools.partial(torch.tensor, device=photos.device)
+        scene = dice.choice(of_scene(self.chances), count)
 
         def among(*wanted: str) -> torch.Tensor:
-            return sum((scene == names.index(name) for name in wanted if name in names), torch.zeros_like(scene)).bool()
+            return of_scene([name in wanted for name in self.names])[scene]
 
-        region = torch.where(has_subject.view(-1, 1, 1, 1), subjects, self.regions(count, height, width, uniform))
-        gain = (uniform(count, high=5) * (uniform(count) < 0.5)).view(-1, 1, 1, 1)
-        light = to_linear(photos)
-        light = light * (1 + gain * ((light.amax(1, keepdim=True) - 0.9) / 0.1).clamp(0, 1) ** 2)
-
-        largest = torch.tensor([SHARE.get(name, 0.03) for name in names], device=device)[scene]
-        share = SMALLEST_SHARE * (largest / SMALLEST_SHARE) ** uniform(count)
+        largest = of_scene([SHARE.get(name, LARGEST_SHARE) for name in self.names])[scene]
+        share = SMALLEST_SHARE * (largest / SMALLEST_SHARE) ** dice.uniform(count)
         radius = (share * long_side).clamp(max=LARGEST)
-        kind = torch.tensor([KINDS.index(KIND_OF.get(name, "defocus")) for name in names], device=device)[scene]
-        offset = torch.randint(-25, 26, (count,), generator=generator, device=device)
+        kind = of_scene([KINDS.index(KIND_OF.get(name, "defocus")) for name in self.names])[scene]
+        offset = dice.integers(-self.bank.near, self.bank.near + 1, count)
+        single = among("sharp", "frame", "shake", "turning-frame")  # one layer: the photo as it is
+        single |= among("depth") & (dice.uniform(count) < 0.5)
+        region = torch.where(as_map(has_subject), subjects, random_regions(count, height, width, dice))
 
-        front = among("subject", "moving-subject", "turning-subject")
+        light = brighten(to_linear(photos), dice)
+        alpha = region * ~as_map(single)
+        back = torch.where(as_map(single), light, fill_holes(light, (alpha * 1.5).clamp(max=1)))
+        front = torch.cat([light * alpha, alpha], 1)
+        back, seen = self.still(back, radius * among("background", "panning", "frame", "shake"), kind, offset)
+        front, own = self.still(front, radius * among("subject", "moving-subject"), kind, offset)
+
+        inside = torch.where(as_map(single), 1.0, region)
         turning = among("turning-subject", "turning-frame")
-        whole = among("frame", "shake", "turning-frame", "sharp") | (
-            among("depth") & (uniform(count) < 0.5)
-        )  # one layer: the photo as it is
-        alpha = region * ~whole.view(-1, 1, 1, 1)
-        back = torch.where(whole.view(-1, 1, 1, 1), light, fill_holes(light, (alpha * 1.5).clamp(max=1)))
+        for planes, radii, here in ((back, seen, turning & single), (front, own, turning & ~single)):
+            if len(index := here.nonzero().flatten()):
+                planes[index], radii[index] = random_turn(planes[index], inside[index], radius[index], dice)
+        if len(index := among("depth").nonzero().flatten()):
+            back[index], seen[index] = self.by_depth(back[index], radius[index], kind[index], offset[index], dice)
 
-        still = among("sharp") | turning
-        back_radius = radius * (among("frame", "shake", "background", "panning") & ~still)
-        front_radius = radius * (front & ~still)
-        back_kernel, back_radius = self.bank.draw(kind, back_radius, offset)
-        front_kernel, front_radius = self.bank.draw(kind, front_radius, offset)
-        seen = back_radius.view(-1, 1, 1, 1).expand(-1, 1, height, width).clone()
-        own = front_radius.view(-1, 1, 1, 1).expand(-1, 1, height, width).clone()
-
-        stack = torch.cat([light * alpha, alpha], 1)
-        base = back.clone()
-        if (index := (back_radius > 0).nonzero().flatten()).numel():
-            base[index] = convolve(back[index], back_kernel[index])
-        if (index := (front_radius > 0).nonzero().flatten()).numel():
-            stack[index] = convolve(stack[index], front_kernel[index])
-        if (index := turning.nonzero().flatten()).numel():
-            centre, angle, zoom, field = self.turn(region[index], radius[index], whole[index], uniform)
-            single = whole[index].view(-1, 1, 1, 1)
-            planes = torch.cat([torch.where(single, base[index], stack[index, :3]), stack[index, 3:]], 1)
-            planes = turned(planes, centre, angle, zoom)
-            base[index] = torch.where(single, planes[:, :3], base[index])
-            stack[index] = torch.where(single, stack[index], planes)
-            seen[index] = torch.where(single, field, seen[index])
-            own[index] = torch.where(single, own[index], field)
-        if (index := among("depth").nonzero().flatten()).numel():
-            base[index], seen[index] = self.depth(base[index], radius[index], kind[index], offset[index], uniform)
-
-        cover = stack[:, 3:].clamp(0, 1)
-        composed = stack[:, :3] + (1 - cover) * base
-        mixed = (cover > 0.1) & (cover < 0.9) & ((seen - own).abs() > 0) & (torch.maximum(own, seen) > 1.5)
+        cover = front[:, 3:].clamp(0, 1)
+        mixed = (cover > 0.1) & (cover < 0.9) & (seen != own) & (torch.maximum(own, seen) > 1.5)
         radii = torch.where(mixed, torch.nan, torch.where(cover >= 0.5, own, seen))
-        levels = levels_of(radii / long_side.view(-1, 1, 1, 1))
-        labels = judge(levels, region, has_subject & ~(among("depth") & whole))
+        levels = levels_of(radii / as_map(long_side))
+        labels = judge(levels, region, has_subject & ~(among("depth") & single))
         spoilt = among("frame", "shake") & ~has_subject  # the subject, whatever it is, is in the frame
         labels[spoilt] = torch.where(levels[spoilt, 0, 0, 0].round() >= 2, BAD_BLUR, OK_BLUR)
-        return Blurred(self.grain(composed, uniform, generator), levels, labels)
+        return Blurred(add_grain(front[:, :3] + (1 - cover) * back, dice), levels, labels)
 
-    def regions(self, count: int, height: int, width: int, uniform) -> torch.Tensor:
-        """(B, 1, H, W) regions of a quarter to three quarters of the frame: blobs and straight cuts."""
-        device = uniform(1).device
-        field = torch.empty(count, 1, height, width, device=device)
-        for number, cells in enumerate((3, 5, 8, 12)):
-            blobs = field[number::4]
-            if not len(blobs):
-                break
-            noise = uniform(len(blobs), 1, cells, cells, low=-1) + uniform(len(blobs), 1, cells, cells, low=-1)
-            field[number::4] = F.interpolate(noise, (height, width), mode="bicubic", align_corners=False)
-        angle = uniform(count, high=2 * math.pi).view(-1, 1, 1, 1)
-        y = torch.linspace(0, 1, height, device=device).view(1, 1, -1, 1)
-        x = torch.linspace(0, 1, width, device=device).view(1, 1, 1, -1)
-        straight = (uniform(count) < 0.25).view(-1, 1, 1, 1)
-        field = torch.where(straight, torch.cos(angle) * x + torch.sin(angle) * y, field)
-        cells = F.interpolate(field, (32, 32), mode="nearest").flatten(1).sort(1).values
-        cut = cells.gather(1, (uniform(count, 1, low=0.25, high=0.75) * 1023).long()).view(-1, 1, 1, 1)
-        return F.avg_pool2d(F.pad((field > cut).float(), (1,) * 4, mode="replicate"), 3, 1)
+    def still(self, planes, radius, kind, offset) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, C, H, W) blurred by a kernel each, not at all for radius 0, and the radii (B, 1, H, W) [pixels]."""
+        kernels, exact = self.bank.draw(kind, radius, offset)
+        blurred = planes.clone()
+        if len(index := exact.nonzero().flatten()):
+            blurred[index] = convolve(planes[index], kernels[index])
+        return blurred, as_map(exact).repeat(1, 1, *planes.shape[-2:])
 
-    def turn(self, region: torch.Tensor, radius: torch.Tensor, whole: torch.Tensor, uniform):
-        """`synthesis.random_turn` of a batch: centres, angles and zooms, and the field of radii that they give."""
-        count, _, height, width = region.shape
-        device = region.device
-        y = torch.arange(height, device=device).view(1, -1, 1)
-        x = torch.arange(width, device=device).view(1, 1, -1)
-        inside = region[:, 0].clone()
-        inside[whole] = 1
-        mass = inside.sum((1, 2)).clamp(min=1)
-        mean = torch.stack([(inside * x).sum((1, 2)), (inside * y).sum((1, 2))], 1) / mass[:, None]
-        spread = torch.tensor([width, height], device=device) / 4
-        centre = mean + (uniform(count, 2) - 0.5) * spread
-        distance = torch.hypot(x - centre[:, 0, None, None], y - centre[:, 1, None, None])
-        reach = (distance * (inside > 0.5)).amax((1, 2)).clamp(min=8)
-        way = uniform(count, high=2 * math.pi)
-        pure = uniform(count) < 0.7
-        way = torch.where(pure, (way / (math.pi / 2)).round() * (math.pi / 2), way)
-        size = radius * math.sqrt(6) / reach
-        field = distance[:, None] * (size / math.sqrt(6)).view(-1, 1, 1, 1)
-        return centre, size * torch.cos(way), size * torch.sin(way), field
-
-    def depth(self, light, radius, kind, offset, uniform):
-        """Blur that grows away from a plane in focus: a stack of blurred copies, interpolated per pixel."""
+    def by_depth(self, light, radius, kind, offset, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+        """`synthesis.blur_by_depth` of a batch: blur that grows away from a plane in focus to `radius` (B,), a stack of
+        blurred copies interpolated per pixel; and the radii (B, 1, H, W)."""
         count, _, height, width = light.shape
-        device = light.device
-
-        tilt = (uniform(count) - 0.5) + (uniform(count) - 0.5)
-        angle = torch.where(uniform(count) < 0.7, math.pi / 2 + 0.6 * tilt, uniform(count, high=math.pi))
-        angle, focus, field = (
-            values.view(-1, 1, 1, 1) for values in (angle, uniform(count), uniform(count, low=0.02, high=0.3))
-        )
-        y = torch.linspace(0, 1, height, device=device).view(1, 1, -1, 1)
-        x = torch.linspace(0, 1, width, device=device).view(1, 1, 1, -1)
-        plane = torch.cos(angle) * x + torch.sin(angle) * y
+        tilt = (dice.uniform(count) - 0.5) + (dice.uniform(count) - 0.5)
+        upright = dice.uniform(count) < 0.7
+        angle = torch.where(upright, math.pi / 2 + 0.6 * tilt, dice.uniform(count, high=math.pi))
+        plane = slopes(angle, height, width)
         low, high = plane.amin((2, 3), keepdim=True), plane.amax((2, 3), keepdim=True)
-        amount = (((plane - low) / (high - low) - focus).abs() - field).clamp(min=0)
-        radii = amount / amount.amax((2, 3), keepdim=True).clamp(min=1e-6) * radius.view(-1, 1, 1, 1)
-        stops = 0.6 * (radius.clamp(min=0.7) / 0.6).view(-1, 1) ** torch.linspace(0, 1, DEPTH_STOPS, device=device)
-        stops = torch.cat([torch.zeros(count, 1, device=device), stops], 1)
+        focus, depth_of_field = dice.uniform(count, 1, 1, 1), dice.uniform(count, 1, 1, 1, low=0.02, high=0.3)
+        amount = (((plane - low) / (high - low) - focus).abs() - depth_of_field).clamp(min=0)
+        radii = amount / amount.amax((2, 3), keepdim=True).clamp(min=1e-6) * as_map(radius)
+
+        rises = torch.linspace(0, 1, DEPTH_STOPS, device=light.device)
+        stops = [torch.zeros_like(radius), *(0.6 * (radius.clamp(min=0.7) / 0.6) ** rise for rise in rises)]
         result = torch.zeros_like(light)
-        for number in range(DEPTH_STOPS + 1):
-            stop = stops[:, number].view(-1, 1, 1, 1)
-            left = stops[:, number - 1].view(-1, 1, 1, 1) if number else stop - 1
-            rise = (radii - left) / (stop - left)
+        for number, stop in enumerate(stops):
+            left = stops[number - 1] if number else stop - 1
+            weight = (radii - as_map(left)) / as_map(stop - left)
             if number < DEPTH_STOPS:
-                right = stops[:, number + 1].view(-1, 1, 1, 1)
-                rise = torch.minimum(rise, (right - radii) / (right - stop))
-            kernels, _ = self.bank.draw(kind, stops[:, number], offset)
-            result += rise.clamp(0, 1) * (convolve(light, kernels) if number else light)
+                right = stops[number + 1]
+                weight = torch.minimum(weight, (as_map(right) - radii) / as_map(right - stop))
+            result += weight.clamp(0, 1) * self.still(light, stop, kind, offset)[0]
         return result, radii
 
-    def grain(self, light: torch.Tensor, uniform, generator: torch.Generator) -> torch.Tensor:
-        """A camera's shot and read noise on three photos in five, before the tone curve."""
-        count = len(light)
-        shot, read = (uniform(count, high=most).view(-1, 1, 1, 1) for most in (0.01, 0.004))
-        noisy = (uniform(count) < 0.6).view(-1, 1, 1, 1)
-        noise = torch.randn(light.shape, generator=generator, device=light.device)
-        soft = F.avg_pool2d(F.pad(noise, (1,) * 4, mode="reflect"), 3, 1) * 2
-        blend = uniform(count).view(-1, 1, 1, 1)
-        noise = noise + blend * (soft - noise)
-        return light + noisy * noise * (light.clamp(0, 1) * shot**1.5 + read**2).sqrt()
+
+def as_map(values: torch.Tensor) -> torch.Tensor:
+    """(B,) as (B, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+def slopes(angle: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(B, 1, H, W) planes that rise by 1 across the frame in the directions (B,)."""
+    y = torch.linspace(0, 1, height, device=angle.device).view(1, 1, -1, 1)
+    x = torch.linspace(0, 1, width, device=angle.device).view(1, 1, 1, -1)
+    return torch.cos(as_map(angle)) * x + torch.sin(as_map(angle)) * y
+
+
+def brighten(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """`synthesis.brighten` of every other photo: what is nearly white gets back what the camera cut off."""
+    count = len(light)
+    gain = dice.uniform(count, 1, 1, 1, high=5) * (dice.uniform(count, 1, 1, 1) < 0.5)
+    return light * (1 + gain * ((light.amax(1, keepdim=True) - 0.9) / 0.1).clamp(0, 1) ** 2)
+
+
+def add_grain(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """A camera's shot and read noise on three photos in five, before the tone curve."""
+    one = len(light), 1, 1, 1
+    shot, read = dice.uniform(*one, high=0.01), dice.uniform(*one, high=0.004)
+    noise = dice.normal(light)
+    soft = 2 * F.avg_pool2d(F.pad(noise, (1,) * 4, mode="reflect"), 3, 1)
+    noise = noise + dice.uniform(*one) * (soft - noise)
+    return light + (dice.uniform(*one) < 0.6) * noise * (light.clamp(0, 1) * shot**1.5 + read**2).sqrt()
+
+
+def random_regions(count: int, height: int, width: int, dice: Dice) -> torch.Tensor:
+    """(B, 1, H, W) regions of a quarter to three quarters of the frame: blobs of four sizes, and straight cuts."""
+    blobs = []
+    for cells in (3, 5, 8, 12):
+        noise = dice.uniform(count, 1, cells, cells) + dice.uniform(count, 1, cells, cells)
+        blobs.append(F.interpolate(noise, (height, width), mode="bicubic", align_corners=False))
+    field = torch.stack(blobs)[dice.integers(0, len(blobs), count), torch.arange(count, device=noise.device)]
+    straight = dice.uniform(count, 1, 1, 1) < 0.25
+    field = torch.where(straight, slopes(dice.uniform(count, high=2 * math.pi), height, width), field)
+    some = F.interpolate(field, (32, 32), mode="nearest").flatten(1).sort(1).values
+    cut = some.gather(1, (dice.uniform(count, 1, low=0.25, high=0.75) * some.shape[1]).long())
+    return F.avg_pool2d(F.pad((field > as_map(cut)).float(), (1,) * 4, mode="replicate"), 3, 1)
+
+
+def random_turn(planes, inside, radius, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+    """`synthesis.random_turn` of a batch: (B, C, H, W) turned, approached or both about a point of what is `inside`
+    (B, 1, H, W), whose farthest parts blur by `radius` (B,) pixels; and the radii (B, 1, H, W)."""
+    count, _, height, width = planes.shape
+    y = torch.arange(height, device=planes.device).view(1, 1, -1, 1)
+    x = torch.arange(width, device=planes.device).view(1, 1, 1, -1)
+    mass = inside.sum((1, 2, 3)).clamp(min=1)
+    mean = torch.stack([(inside * x).sum((1, 2, 3)), (inside * y).sum((1, 2, 3))], 1) / mass[:, None]
+    centre = mean + (dice.uniform(count, 2) - 0.5) * torch.tensor([width, height], device=planes.device) / 4
+    distance = torch.hypot(x - as_map(centre[:, 0]), y - as_map(centre[:, 1]))
+    reach = (distance * (inside > 0.5)).amax((1, 2, 3)).clamp(min=8)
+    way, quarter = dice.uniform(count, high=2 * math.pi), math.pi / 2
+    way = torch.where(dice.uniform(count) < 0.7, (way / quarter).round() * quarter, way)  # purely the one or the other
+    spread = radius * math.sqrt(6) / reach
+    return turned(planes, centre, spread * torch.cos(way), spread * torch.sin(way)), distance * as_map(radius / reach)

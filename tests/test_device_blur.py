@@ -176,17 +176,13 @@ def test_the_radius_is_a_share_of_the_long_side(bank):
 
 
 def test_regions_take_a_quarter_to_three_quarters():
-    def uniform(*shape, low=0.0, high=1.0):
-        return low + (high - low) * torch.rand(*shape, generator=source)
-
-    source = generator(3)
-    share = FreshBlur(None).regions(40, 96, 128, uniform).mean((1, 2, 3))
+    share = device_blur.random_regions(40, 96, 128, device_blur.Dice(generator(3))).mean((1, 2, 3))
     assert 0.2 < share.min() and share.max() < 0.8 and share.std() > 0.05
 
 
 def test_shares_of_the_scenes(bank):
     """A scene's share of the photos is its share of `SCENES`: sharp ones, which alone have no blur, are a tenth."""
-    count = 400
+    count = 150
     made = FreshBlur(bank)(
         textured(count, 32, 32), torch.zeros(count, 1, 32, 32), torch.zeros(count, dtype=torch.bool),
         torch.full((count,), 512.0), generator(2),

@@ -120,6 +120,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, t
     assert logged(resumed) == logged(whole_run)
 
 
+@pytest.mark.slow
 def test_photos_on_the_device_and_on_where_it_was_stopped(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(device_photos, "KernelBank", functools.partial(KernelBank, count=60))
     out = tmp_path / "run"
