@@ -122,12 +122,12 @@ frozen branches, whose outputs are computed once."""
 GPU = {
     "blur": dataclasses.replace(
         OURS["blur"], mix={"synthetic": 0.55, "blurred": 0.25, "sharp": 0.2},
-        steps=3000, batch_size=96, learning_rate=1.5e-3, crop=416, scales=(0.5, 1.0),
+        steps=950, batch_size=96, learning_rate=1.5e-3, crop=416, scales=(0.5, 1.0),
     ),
     "joint": dataclasses.replace(
         OURS["joint"], parts={"blur_branch": 0.02, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
         mix={"synthetic": 0.25, "blurred": 0.37, "sharp": 0.38},
-        steps=800, batch_size=48, learning_rate=1e-3, crop=512, scales=(0.9, 1.0),
+        steps=420, batch_size=48, learning_rate=1e-3, crop=512, scales=(0.9, 1.0),
     ),
 }  # fmt: skip
 """The same with large batches, from trained weights on: minutes on a GPU, with `--photos_on_device`."""
