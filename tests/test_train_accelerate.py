@@ -269,6 +269,7 @@ def test_a_broken_row_is_one_sentence(dataset, tmp_path):
         train([str(tmp_path / "bad")], tmp_path / "out", "--phase", "blur", "--dataloader_num_workers", "1")
 
 
+@pytest.mark.slow
 def test_twenty_photos_are_learned_by_heart(tmp_path):
     """Maps and classes of 20 photos that look like their labels, without augmentation."""
     rng = np.random.default_rng(0)
