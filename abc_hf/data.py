@@ -141,12 +141,7 @@ class TrainingPhotos(torch.utils.data.Dataset):
         pixels = (pixels - self.mean) / self.std
         unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
         codes, salient = sample.get(blur, unknown), sample.get("salient_mask", unknown)
-        levels = LEVELS_OF[blur][codes]
-        if np.isnan(levels).any():
-            raise ValueError(
-                f"{name}, column {blur}: the value {codes[np.isnan(levels)][0]} is none of {KNOWN_CODES[blur]}, "
-                f"{AMOUNT_UNKNOWN} (blurred, amount unknown) and {UNKNOWN} (unknown)."
-            )
+        levels = levels_from(codes, blur, name)
         label = row["desirability"]
         return {
             "pixel_values": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
@@ -172,6 +167,17 @@ KNOWN_CODES = {
     "blur_map": f"0..{NUM_LEVELS - 1} (levels)",
     "blur_amount": f"0..{AMOUNT_STEPS * (NUM_LEVELS - 1)} (amounts), {AT_LEAST_HIGH} (high or more)",
 }
+
+
+def levels_from(codes: np.ndarray, column: str, name: str) -> np.ndarray:
+    """The values of "blur_map" or "blur_amount" as levels; raises ValueError for one that is none."""
+    levels = LEVELS_OF[column][codes]
+    if np.isnan(levels).any():
+        raise ValueError(
+            f"{name}, column {column}: the value {codes[np.isnan(levels)][0]} is none of {KNOWN_CODES[column]}, "
+            f"{AMOUNT_UNKNOWN} (blurred, amount unknown) and {UNKNOWN} (unknown)."
+        )
+    return levels
 
 
 def check_map(labels: Image.Image, photo: Image.Image, name: str) -> None:

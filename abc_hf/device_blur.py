@@ -8,14 +8,15 @@ batch of a hundred takes a GPU some milliseconds where a stored photo takes a co
 import functools
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .kernels import defocus_kernel, path_kernel, scaled_path, shake_path, straight_path
-from .losses import NO_LABEL, NUM_LEVELS, UNKNOWN
-from .synthesis import BAD_BLUR, GOOD_BLUR, LEVEL_RADII, MELTED_RADIUS, NO_BLUR, OK_BLUR, SCENES
+from .losses import NO_LABEL, UNKNOWN
+from .synthesis import AMOUNT_LEVELS, AMOUNT_LOGARITHMS, BAD_BLUR, GOOD_BLUR, LEVEL_RADII, NO_BLUR, OK_BLUR, SCENES
 
 REACH = 40
 """Half the side of the largest kernel [pixels]."""
@@ -46,15 +47,10 @@ def to_srgb(light: torch.Tensor) -> torch.Tensor:
 def levels_of(share: torch.Tensor) -> torch.Tensor:
     """Equivalent radii as fractions of the long side (NaN = mixed) to levels with what lies between them, 0..3; 255 =
     unknown. `synthesis.amounts_of`, not rounded."""
-    low, medium, high = (math.log(radius) for radius in LEVEL_RADII)
-    points = [low - (medium - low) / 2, low, medium, high, math.log(MELTED_RADIUS)]
-    values = [0, 0.5, 1.5, 2.5, NUM_LEVELS - 1]
     known = ~share.isnan()
     found = torch.where(known, share, 0).clamp(min=1e-6).log()
     level = torch.zeros_like(found)
-    for (left, right), (start, end) in zip(
-        zip(points, points[1:], strict=False), zip(values, values[1:], strict=False), strict=True
-    ):
+    for (left, right), (start, end) in zip(pairwise(AMOUNT_LOGARITHMS), pairwise(AMOUNT_LEVELS), strict=True):
         level = level + (end - start) * ((found - left) / (right - left)).clamp(0, 1)
     return torch.where(known, level, float(UNKNOWN))
 

@@ -5,6 +5,7 @@ photos get fresh blur (abc_hf/device_blur.py) in place of SmartBlur-Synth's stor
 the seed and its number alone.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from .data import LEVELS_OF, check_map
-from .device_blur import FreshBlur, KernelBank, to_srgb
+from .data import LEVELS_OF, check_map, levels_from
+from .device_blur import Dice, FreshBlur, KernelBank, to_srgb
+from .image_processing_abc_fusenet import working_shape
 from .losses import AMOUNT_STEPS, NO_LABEL, NUM_LEVELS, UNKNOWN
 
 SCALED_TOGETHER = 16
@@ -27,11 +29,10 @@ def stored(row: dict, name: str, side: int) -> dict[str, torch.Tensor]:
     """A row as it is kept: the photo at the working size in a square (3, side, side), continued by reflection; codes of
     blur and of the subject (0, 1) in squares, 255 where there is none."""
     photo = row["image"].convert("RGB")
-    scale = min(1, side / max(photo.size))
-    width, height = (max(1, round(length * scale)) for length in photo.size)
+    height, width = working_shape(photo.height, photo.width, side)
     pixels = np.asarray(photo.resize((width, height), Image.BICUBIC)).transpose(2, 0, 1)
     canvas = np.pad(pixels, ((0, 0), (0, side - height), (0, side - width)), mode="symmetric")
-    result = {"photo": torch.from_numpy(canvas), "size": torch.tensor([height, width])}
+    result = {"photo": torch.from_numpy(canvas), "size": (height, width)}
     blur = "blur_amount" if row.get("blur_amount") is not None else "blur_map"
     for key, column in (("blur", blur), ("subject", "salient_mask")):
         codes = np.full((side, side), UNKNOWN, np.uint8)
@@ -40,8 +41,9 @@ def stored(row: dict, name: str, side: int) -> dict[str, torch.Tensor]:
             values = np.asarray(row[column].resize((width, height), Image.NEAREST))
             if column == "salient_mask":
                 values = values > 127
-            elif column == "blur_map":
-                values = np.where(values < NUM_LEVELS, values * AMOUNT_STEPS, values)
+            else:  # levels and amounts alike in the codes of amounts
+                levels = levels_from(values, column, name)
+                values = np.rint(np.where(levels < NUM_LEVELS, levels * AMOUNT_STEPS, levels))
             codes[:height, :width] = values
         result[key] = torch.from_numpy(codes)
     label = row["desirability"]
@@ -79,8 +81,9 @@ class DevicePhotos:
         place = {row: number for number, row in enumerate(rows)}
         with ThreadPoolExecutor() as pool:
             kept = list(tqdm(pool.map(lambda row: self.read(dataset, row), rows), total=len(rows), desc="photos"))
+        self.sizes = np.array([each.pop("size") for each in kept])  # here: the device would be waited for
         self.table = {name: torch.stack([each[name] for each in kept]).to(device) for name in kept[0]}
-        landscape = (self.table["size"][:, 1] >= self.table["size"][:, 0]).cpu().numpy()
+        landscape = self.sizes[:, 1] >= self.sizes[:, 0]
         self.landscape_share = landscape.mean()
         self.groups = {}
         for name, each in groups.items():
@@ -100,33 +103,32 @@ class DevicePhotos:
     @torch.no_grad()
     def batch(self, number: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng((self.seed, number))
-        generator = torch.Generator(self.device)
-        generator.manual_seed(int(rng.integers(2**62)))
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         flag = int(rng.random() < self.landscape_share)
         mix = {name: share for name, share in self.phase.mix.items() if len(self.groups.get(name, [[], []])[flag])}
         names = sorted(mix, key=lambda name: name != "synthetic")
         chances = np.array([mix[name] for name in names]) / sum(mix.values())
         drawn = np.sort(rng.choice(len(names), self.batch_size, p=chances))
         fresh = int((drawn == 0).sum()) if names[0] == "synthetic" else 0
-        rows = [int(rng.choice(self.groups[names[group]][flag])) for group in drawn]
-        rows = torch.tensor(rows, device=self.device)
+        rows = np.array([rng.choice(self.groups[names[group]][flag]) for group in drawn])
         long, short = self.phase.crop, math.ceil(self.phase.crop * 0.75 / 32) * 32
         shape = (short, long) if flag else (long, short)
 
         pixels, blur, subject, longs = self.crops(rows, shape, rng)
-        labels = self.table["label"][rows].clone()
+        labels = self.table["label"][torch.from_numpy(rows).to(self.device)]
         levels = self.codes[blur.long()]
         known = subject < UNKNOWN
         if fresh:
             mask = torch.where(known[:fresh], subject[:fresh], 0).float()
-            has_subject = (mask.flatten(1).mean(1) > 0.01) & known[:fresh].flatten(1).any(1)
+            has_subject = mask.flatten(1).mean(1) > 0.01
             soft = F.avg_pool2d(F.pad(mask, (1,) * 4, mode="replicate"), 3, 1)
             made = self.blur(pixels[:fresh], soft, has_subject, longs[:fresh], generator)
             pixels[:fresh] = to_srgb(made.light)
             outside = levels[:fresh] == UNKNOWN
             levels[:fresh] = made.levels.masked_fill(outside, UNKNOWN)
             labels[:fresh] = made.labels
-        pixels = jitter(develop((pixels * 255).round(), generator, rng), generator)
+        dice = Dice(generator)
+        pixels = jitter(develop((pixels * 255).round(), dice, rng), dice)
         return {
             "pixel_values": (pixels - self.mean) / self.std,
             "blur_labels": levels[:, 0],
@@ -134,13 +136,14 @@ class DevicePhotos:
             "labels": labels,
         }
 
-    def crops(self, rows: torch.Tensor, shape: tuple[int, int], rng):
+    def crops(self, rows: np.ndarray, shape: tuple[int, int], rng):
         """Scaled, flipped and cropped: pixels (B, 3, h, w) in 0..1, codes of blur and subject (B, 1, h, w) and the long
         sides (B,) of the scaled photos."""
         table = self.table
         parts = []
         for start in range(0, len(rows), SCALED_TOGETHER):
-            index = rows[start : start + SCALED_TOGETHER]
+            numbers = rows[start : start + SCALED_TOGETHER]
+            index = torch.from_numpy(numbers).to(self.device)
             scale = rng.uniform(*self.phase.scales)
             side = max(32, round(self.side * scale))
             photo = table["photo"][index].float() / 255
@@ -153,7 +156,7 @@ class DevicePhotos:
                 around = (0, missing[1], 0, missing[0])
                 photo = F.pad(photo, around, mode="reflect" if max(missing) < side else "replicate")
                 maps = F.pad(maps, around, value=UNKNOWN)
-            sizes = (table["size"][index].cpu().numpy() * side / self.side).round().astype(int)
+            sizes = (self.sizes[numbers] * side / self.side).round().astype(int)
             cut_photo, cut_maps = [], []
             for number, size in enumerate(sizes):
                 draw = rng.random(3)
@@ -173,21 +176,17 @@ class DevicePhotos:
 # ------------------------------------------------------------------------------------------------- traces of processing
 
 
-def develop(images: torch.Tensor, generator: torch.Generator, rng) -> torch.Tensor:
+def develop(images: torch.Tensor, dice: Dice, rng: np.random.Generator) -> torch.Tensor:
     """`data.develop` of a batch (B, 3, H, W) in 0..255: random sharpening, grain and JPEG."""
-    count, device = len(images), images.device
-
-    def uniform(low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-        return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator, device=device)
-
-    amount = uniform(0.2, 1.2) * (uniform() < 0.4)
-    images = (images + amount * (images - gaussian(images, uniform(0.5, 1.5)))).clamp(0, 255).round()
-    noise = torch.randn(images.shape, generator=generator, device=device)
-    images = (images + noise * uniform(0.5, 6) * (uniform() < 0.3)).clamp(0, 255).floor()
+    uniform = functools.partial(dice.uniform, len(images), 1, 1, 1)
+    amount = uniform(low=0.2, high=1.2) * (uniform() < 0.4)
+    images = (images + amount * (images - gaussian(images, uniform(low=0.5, high=1.5)))).clamp(0, 255).round()
+    noise = dice.normal(images)
+    images = (images + noise * uniform(low=0.5, high=6) * (uniform() < 0.3)).clamp(0, 255).floor()
     saved = (uniform() < 0.5).flatten().nonzero().flatten()
     if len(saved):
         shift = tuple(int(n) for n in rng.integers(0, 8, 2))  # blocks begin anywhere
-        quality = uniform(50, 97).flatten()[saved].floor()
+        quality = uniform(low=50, high=97).flatten()[saved].floor()
         moved = jpeg(images[saved].roll(shift, (2, 3)), quality)
         images[saved] = moved.roll((-shift[0], -shift[1]), (2, 3))
     return images / 255
@@ -205,18 +204,14 @@ def gaussian(images: torch.Tensor, sigma: torch.Tensor, half: int = 4) -> torch.
     return planes.view_as(images)
 
 
-def jitter(images: torch.Tensor, generator: torch.Generator, amount: float = 0.25) -> torch.Tensor:
+def jitter(images: torch.Tensor, dice: Dice, amount: float = 0.25) -> torch.Tensor:
     """Random brightness and contrast of (B, 3, H, W) in 0..1, and less colour for one photo in five."""
-    count = len(images)
-
-    def uniform(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator, device=images.device)
-
-    images = images * uniform(1 - amount, 1 + amount)
+    uniform = functools.partial(dice.uniform, len(images), 1, 1, 1)
+    images = images * uniform(low=1 - amount, high=1 + amount)
     mean = images.mean((1, 2, 3), keepdim=True)
-    images = (images - mean) * uniform(1 - amount, 1 + amount) + mean
+    images = (images - mean) * uniform(low=1 - amount, high=1 + amount) + mean
     grey = (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    colour = torch.where(uniform(0, 1) < 0.2, uniform(0, 1), 1.0)
+    colour = torch.where(uniform() < 0.2, uniform(), 1.0)
     return (grey + (images - grey) * colour).clamp(0, 1)
 
 

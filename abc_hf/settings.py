@@ -297,6 +297,7 @@ def check(settings: TrainSettings, given: set[str]) -> None:
             ("variant", "architecture", "blur_weights", "content_weights"),
         ),
         (not settings.use_ema, "no-use_ema", ("ema_decay",)),
+        (not settings.augment, "no-augment", ("photos_on_device",)),
         (settings.num_train_epochs is not None, "num_train_epochs", ("max_train_steps",)),
         (settings.streaming, "streaming", ("train_val_split", "photos_on_device")),
         (settings.dataset_name is None, "dataset_name missing", ("dataset_config_name", "dataset_revision")),
@@ -306,8 +307,6 @@ def check(settings: TrainSettings, given: set[str]) -> None:
         for other in others:
             if holds and other in given:
                 raise ValueError(f"--{name} and --{other} contradict each other: drop one.")
-    if settings.photos_on_device and not settings.augment:
-        raise ValueError("--photos_on_device and --no-augment contradict each other: drop one.")
     if settings.streaming and settings.dataset_name is None:
         raise ValueError("--streaming needs a --dataset_name to stream.")
     if settings.streaming and settings.num_train_epochs is not None:

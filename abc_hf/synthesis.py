@@ -38,6 +38,10 @@ LEVEL_RADII = (0.0016, 0.004, 0.010)
 puts it in words: visible, but details can be seen; details not clear any more; textures and shapes changed."""
 MELTED_RADIUS = 0.05
 """Where the amount of blur ends: what is blurred more looks the same."""
+_LOW, _MEDIUM, _HIGH = np.log(LEVEL_RADII)
+AMOUNT_LOGARITHMS = (_LOW - (_MEDIUM - _LOW) / 2, _LOW, _MEDIUM, _HIGH, np.log(MELTED_RADIUS))
+AMOUNT_LEVELS = (0, 0.5, 1.5, 2.5, NUM_LEVELS - 1)
+"""Logarithms of radii as fractions of the long side, and the amounts of blur that they are; straight in between."""
 NO_BLUR, GOOD_BLUR, OK_BLUR, BAD_BLUR = range(len(DESIRABILITY))
 SCENES = {
     "sharp": 0.10,
@@ -219,12 +223,9 @@ def amounts_of(radius: np.ndarray, long_side: int) -> np.ndarray:
     It grows with the logarithm of the radius, so that it is 1/2, 3/2 and 5/2 where low, medium and high blur begin,
     and 3 at `MELTED_RADIUS`: rounded, it is the level.
     """
-    low, medium, high = np.log(LEVEL_RADII)
     known = ~np.isnan(radius)
     share = np.log(np.maximum(np.where(known, radius, 0) / long_side, 1e-6))
-    level = np.interp(
-        share, (low - (medium - low) / 2, low, medium, high, np.log(MELTED_RADIUS)), (0, 0.5, 1.5, 2.5, NUM_LEVELS - 1)
-    )
+    level = np.interp(share, AMOUNT_LOGARITHMS, AMOUNT_LEVELS)
     return np.where(known, np.rint(level * AMOUNT_STEPS), UNKNOWN).astype(np.uint8)
 
 

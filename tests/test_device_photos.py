@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from abc_hf import device_photos
 from abc_hf.data import rows_by_group
-from abc_hf.device_blur import KernelBank
+from abc_hf.device_blur import Dice, KernelBank
 from abc_hf.device_photos import DevicePhotos, stored
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.losses import AT_LEAST_HIGH, UNKNOWN
@@ -73,18 +73,25 @@ def made(few_kernels):
 def test_what_is_stored_of_a_row():
     each = row(0, 1, blur=2, subject=True)
     kept = stored(each, "Row 0", 128)
-    assert kept["photo"].shape == (3, 128, 128) and kept["size"].tolist() == [64, 96] and kept["label"] == 1
+    assert kept["photo"].shape == (3, 128, 128) and kept["size"] == (64, 96) and kept["label"] == 1
     assert np.array_equal(kept["photo"][:, :64, :96], np.asarray(each["image"]).transpose(2, 0, 1))
     assert torch.equal(kept["photo"][:, 64, :], kept["photo"][:, 63, :]), "it goes on by reflection"
     assert (kept["blur"][:64, :96] == 120).all() and (kept["blur"][64:] == UNKNOWN).all()
     assert kept["subject"][20, 20] == 1 and kept["subject"][0, 0] == 0 and kept["subject"][0, 100] == UNKNOWN
     kept = stored(each | {"blur_amount": Image.new("L", (96, 64), AT_LEAST_HIGH)}, "Row 0", 48)
-    assert kept["size"].tolist() == [32, 48] and (kept["blur"][:32] == AT_LEAST_HIGH).all()
+    assert kept["size"] == (32, 48) and (kept["blur"][:32] == AT_LEAST_HIGH).all()
 
 
 def test_a_map_of_another_shape_is_refused():
     wrong = row(0, 1) | {"blur_map": Image.new("L", (64, 96))}
     with pytest.raises(ValueError, match=r"Row 0 of train \(toy/0\), column blur_map: the map is 64x96"):
+        photos(rows=[wrong, *ROWS])
+
+
+@pytest.mark.parametrize(("column", "value"), [("blur_map", 7), ("blur_amount", 200)])
+def test_a_value_that_is_no_level_is_refused(column, value):
+    wrong = row(0, 1) | {column: Image.new("L", (96, 64), value)}
+    with pytest.raises(ValueError, match=rf"Row 0 of train \(toy/0\), column {column}: the value {value} is none of 0"):
         photos(rows=[wrong, *ROWS])
 
 
@@ -190,10 +197,8 @@ def test_processing_depends_on_its_generators_alone():
     pixels[:, :, ::2] = 60
 
     def processed(seed):
-        generator = torch.Generator().manual_seed(seed)
-        return device_photos.jitter(
-            device_photos.develop(pixels.clone(), generator, np.random.default_rng(seed)), generator
-        )
+        dice = Dice(torch.Generator().manual_seed(seed))
+        return device_photos.jitter(device_photos.develop(pixels.clone(), dice, np.random.default_rng(seed)), dice)
 
     assert torch.equal(processed(0), processed(0)) and not torch.equal(processed(0), processed(1))
     assert 0 <= processed(0).min() and processed(0).max() <= 1

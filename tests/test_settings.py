@@ -58,7 +58,10 @@ def test_help_names_every_option_with_its_default(capsys):
         (["--resume_from_checkpoint", "nowhere"], "this is no checkpoint folder; give one, or latest."),
         (["--streaming", "--phase", "blur", "--train_val_split", "0.2"], "contradict each other"),
         (["--streaming", "--phase", "blur", "--photos_on_device"], "--streaming and --photos_on_device contradict"),
-        (["--photos_on_device", "--no-augment"], "--photos_on_device and --no-augment contradict each other"),
+        (
+            ["--photos_on_device", "--no-augment"],
+            "--no-augment and --photos_on_device contradict each other: drop one.",
+        ),
         (["--streaming"], "The classifier phase cannot stream"),
         (["--num_train_epochs", "2", "--max_train_steps", "9"], "--num_train_epochs and --max_train_steps contradict"),
         (["--num_train_epochs", "0"], "--num_train_epochs 0.0: must be above 0."),
