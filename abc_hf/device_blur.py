@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
 
 from .kernels import defocus_kernel, path_kernel, scaled_path, shake_path, straight_path
 from .losses import NO_LABEL, UNKNOWN
@@ -31,6 +32,10 @@ SHARE = {"background": 0.05, "panning": 0.05, "moving-subject": 0.05, "turning-s
 SMALLEST_SHARE = 1.1 * LEVEL_RADII[0]
 TURN_COPIES = 24
 DEPTH_STOPS = 6
+MARKED = 0.12
+"""The share of photos that get sharp marks in front of the scene."""
+LIT = 0.2
+"""The share of photos of a single layer that become a night of lamps or stars."""
 
 
 def to_linear(values: torch.Tensor) -> torch.Tensor:
@@ -122,6 +127,70 @@ class KernelBank:
         return kernels / kernels.sum((1, 2), keepdim=True), exact.where(~sharp, 0)
 
 
+class MarkBank:
+    """Shapes of what stands sharp in front of a blurred scene: writing, snow and confetti, fences, rain.
+
+    masks: (N, side, side) uint8, 255 where the mark covers the scene; square, so that any corner of one fits a crop.
+    """
+
+    def __init__(self, device, count: int = 160, side: int = 512, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        draws = (draw_writing, draw_dots, draw_fence, draw_rain)
+        made = []
+        for number in range(count):
+            page = Image.new("L", (side, side))
+            draws[number % len(draws)](ImageDraw.Draw(page), side, rng)
+            made.append(np.asarray(page))
+        self.masks = torch.from_numpy(np.stack(made)).to(device)
+
+    def draw(self, count: int, height: int, width: int, dice: "Dice") -> torch.Tensor:
+        """(B, 1, H, W) in 0..1: a corner each of masks drawn at random."""
+        masks = self.masks[dice.integers(0, len(self.masks), count)][:, None].float() / 255
+        top, left = (int(dice.integers(0, max(1, masks.shape[-1] - length + 1), 1)) for length in (height, width))
+        masks = masks[..., top : top + height, left : left + width]
+        missing = [length - side for length, side in zip((height, width), masks.shape[-2:], strict=True)]
+        return F.pad(masks, (0, max(0, missing[1]), 0, max(0, missing[0])))
+
+
+def draw_writing(page: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
+    """Lines of random letters, as in a watermark or a caption."""
+    size = int(rng.integers(14, 60))
+    font = ImageFont.load_default(size)
+    spacing = int(size * rng.uniform(1.2, 5))
+    for y in range(int(rng.integers(-size, spacing)), side, spacing):
+        word = "".join(chr(rng.integers(65, 91) + 32 * (rng.random() < 0.6)) for _ in range(int(rng.integers(4, 12))))
+        for x in range(int(rng.integers(-side // 2, 20)), side, int(size * len(word) * rng.uniform(0.6, 1.6)) + 1):
+            page.text((x, y), word, fill=255, font=font)
+
+
+def draw_dots(page: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
+    """Flakes and scraps of a few pixels."""
+    largest = rng.uniform(1.5, 7)
+    for x, y in rng.uniform(0, side, (int(rng.integers(60, 900)), 2)):
+        a, b = rng.uniform(0.8, largest, 2)
+        (page.ellipse if rng.random() < 0.7 else page.rectangle)((x - a, y - b, x + a, y + b), fill=255)
+
+
+def draw_fence(page: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
+    """Bars or wires, in one direction or two."""
+    spacing, width = rng.uniform(18, 90), int(rng.integers(1, 7))
+    first = rng.uniform(0, np.pi)
+    for angle in (first, first + rng.uniform(0.9, 2.2))[: int(rng.integers(1, 3))]:
+        along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+        for step in np.arange(-side, side, spacing):
+            middle = side / 2 + across * step
+            ends = middle - side * along, middle + side * along
+            page.line([tuple(end) for end in ends], fill=255, width=width)
+
+
+def draw_rain(page: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
+    """Short strokes, all in nearly one direction."""
+    angle, length = rng.uniform(0, np.pi), rng.uniform(6, 40)
+    for x, y in rng.uniform(0, side, (int(rng.integers(60, 500)), 2)):
+        own = angle + rng.normal(0, 0.06)
+        page.line((x, y, x + length * np.cos(own), y + length * np.sin(own)), fill=255, width=int(rng.integers(1, 3)))
+
+
 def convolve(planes: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W), each of the batch by its kernel (B, K, K); the frame goes on by reflection."""
     height, width = planes.shape[-2:]
@@ -203,8 +272,15 @@ class Dice:
 class FreshBlur:
     """Puts blur into batches of sharp photos, one of the `scenes` each, by their chances."""
 
-    def __init__(self, bank: KernelBank, scenes: dict[str, float] = SCENES):
+    def __init__(
+        self,
+        bank: KernelBank,
+        scenes: dict[str, float] = SCENES,
+        marks: MarkBank | None = None,
+        lit: float = 0.0,
+    ):
         self.bank, self.names, self.chances = bank, list(scenes), list(scenes.values())
+        self.marks, self.lit = marks, lit
 
     def __call__(
         self,
@@ -239,6 +315,8 @@ class FreshBlur:
         region = torch.where(as_map(has_subject), subjects, random_regions(count, height, width, dice))
 
         light = brighten(to_linear(photos), dice)
+        lit = among("sharp", "frame", "shake") & single & (dice.uniform(count) < self.lit)
+        light[lit] = with_lamps(light[lit], dice)
         alpha = region * ~as_map(single)
         back = torch.where(as_map(single), light, fill_holes(light, (alpha * 1.5).clamp(max=1)))
         front = torch.cat([light * alpha, alpha], 1)
@@ -260,7 +338,13 @@ class FreshBlur:
         labels = judge(levels, region, has_subject & ~(among("depth") & single))
         spoilt = among("frame", "shake") & ~has_subject  # the subject, whatever it is, is in the frame
         labels[spoilt] = torch.where(levels[spoilt, 0, 0, 0].round() >= 2, BAD_BLUR, OK_BLUR)
-        return Blurred(add_grain(front[:, :3] + (1 - cover) * back, dice), levels, labels)
+        seen = front[:, :3] + (1 - cover) * back
+        dark = seen.amax(1, keepdim=True) < 0.004  # nothing can be seen of blur there
+        levels[lit] = torch.where(dark[lit], float(UNKNOWN), levels[lit])
+        light = add_grain(seen, dice)
+        if self.marks is not None:
+            light, levels = with_marks(light, levels, self.marks, dice)
+        return Blurred(light, levels, labels)
 
     def still(self, planes, radius, kind, offset) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, C, H, W) blurred by a kernel each, not at all for radius 0, and the radii (B, 1, H, W) [pixels]."""
@@ -313,6 +397,35 @@ def brighten(light: torch.Tensor, dice: Dice) -> torch.Tensor:
     count = len(light)
     gain = dice.uniform(count, 1, 1, 1, high=5) * (dice.uniform(count, 1, 1, 1) < 0.5)
     return light * (1 + gain * ((light.amax(1, keepdim=True) - 0.9) / 0.1).clamp(0, 1) ** 2)
+
+
+def with_lamps(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """A night: (B, 3, H, W) in linear light made dark, and points of light in it, many times brighter than white, which
+    a sharp lens shows as dots and an unsharp one as discs."""
+    count, _, height, width = light.shape
+    one = count, 1, 1, 1
+    density = torch.exp(dice.uniform(*one, low=math.log(3e-4), high=math.log(4e-3)))
+    brightness = torch.exp(dice.uniform(count, 1, height, width, low=0, high=5.5))
+    points = (dice.uniform(count, 1, height, width) < density) * brightness * dice.uniform(*one, low=0.5, high=2)
+    spread = F.avg_pool2d(F.pad(points, (1,) * 4), 3, 1)
+    tint = dice.uniform(count, 3, 1, 1, low=0.6)
+    return light * 10 ** dice.uniform(*one, low=-3, high=-0.7) + tint * (0.5 * points + 0.5 * spread)
+
+
+def with_marks(light: torch.Tensor, levels: torch.Tensor, bank: MarkBank, dice: Dice):
+    """(B, 3, H, W) in linear light and levels (B, 1, H, W) with sharp marks in front of some of the photos. A mark is
+    sharp, its rim is unknown, and the scene between the marks keeps its levels."""
+    count, _, height, width = light.shape
+    one = count, 1, 1, 1
+    opacity = dice.uniform(*one, low=0.3, high=1) ** 0.5 * (dice.uniform(*one) < MARKED)
+    cover = bank.draw(count, height, width, dice)
+    grey = torch.where(dice.uniform(*one) < 0.5, dice.uniform(count, 1, 1, 1).round(), dice.uniform(count, 3, 1, 1))
+    rim = F.max_pool2d(cover, 3, 1, padding=1) > 0.05
+    inside = (cover > 0.95) & (opacity > 0.7)
+    levels = torch.where(rim & (opacity > 0), float(UNKNOWN), levels)
+    levels = torch.where(inside, 0.0, levels)
+    cover = cover * opacity
+    return light * (1 - cover) + to_linear(grey) * cover, levels
 
 
 def add_grain(light: torch.Tensor, dice: Dice) -> torch.Tensor:

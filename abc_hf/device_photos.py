@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from .data import LEVELS_OF, check_map, levels_from
-from .device_blur import Dice, FreshBlur, KernelBank, to_srgb
+from .device_blur import LIT, Dice, FreshBlur, KernelBank, MarkBank, to_srgb
 from .image_processing_abc_fusenet import working_shape
 from .losses import AMOUNT_STEPS, NO_LABEL, NUM_LEVELS, UNKNOWN
 
@@ -72,7 +72,7 @@ class DevicePhotos:
         )
         self.side = processor.size["longest_edge"]
         self.codes = torch.from_numpy(LEVELS_OF["blur_amount"]).to(device)
-        self.blur = FreshBlur(KernelBank(device))
+        self.blur = FreshBlur(KernelBank(device), marks=MarkBank(device), lit=LIT)
 
         groups = {name: rows for name, rows in groups.items() if name != "synthetic"}
         if not groups:
