@@ -286,7 +286,7 @@ def write_shard(job: tuple) -> list[str]:
         except PhotoError as error:
             errors.append(str(error))
     partial = path.with_suffix(".partial")
-    datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(partial)
+    datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(partial, write_page_checksum=True)
     partial.rename(path)
     return errors
 

@@ -25,6 +25,7 @@ from .losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
 from .metrics import MapCounts, MapScores, class_curves, class_scores, confusion, count_map, level_scores
 from .modeling_abc_fusenet import BRANCHES
 from .photos import load_photo
+from .schema import open_splits
 
 LABELS = ("blur_map", "salient_mask", "desirability")
 FEWEST = 10
@@ -58,17 +59,14 @@ def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
     another kind, or no row has such a label.
     """
     try:
-        splits = datasets.get_dataset_split_names(name)
-        rows = datasets.load_dataset(name, split=split) if split in splits else None
-    except Exception as error:
+        splits = open_splits(name)
+    except ValueError as error:
         if "corresponds to no data" in str(error):
             raise ValueError(f"The split {split} of {name} is empty.") from error
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise ValueError(
-            f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name that holds one."
-        ) from error
-    if rows is None:
+        raise
+    if split not in splits:
         raise ValueError(f"The data set {name} has no split {split}; it has {', '.join(splits)}.")
+    rows = splits[split]
     if missing := {"image", "source"} - set(rows.column_names):
         raise ValueError(f"The data set {name} lacks the column {', '.join(sorted(missing))}.")
     found = [column for column in needed if column in rows.column_names]

@@ -2,9 +2,12 @@
 """The SmartBlur schema, and the splits of any data set brought into it."""
 
 import hashlib
+from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from .configuration_abc_fusenet import DESIRABILITY
 
@@ -65,18 +68,95 @@ def load_splits(settings):
 
 
 def open_dataset(name: str, settings):
+    splits = open_splits(
+        name,
+        settings.dataset_config_name,
+        revision=settings.dataset_revision,
+        cache_dir=settings.cache_dir,
+        streaming=settings.streaming,
+    )
+    return name, splits
+
+
+def open_splits(name: str, config: str | None = None, *, cache_dir: str | None = None, **options):
+    """The splits of a data set, by name: what is in its files now. Everything that trains or scores opens data here.
+
+    `datasets.load_dataset` knows a local folder by its name and returns what it read there before, although the files
+    have changed. So each content of a folder has a cache of its own here, named by the digest of the bytes.
+
+    Args:
+        name: a folder or a Hub name (the Hub names each content by its commit).
+        config, options: as in `datasets.load_dataset`, such as `revision` and `streaming`.
+        cache_dir: the folder to keep decoded data in, instead of that of `datasets`.
+
+    Raises:
+        ValueError: in one sentence, if nothing can be loaded from there, or a Parquet file is damaged or has a label
+            out of range: the sentence names the file and the row.
+    """
+    folder = Path(name)
     try:
-        splits = datasets.load_dataset(
-            name,
-            settings.dataset_config_name,
-            revision=settings.dataset_revision,
-            cache_dir=settings.cache_dir,
-            streaming=settings.streaming,
-        )
+        if folder.is_dir():
+            files = data_files(folder)
+            for file in files:
+                if file.suffix == ".parquet":
+                    check_parquet(file)
+            cache_dir = str(Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "by-content" / digest_of(files))
+        source = str(folder.resolve()) if folder.is_dir() else name
+        return datasets.load_dataset(source, config, cache_dir=cache_dir, **options)
+    except DamagedData:
+        raise
     except Exception as error:  # of a dozen kinds, from folders, network, Parquet and YAML
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise ValueError(f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name.") from error
-    return name, splits
+
+
+class DamagedData(ValueError):
+    """A file of a data set does not hold what it should."""
+
+
+def data_files(folder: Path) -> list[Path]:
+    """All files of a data set's folder in the order of their names; hidden ones are left out, as `datasets` does."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts))
+
+
+def digest_of(files: list[Path]) -> str:
+    """What tells the content of files from any other: the SHA-256 of their names and bytes."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def check_parquet(path: Path) -> None:
+    """Raise `DamagedData` for a Parquet file that is cut short, has flipped bits (where its pages have checksums, as
+    those of `abc_hf.build_dataset` do) or holds a desirability that is no class."""
+    again = "build or download the data set again"
+    first = 0
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                table = file.read_row_group(group)
+                check_class_range(table, path, first)
+                first += rows
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise DamagedData(f"{path} is damaged at row {first} or after it ({reason}): {again}.") from error
+
+
+def check_class_range(table: pa.Table, path: Path, first: int) -> None:
+    """Raise `DamagedData` for a whole number in the column desirability that is no class; `first` is the row of the
+    file that the table begins with."""
+    if "desirability" not in table.column_names or not pa.types.is_integer(table.schema.field("desirability").type):
+        return
+    for row, value in enumerate(table["desirability"].to_pylist(), start=first):
+        if value is not None and not 0 <= value < len(DESIRABILITY):
+            raise DamagedData(
+                f"{path}, row {row}, column desirability: {value} is none of the classes 0 to {len(DESIRABILITY) - 1} "
+                f"({', '.join(DESIRABILITY)}). Correct the label, or leave the row out."
+            )
 
 
 def conform(rows, name: str, split: str, renamed: dict[str, str]):
@@ -125,13 +205,13 @@ def check_classes(rows, name: str) -> None:
 
 
 def fingerprint(rows) -> dict:
-    """What tells a split from another: its rows, and a digest of sources, classes and the sizes of all files in it."""
+    """What tells a split from another: its rows, and a digest of everything that is in them."""
     if isinstance(rows, datasets.IterableDataset):
         return {"rows": None, "digest": "of a stream"}
     digest = hashlib.sha256()
     for table in rows.with_format("arrow").iter(batch_size=500):
         for column in ("image", *MAPS):
-            sizes = pc.binary_length(pc.struct_field(table[column], "bytes"))
-            digest.update(repr(sizes.to_pylist()).encode())
-        digest.update(repr(table.select(["source", "desirability"]).to_pydict()).encode())
+            for value in pc.struct_field(table[column], "bytes"):
+                digest.update(b"-" if not value.is_valid else hashlib.sha256(value.as_buffer()).digest())
+        digest.update(repr(table.select(["source", "desirability", "blur_kind"]).to_pydict()).encode())
     return {"rows": len(rows), "digest": digest.hexdigest()[:16]}

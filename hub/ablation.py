@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import concatenate_datasets, load_dataset
+from datasets import concatenate_datasets
 
 from abc_hf.configuration_abc_fusenet import DESIRABILITY, MAPS
 from abc_hf.data import classifier_rows
@@ -25,6 +25,7 @@ from abc_hf.metrics import class_scores
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, DesirabilityClassifier
 from abc_hf.plots import grouped_bars
 from abc_hf.results import markdown
+from abc_hf.schema import open_splits
 from abc_hf.training import OURS, fit_classifier, fusion_inputs, load_trunk_weights, parts_of, seed_dropout
 
 BASELINES = {
@@ -129,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
     model = load(args.weights)
     size = {"size": {"longest_edge": args.working_size}} if args.working_size else {}
     processor = ABCFuseNetImageProcessor.from_pretrained(args.weights, **size)
-    splits = [load_dataset(name) for name in args.dataset]
+    splits = [open_splits(name) for name in args.dataset]
     train = concatenate_datasets([each["train"] for each in splits])
     held = splits[0]["validation"].filter(lambda label: label is not None, input_columns="desirability")
     phase = dataclasses.replace(OURS["classifier"], steps=args.steps)

@@ -18,7 +18,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from datasets import load_dataset
 from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
@@ -26,6 +25,7 @@ from tqdm import tqdm
 from abc_hf import load_photo, load_pipeline
 from abc_hf.kernels import aperture_kernel
 from abc_hf.metrics import auc
+from abc_hf.schema import open_splits
 from abc_hf.synthesis import Layer, composite, encode_jpeg, fill_hole, random_region, soften, to_linear, to_srgb
 
 RADII = np.geomspace(0.002, 0.025, 6)
@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     pipeline = load_pipeline(args.model)
-    splits = load_dataset(args.data)
+    splits = open_splits(args.data)
     validation = splits["validation"]
     labels = validation["desirability"]
     sharp = validation.select([index for index, label in enumerate(labels) if label == 0])

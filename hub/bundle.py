@@ -15,12 +15,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from datasets import load_dataset
 
 from abc_hf.evaluation import score_split
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.pipeline import BUNDLED
+from abc_hf.schema import open_splits
 
 
 def count_sources(dataset) -> dict[str, int]:
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     model = ABCFuseNetForBlurUnderstanding.from_pretrained(args.run, dtype=torch.float32).eval()
     model = model.to(memory_format=torch.channels_last)
     processor = ABCFuseNetImageProcessor.from_pretrained(args.run)
-    splits, *more = [load_dataset(name) for name in args.dataset]
+    splits, *more = [open_splits(name) for name in args.dataset]
     sources = collections.Counter()
     for part in (splits, *more):
         sources.update(count_sources(part["train"]))

@@ -80,7 +80,9 @@ def write_shards(rows: datasets.Dataset, folder: Path, split: str) -> None:
         number = 8 * -int(-rows.data.nbytes * len(rows) / max(1, rows.data.num_rows) // (8 * LARGEST_SHARD))
     for index in range(number):
         shard = rows.shard(number, index, contiguous=True)
-        shard.to_parquet(folder / f"{split}-{index:05d}-of-{number:05d}.parquet", batch_size=ROW_GROUP)
+        shard.to_parquet(
+            folder / f"{split}-{index:05d}-of-{number:05d}.parquet", batch_size=ROW_GROUP, write_page_checksum=True
+        )
 
 
 def build_photos(args: argparse.Namespace, folder: Path) -> None:

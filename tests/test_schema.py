@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abc_hf.schema import FEATURES, fingerprint, load_splits
+from abc_hf.schema import FEATURES, fingerprint, load_splits, open_splits
 from abc_hf.settings import TrainSettings
 
 
@@ -111,3 +111,52 @@ def test_the_digest_tells_data_apart(write):
     train, _ = load_splits(write(train=[row(seed) for seed in range(4)], validation=[row(9)]))
     same, other = fingerprint(train), fingerprint(train.select([0, 1, 3]))
     assert fingerprint(train) == same and same["digest"] != other["digest"] and other["rows"] == 3
+
+
+def labelled(folder, *classes):
+    """A data set of a photo for each class, in a folder that may be there already."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    rows = [row(0, desirability=each, blur_map=None, source=f"a/{number}") for number, each in enumerate(classes)]
+    features = datasets.Features(
+        {name: FEATURES[name] for name in ("image", "blur_map", "desirability", "source")}
+        | {"desirability": datasets.Value("int64")}
+    )
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    datasets.Dataset.from_list(rows, features=features).to_parquet(path, write_page_checksum=True)
+    return path
+
+
+@pytest.mark.parametrize("second", ["set", "elsewhere/set"], ids=["rebuilt in place", "another of the same name"])
+def test_what_is_read_is_what_is_in_the_files_now(tmp_path, second):
+    labelled(tmp_path / "set", 0, 0)
+    cache = str(tmp_path / "cache")
+    before = open_splits(str(tmp_path / "set"), cache_dir=cache)["train"]
+    labelled(tmp_path / second, 3, 3)
+    after = open_splits(str(tmp_path / second), cache_dir=cache)["train"]
+    assert (before["desirability"][:], after["desirability"][:]) == ([0, 0], [3, 3])
+
+
+def test_the_digest_is_of_the_bytes(tmp_path):
+    digests = set()
+    for seed in (0, 1):  # noise of the same size, whose files are the same but for their pixels
+        rows = [dict.fromkeys(FEATURES) | row(seed, source="a/0")]
+        digests.add(fingerprint(datasets.Dataset.from_list(rows, features=FEATURES))["digest"])
+    assert len(digests) == 2
+
+
+def test_a_damaged_file_is_named_with_its_row(tmp_path):
+    path = labelled(tmp_path / "set", 0, 1, 2)
+    data = path.read_bytes()
+    path.write_bytes(data[:-200])
+    with pytest.raises(ValueError, match=r"train-00000-of-00001.parquet is damaged at row 0 or after it .*build or"):
+        open_splits(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+    place = data.index(b"IDAT") + 40  # inside a photo
+    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    with pytest.raises(ValueError, match=r"train-00000-of-00001.parquet is damaged at row 0 or after it"):
+        open_splits(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+
+
+def test_a_class_out_of_range_is_named_with_its_row(tmp_path):
+    labelled(tmp_path / "set", 0, 1, 7)
+    with pytest.raises(ValueError, match=r"parquet, row 2, column desirability: 7 is none of the classes 0 to 3"):
+        open_splits(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
