@@ -22,6 +22,8 @@ Parquet.
 import argparse
 import collections
 import csv
+import hashlib
+import json
 import multiprocessing
 import sys
 from pathlib import Path
@@ -50,6 +52,8 @@ LICENSES = {
 REDISTRIBUTABLE = ("CC0-1.0", "CC-BY-SA-4.0", "Unsplash", "unrestricted")
 """Licences of photos that may be passed on."""
 SHARD_ROWS = 250
+EMPTY = dict.fromkeys(FEATURES)
+"""A row without any label."""
 LONG_SIDES = (352, 512)
 """Range of the long side of a synthetic photo [pixels]."""
 
@@ -76,6 +80,40 @@ def read_labels(path: Path, columns: tuple[str, ...] = ("file", "desirability", 
                     f"{', '.join(name for name in names if name)}."
                 )
     return [row for row in rows if row["desirability"] != "not-a-photo"]
+
+
+def read_votes(path: Path) -> dict[str, list[dict]]:
+    """The single votes of `votes.csv` (file, desirability, blur_kind, ...) by file; none without such a file."""
+    votes: dict[str, list[dict]] = {}
+    if path.is_file():
+        with path.open(newline="") as file:
+            for vote in csv.DictReader(file):
+                votes.setdefault(vote["file"], []).append(vote)
+    return votes
+
+
+def vote_columns(row: dict, votes: list[dict]) -> dict:
+    """What annotators said of a photo, as columns of the schema.
+
+    Args:
+        row: of `desirability.csv`. Its `annotators` and `agreeing` count all votes and those for the majority's class.
+        votes: single votes, which may be some of them: those against the majority say what the others chose.
+    """
+    if not row["desirability"] or not row.get("annotators"):
+        return dict.fromkeys(("votes", "sure", "subject_blur", "rest_blur", "kind_agreed"))
+    shares = np.zeros(len(DESIRABILITY))
+    for vote in votes:
+        if vote["desirability"] in DESIRABILITY and vote["desirability"] != row["desirability"]:
+            shares[DESIRABILITY.index(vote["desirability"])] += 1
+    shares[DESIRABILITY.index(row["desirability"])] = int(row["agreeing"])
+    kinds = {vote["blur_kind"] for vote in votes}
+    return {
+        "votes": (shares / shares.sum()).tolist(),
+        "sure": row.get("sure") == "1",
+        "subject_blur": float(row["subject"]) if row.get("subject") else None,
+        "rest_blur": float(row["rest"]) if row.get("rest") else None,
+        "kind_agreed": bool(row["blur_kind"]) and kinds == {row["blur_kind"]},
+    }
 
 
 def find_mask(folder: Path, file: str, names: tuple[str, ...]) -> np.ndarray | None:
@@ -160,7 +198,7 @@ def region_map(cells: np.ndarray, weak: np.ndarray | None, height: int, width: i
     return np.where(known, np.where(doubtful, UNKNOWN, levels), weak).astype(np.uint8)
 
 
-def real_row(folder: Path, row: dict, grids: list[list[str]]) -> dict:
+def real_row(folder: Path, row: dict, grids: list[list[str]], votes: list[dict]) -> dict:
     """One photo as it is, with what is known of it. grids: its regions as one or two annotators labelled them."""
     file = row["file"]
     source = Path(file).parts[0]
@@ -187,6 +225,7 @@ def real_row(folder: Path, row: dict, grids: list[list[str]]) -> dict:
         "desirability": row["desirability"] or None,
         "blur_kind": row["blur_kind"] or None,
         "source": f"{source}/{Path(file).stem}",
+        **vote_columns(row, votes),
         "license": LICENSES.get(source, "none stated"),
     }
 
@@ -213,8 +252,6 @@ def smartblur_row(folder: Path, row: dict, levels: tuple[int, ...]) -> dict:
     return {
         "image": {"bytes": path.read_bytes(), "path": path.name},
         "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
-        "blur_amount": None,
-        "salient_mask": None,
         "desirability": row["desirability"] or None,
         "blur_kind": row.get("blur_kind") or None,
         "source": f"smartblur/{path.stem}",
@@ -232,8 +269,6 @@ def cuhk_row(photo: Path, mask: Path) -> dict:
     return {
         "image": {"bytes": photo.read_bytes(), "path": photo.name},
         "blur_map": {"bytes": encode_png(np.where(blurred, AMOUNT_UNKNOWN, 0).astype(np.uint8)), "path": None},
-        "blur_amount": None,
-        "salient_mask": None,
         "desirability": None,
         "blur_kind": "motion" if photo.stem.startswith("motion") else "defocus",
         "source": f"cuhk/{photo.stem}",
@@ -276,8 +311,8 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
     }
 
 
-def write_shard(job: tuple) -> list[str]:
-    """Write one Parquet file from a row maker and its arguments; returns what had to be left out, and why."""
+def write_shard(job: tuple) -> tuple[str, list[str]]:
+    """Write one Parquet file from a row maker and its arguments; returns its name, and what was left out and why."""
     path, make, arguments = job
     rows, errors = [], []
     for argument in arguments:
@@ -286,9 +321,11 @@ def write_shard(job: tuple) -> list[str]:
         except PhotoError as error:
             errors.append(str(error))
     partial = path.with_suffix(".partial")
-    datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(partial, write_page_checksum=True)
+    datasets.Dataset.from_list([EMPTY | row for row in rows], features=FEATURES).to_parquet(
+        partial, write_page_checksum=True
+    )
     partial.rename(path)
-    return errors
+    return path.name, errors
 
 
 def run_jobs(jobs: list[tuple], workers: int):
@@ -301,17 +338,34 @@ def run_jobs(jobs: list[tuple], workers: int):
 
 
 def write_split(out: Path, split: str, make, arguments: list[tuple], workers: int) -> None:
-    """Write `out/data/SPLIT-0000i-of-0000n.parquet`; shards that are there already are kept (a killed run goes on)."""
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    count = -(-len(arguments) // SHARD_ROWS)
-    jobs = []
-    for index in range(count):
-        path = out / "data" / f"{split}-{index:05d}-of-{count:05d}.parquet"
-        if not path.exists():
-            jobs.append((path, make, arguments[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]))
+    """Write `out/data/SPLIT-0000i-of-0000n.parquet`. A killed run goes on: shards made of the same labels and photos
+    are kept, as `out/data/.made.json` tells; all others are made again, and shards of an earlier number are removed.
+
+    Raises ValueError for shards of the split that this program did not make.
+    """
+    folder = out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / ".made.json"
+    made = json.loads(note.read_text()) if note.is_file() else {}
+    parts = [arguments[start : start + SHARD_ROWS] for start in range(0, len(arguments), SHARD_ROWS)]
+    names = [f"{split}-{index:05d}-of-{len(parts):05d}.parquet" for index in range(len(parts))]
+    for path in folder.glob(f"{split}-*-of-*.parquet"):
+        if path.name not in made:
+            raise ValueError(f"{path} was not made by this command: choose another --out, or move the file away.")
+        if path.name not in names:
+            path.unlink()
+            del made[path.name]
+    wanted = dict(zip(names, map(digest_of_inputs, parts), strict=True))
+    jobs = [
+        (folder / name, make, part)
+        for name, part in zip(names, parts, strict=True)
+        if made.get(name) != wanted[name] or not (folder / name).is_file()
+    ]
     left_out = []
     with tqdm(total=len(jobs), desc=split, unit="shard") as bar:
-        for errors in run_jobs(jobs, workers):
+        for name, errors in run_jobs(jobs, workers):
+            made[name] = wanted[name]
+            note.write_text(json.dumps(made, indent=1) + "\n")
             left_out += errors
             bar.update()
     for error in left_out:
@@ -320,8 +374,20 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
         print(f"{split}: {len(left_out)} of {len(arguments)} left out", file=sys.stderr)
 
 
+def digest_of_inputs(arguments: list[tuple]) -> str:
+    """What tells a shard's inputs from others: its arguments, and size and time of the photos that they name."""
+    digest = hashlib.sha256(repr(arguments).encode())
+    for folder, *others in arguments:
+        for row in others:
+            path = folder / row["file"] if isinstance(row, dict) else None
+            if path is not None and path.is_file():
+                digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
 def build_folders(args: argparse.Namespace) -> None:
     rows, regions = read_labels(args.data / "desirability.csv"), collections.defaultdict(list)
+    votes = read_votes(args.data / "votes.csv")
     for path in args.regions:
         for file, grid in read_regions(path).items():
             regions[file].append(grid)
@@ -330,7 +396,11 @@ def build_folders(args: argparse.Namespace) -> None:
         if len(shapes) > 1:
             raise ValueError(f"--regions: the grids of {file} have different shapes, {' and '.join(map(str, shapes))}.")
     for split in SPLITS:
-        arguments = [(args.data, row, regions.get(row["file"], [])) for row in rows if row["split"] == split]
+        arguments = [
+            (args.data, row, regions.get(row["file"], []), votes.get(row["file"], []))
+            for row in rows
+            if row["split"] == split
+        ]
         if arguments:
             write_split(args.out, split, real_row, arguments, args.workers)
 

@@ -12,6 +12,9 @@ from transformers import PreTrainedConfig
 DESIRABILITY = ("no-blur", "good-blur", "ok-blur", "bad-blur")
 """The four classes of section 3.2, in the order of the logits."""
 
+KINDS = ("defocus", "motion", "camera-shake")
+"""The kinds of blur, in the order of `kind_logits`. A photo judged no-blur has none."""
+
 MAPS = ("blur", "attention", "content", "blur_attended", "blur_unattended")
 """What the classifier may be given: B, A, C, B x A and B x (1 - A)."""
 
@@ -43,10 +46,14 @@ class ABCFuseNetConfig(PreTrainedConfig):
             ("blur",), ("blur", "content"), ("blur", "attention") and ("blur", "attention", "content").
         fusion_channels: channels of the classifier's two convolutions.
         fusion_dropout: of the classifier's two dropout layers (0.5 in the paper).
+        blur_profile: give the classifier, beside the stacked maps, how blur is spread over subject and background and
+            what it looks like (`BlurProfile`). The paper's classifier has the stacked maps alone.
         blur_loss_reduction: "sum" adds the squared error over all pixels of a photo, which is equation (1); "mean"
             averages over the labelled pixels, so that equation (2) does not depend on the size of the crop.
         desirability_loss_weight: lambda of equation (2).
         temperature: calibration; the classifier's scores are divided by it to give `logits`.
+        certain_from: a verdict of at least this probability is certain. Training sets it on the validation split; 0
+            takes every verdict as certain.
     """
 
     model_type = "abc_fusenet"
@@ -72,10 +79,12 @@ class ABCFuseNetConfig(PreTrainedConfig):
     fusion_inputs: list[str] | tuple[str, ...] = ("blur_attended", "blur_unattended", "content")
     fusion_channels: int = 512
     fusion_dropout: float = 0.5
+    blur_profile: bool = False
     initializer_range: float = 0.02
     blur_loss_reduction: Literal["sum", "mean"] = "sum"
     desirability_loss_weight: float = 0.1
     temperature: float = 1.0
+    certain_from: float = 0.0
 
     def __post_init__(self, **kwargs):
         names = [field.name for field in dataclasses.fields(type(self))]
@@ -127,6 +136,8 @@ class ABCFuseNetConfig(PreTrainedConfig):
             raise ValueError(f"temperature must be above 0; got {self.temperature}.")
         if not 0 <= self.desirability_loss_weight < math.inf:
             raise ValueError(f"desirability_loss_weight must be 0 or more; got {self.desirability_loss_weight}.")
+        if not 0 <= self.certain_from <= 1:
+            raise ValueError(f"certain_from is a probability, 0 to 1; got {self.certain_from}.")
         if not 0 <= self.fusion_dropout < 1:
             raise ValueError(f"fusion_dropout must be in [0, 1); got {self.fusion_dropout}.")
 
@@ -144,6 +155,7 @@ VARIANTS: dict[str, dict] = {
         "refinement_growth": 16,
         "attention_channels": 96,
         "fusion_channels": 128,
+        "blur_profile": True,
         "blur_loss_reduction": "mean",
     },
     "tiny": {
@@ -157,6 +169,7 @@ VARIANTS: dict[str, dict] = {
         "refinement_growth": 8,
         "attention_channels": 16,
         "fusion_channels": 16,
+        "blur_profile": True,
         "blur_loss_reduction": "mean",
     },
 }

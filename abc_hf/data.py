@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from .configuration_abc_fusenet import DESIRABILITY, KINDS
 from .losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NO_LABEL, NUM_LEVELS, UNKNOWN
 
 LABELS_OF_PHASE = {
@@ -26,6 +27,18 @@ def group_of(row: dict) -> str:
     if row["source"].startswith("synth/"):
         return "synthetic"
     return "sharp" if row.get("desirability") == 0 else "blurred"
+
+
+def class_labels(row: dict) -> dict[str, torch.Tensor]:
+    """What the classifier learns of a row: `labels` (4,), the share of annotators who chose each class (all of them the
+    row's class where single votes are not known, 0 where there is no class), and `kind_labels`, the kind of blur."""
+    labels = torch.zeros(len(DESIRABILITY))
+    if row.get("votes") is not None:
+        labels = torch.tensor(row["votes"])
+    elif row["desirability"] is not None:
+        labels[row["desirability"]] = 1
+    kind = row.get("blur_kind")
+    return {"labels": labels, "kind_labels": torch.tensor(KINDS.index(kind) if kind in KINDS else NO_LABEL)}
 
 
 def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.ndarray]:
@@ -142,12 +155,11 @@ class TrainingPhotos(torch.utils.data.Dataset):
         unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
         codes, salient = sample.get(blur, unknown), sample.get("salient_mask", unknown)
         levels = levels_from(codes, blur, name)
-        label = row["desirability"]
         return {
             "pixel_values": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
             "blur_labels": torch.from_numpy(levels),
             "attention_labels": torch.from_numpy(salient.astype(np.int64)),
-            "labels": torch.tensor(NO_LABEL if label is None else label),
+            **class_labels(row),
         }
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
+from .configuration_abc_fusenet import KINDS
 from .kernels import defocus_kernel, path_kernel, scaled_path, shake_path, straight_path
 from .losses import NO_LABEL, UNKNOWN
 from .synthesis import AMOUNT_LEVELS, AMOUNT_LOGARITHMS, BAD_BLUR, GOOD_BLUR, LEVEL_RADII, NO_BLUR, OK_BLUR, SCENES
@@ -23,8 +24,7 @@ REACH = 40
 """Half the side of the largest kernel [pixels]."""
 LARGEST = 26.0
 """The largest equivalent radius [pixels]: 0.05 of a long side of 512."""
-KINDS = ("defocus", "motion", "shake")
-KIND_OF = {"moving-subject": "motion", "panning": "motion", "shake": "shake"}
+KIND_OF = {"moving-subject": "motion", "panning": "motion", "shake": "camera-shake"}
 """What blurs a scene, where it is not defocus."""
 LARGEST_SHARE = 0.03
 SHARE = {"background": 0.05, "panning": 0.05, "moving-subject": 0.05, "turning-subject": 0.05, "shake": 0.035}
@@ -243,11 +243,12 @@ def turned(planes: torch.Tensor, centre: torch.Tensor, angle: torch.Tensor, zoom
 @dataclass
 class Blurred:
     """light: (B, 3, H, W), linear; levels: (B, 1, H, W), 0..3 and what lies between, 255 = unknown; labels: (B,)
-    desirability, -100 where nothing follows."""
+    desirability, -100 where nothing follows; kinds: (B,) of blur, in the order of the configuration's `KINDS`."""
 
     light: torch.Tensor
     levels: torch.Tensor
     labels: torch.Tensor
+    kinds: torch.Tensor
 
 
 class Dice:
@@ -338,13 +339,17 @@ class FreshBlur:
         labels = judge(levels, region, has_subject & ~(among("depth") & single))
         spoilt = among("frame", "shake") & ~has_subject  # the subject, whatever it is, is in the frame
         labels[spoilt] = torch.where(levels[spoilt, 0, 0, 0].round() >= 2, BAD_BLUR, OK_BLUR)
+        wanted = among("moving-subject", "turning-subject", "turning-frame")  # motion may be what the photo is about
+        labels[wanted & (labels == BAD_BLUR)] = NO_LABEL
+        kinds = torch.where(among("turning-subject", "turning-frame"), KINDS.index("motion"), kind)
+        kinds = torch.where(among("sharp"), NO_LABEL, kinds)
         seen = front[:, :3] + (1 - cover) * back
         dark = seen.amax(1, keepdim=True) < 0.004  # nothing can be seen of blur there
         levels[lit] = torch.where(dark[lit], float(UNKNOWN), levels[lit])
         light = add_grain(seen, dice)
         if self.marks is not None:
             light, levels = with_marks(light, levels, self.marks, dice)
-        return Blurred(light, levels, labels)
+        return Blurred(light, levels, labels, kinds)
 
     def still(self, planes, radius, kind, offset) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, C, H, W) blurred by a kernel each, not at all for radius 0, and the radii (B, 1, H, W) [pixels]."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from .data import LEVELS_OF, check_map, levels_from
+from .data import LEVELS_OF, check_map, class_labels, levels_from
 from .device_blur import LIT, Dice, FreshBlur, KernelBank, MarkBank, to_srgb
 from .image_processing_abc_fusenet import working_shape
 from .losses import AMOUNT_STEPS, NO_LABEL, NUM_LEVELS, UNKNOWN
@@ -46,8 +46,7 @@ def stored(row: dict, name: str, side: int) -> dict[str, torch.Tensor]:
                 values = np.rint(np.where(levels < NUM_LEVELS, levels * AMOUNT_STEPS, levels))
             codes[:height, :width] = values
         result[key] = torch.from_numpy(codes)
-    label = row["desirability"]
-    return result | {"label": torch.tensor(NO_LABEL if label is None else label)}
+    return result | class_labels(row)
 
 
 class DevicePhotos:
@@ -115,7 +114,8 @@ class DevicePhotos:
         shape = (short, long) if flag else (long, short)
 
         pixels, blur, subject, longs = self.crops(rows, shape, rng)
-        labels = self.table["label"][torch.from_numpy(rows).to(self.device)]
+        index = torch.from_numpy(rows).to(self.device)
+        labels, kinds = self.table["labels"][index], self.table["kind_labels"][index]
         levels = self.codes[blur.long()]
         known = subject < UNKNOWN
         if fresh:
@@ -126,7 +126,8 @@ class DevicePhotos:
             pixels[:fresh] = to_srgb(made.light)
             outside = levels[:fresh] == UNKNOWN
             levels[:fresh] = made.levels.masked_fill(outside, UNKNOWN)
-            labels[:fresh] = made.labels
+            labels[:fresh] = F.one_hot(made.labels.clamp(min=0), labels.shape[1]) * (made.labels != NO_LABEL)[:, None]
+            kinds[:fresh] = made.kinds
         dice = Dice(generator)
         pixels = jitter(develop((pixels * 255).round(), dice, rng), dice)
         return {
@@ -134,6 +135,7 @@ class DevicePhotos:
             "blur_labels": levels[:, 0],
             "attention_labels": torch.where(known, subject.long() * (NUM_LEVELS - 1), UNKNOWN)[:, 0],
             "labels": labels,
+            "kind_labels": kinds,
         }
 
     def crops(self, rows: np.ndarray, shape: tuple[int, int], rng):

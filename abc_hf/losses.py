@@ -55,13 +55,21 @@ def map_loss(probability: torch.Tensor, levels: torch.Tensor, reduction: str = "
     return total / (photos if reduction == "sum" else pixels).clamp(min=1)
 
 
-def desirability_loss_terms(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed softmax cross-entropy of (B, 4) logits against (B,) classes, and the number of rows that have a class."""
+def class_loss_terms(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax cross-entropy, summed over the rows that have a label, and the number of these rows.
+
+    Args:
+        logits: (B, C), of desirability or of the kind of blur.
+        labels: (B,) classes, `NO_LABEL` for none; or (B, C) the share of annotators who chose each class, all 0 for
+            none.
+    """
+    if labels.dim() == 2 and labels.is_floating_point():
+        return -(labels * logits.float().log_softmax(-1)).sum(), (labels.sum(-1) > 0).sum()
     labels = labels.view(-1)
     return F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum"), (labels != NO_LABEL).sum()
 
 
-def desirability_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Softmax cross-entropy averaged over the rows that have a class; 0 if none has."""
-    total, rows = desirability_loss_terms(logits, labels)
+def class_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Softmax cross-entropy averaged over the rows that have a label; 0 if none has. Arguments: `class_loss_terms`."""
+    total, rows = class_loss_terms(logits, labels)
     return total / rows.clamp(min=1)

@@ -16,8 +16,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_abc_fusenet import ABCFuseNetConfig
-from .losses import desirability_loss, map_loss
+from .configuration_abc_fusenet import KINDS, ABCFuseNetConfig
+from .losses import class_loss, map_loss
 from .trunks import TRUNKS, ConvLayer
 
 BRANCHES = ("blur", "attention", "content")
@@ -31,21 +31,26 @@ class ABCFuseNetOutput(ModelOutput):
         loss: scalar, equation (2), when any label was given.
         logits: (B, 4), no-blur, good-blur, ok-blur, bad-blur; already divided by the calibration temperature, so that
             their softmax is the probability.
+        kind_logits: (B, 3), defocus, motion, camera-shake: the kind of blur, if there is blur.
         blur_map: (B, 1, H, W), 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
         attention_map: (B, 1, H, W), 0 = unimportant, 1 = what the photo is about.
         content_features: (B, channels, H / s, W / s) of the content trunk, s its output stride.
-        blur_loss, attention_loss, desirability_loss: the terms of `loss`, unweighted.
+        blur_features: the same of the blur trunk.
+        blur_loss, attention_loss, desirability_loss, kind_loss: the terms of `loss`, unweighted.
         hidden_states: of the blur branch, on request: trunk, pyramid, and the features the blur logit is read from.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    kind_logits: torch.Tensor | None = None
     blur_map: torch.Tensor | None = None
     attention_map: torch.Tensor | None = None
     content_features: torch.Tensor | None = None
     blur_loss: torch.Tensor | None = None
     attention_loss: torch.Tensor | None = None
     desirability_loss: torch.Tensor | None = None
+    kind_loss: torch.Tensor | None = None
+    blur_features: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
@@ -140,26 +145,76 @@ class AttentionBranch(nn.Module):
         return self.logit(self.head(features["last"]))
 
 
+class BlurProfile(nn.Module):
+    """How blur is spread over subject and background, and what it looks like: (B, channels) for the classifier.
+
+    Five regions follow from the attention map: the frame, the subject, the subject's core, its rim and the background.
+    Of each region, the share that is blurred by at least each of seven amounts (so that its sharpest and its most
+    blurred parts are told apart), and its mean blur; of subject, core and rim, their share of the frame. The look of
+    the blur is the mean of the blur trunk's features over what is blurred. The paper has no such part.
+    """
+
+    AMOUNTS = (1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
+    CORE = 0.7
+    """Attention from which a pixel belongs to the subject's core."""
+    WIDTH = 0.04
+    """Width of the soft steps at amounts and at `CORE`: shares keep a gradient."""
+
+    def __init__(self, texture_channels: int):
+        super().__init__()
+        self.normalization = nn.LayerNorm(texture_channels)
+        self.channels = 5 * (len(self.AMOUNTS) + 1) + 3 + texture_channels
+
+    def forward(self, blur_map, attention_map, blur_features) -> torch.Tensor:
+        blur, attention = (F.avg_pool2d(each.float(), 4).flatten(1) for each in (blur_map, attention_map))
+        core = torch.sigmoid((attention - self.CORE) / self.WIDTH)
+        rim = 4 * attention * (1 - attention)
+        regions = torch.stack([torch.ones_like(core), attention, core, rim, 1 - attention], 1)
+        regions = regions / (regions.sum(-1, keepdim=True) + 1e-3 * core.shape[-1])
+        amounts = torch.tensor(self.AMOUNTS, device=blur.device)
+        steps = torch.sigmoid((blur[:, None] - amounts[:, None]) / self.WIDTH)
+        shares = regions @ torch.cat([steps, blur[:, None]], 1).transpose(1, 2)
+        sizes = torch.stack([attention.mean(-1), core.mean(-1), rim.mean(-1)], 1)
+
+        weights = F.interpolate(blur_map.float(), blur_features.shape[-2:], mode="area").flatten(2)
+        texture = (weights * blur_features.float().flatten(2)).sum(-1) / (weights.sum(-1) + 1e-3 * weights.shape[-1])
+        return torch.cat([shares.flatten(1), sizes, self.normalization(texture)], 1)
+
+
 class DesirabilityClassifier(nn.Module):
     """The light classifier of section 4.3: two convolutions, two dropouts, one fully connected layer.
 
     Kernels of 1x1 (to mix the stacked maps) and 3x3, and an average over the grid before the last layer, are ours; and
-    so is the BatchNorm over the stack, without which two maps in 0..1 are drowned by hundreds of content features.
+    so is the BatchNorm over the stack, without which two maps in 0..1 are drowned by hundreds of content features. With
+    `config.blur_profile` the last layer sees the `BlurProfile` as well. Beside the desirability, the classifier names
+    the kind of blur, on which the paper is silent.
     """
 
-    def __init__(self, config: ABCFuseNetConfig, content_channels: int):
+    def __init__(self, config: ABCFuseNetConfig, content_channels: int, texture_channels: int):
         super().__init__()
         stacked = sum(content_channels if name == "content" else 1 for name in config.fusion_inputs)
+        hidden = config.fusion_channels
         self.normalization = nn.BatchNorm2d(stacked)
-        self.conv1 = ConvLayer(stacked, config.fusion_channels, 1)
-        self.conv2 = ConvLayer(config.fusion_channels, config.fusion_channels, 3)
+        self.conv1 = ConvLayer(stacked, hidden, 1)
+        self.conv2 = ConvLayer(hidden, hidden, 3)
+        self.profile = self.profile_layer = None
+        if config.blur_profile:
+            self.profile = BlurProfile(texture_channels)
+            self.profile_layer = nn.Sequential(nn.Linear(self.profile.channels, hidden), nn.ReLU())
         self.dropout = nn.Dropout(config.fusion_dropout)
-        self.fc = nn.Linear(config.fusion_channels, config.num_labels)
+        features = hidden if self.profile is None else 2 * hidden
+        self.fc = nn.Linear(features, config.num_labels)
+        self.kind = nn.Linear(features, len(KINDS))
 
-    def forward(self, stacked: torch.Tensor) -> torch.Tensor:
+    def forward(self, stacked, blur_map, attention_map, blur_features) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (B, num_labels) of desirability and (B, 3) of the kind of blur."""
         features = self.dropout(self.conv1(self.normalization(stacked)))
-        features = self.dropout(self.conv2(features).mean((-2, -1)))
-        return self.fc(features)
+        features = self.conv2(features).mean((-2, -1))
+        if self.profile is not None:
+            profile = self.profile(blur_map, attention_map, blur_features).to(features.dtype)
+            features = torch.cat([features, self.profile_layer(profile)], 1)
+        features = self.dropout(features)
+        return self.fc(features), self.kind(features)
 
 
 # ------------------------------------------------------------------------------------------------------------ models
@@ -199,6 +254,7 @@ class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
         self.blur_branch = BlurBranch(config, self.trunks["blur"].channels)
         self.attention_branch = AttentionBranch(config, self.trunks[self.trunk_of["attention"]].channels)
         self.content_channels = self.trunks["content"].channels["last"]
+        self.blur_channels = self.trunks["blur"].channels["last"]
         self.post_init()
 
     @can_return_tuple
@@ -228,10 +284,11 @@ class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
         trunks = {self.trunk_of[branch] for branch in branches}
         features = {name: trunk(pixel_values) for name, trunk in self.trunks.items() if name in trunks}
 
-        blur_map = attention_map = content_features = hidden_states = None
+        blur_map = attention_map = content_features = blur_features = hidden_states = None
         if "blur" in branches:
             blur_logits, hidden_states = self.blur_branch(features["blur"])
             blur_map = torch.sigmoid(upsample(blur_logits, (height, width)))
+            blur_features = features["blur"]["last"]
         if "attention" in branches:
             attention_logits = self.attention_branch(features[self.trunk_of["attention"]])
             attention_map = torch.sigmoid(upsample(attention_logits, (height, width)))
@@ -244,6 +301,7 @@ class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
             blur_map=blur_map,
             attention_map=attention_map,
             content_features=content_features,
+            blur_features=blur_features,
             hidden_states=hidden_states if output_hidden_states else None,
         )
 
@@ -254,7 +312,8 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
     def __init__(self, config: ABCFuseNetConfig):
         super().__init__(config)
         self.abc_fusenet = ABCFuseNetModel(config)
-        self.classifier = DesirabilityClassifier(config, self.abc_fusenet.content_channels)
+        base = self.abc_fusenet
+        self.classifier = DesirabilityClassifier(config, base.content_channels, base.blur_channels)
         self.post_init()
 
     @can_return_tuple
@@ -264,6 +323,7 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         labels: torch.Tensor | None = None,
         blur_labels: torch.Tensor | None = None,
         attention_labels: torch.Tensor | None = None,
+        kind_labels: torch.Tensor | None = None,
         branches: tuple[str, ...] = BRANCHES,
         output_hidden_states: bool | None = None,
         **kwargs,
@@ -271,10 +331,12 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         """
         Args:
             pixel_values: (B, 3, H, W) as `ABCFuseNetImageProcessor` makes them; H and W multiples of `config.stride`.
-            labels: (B,) desirability classes 0..3; -100 where a photo has none.
+            labels: (B,) desirability classes 0..3, -100 where a photo has none; or (B, 4) float, the share of
+                annotators who chose each class, all 0 where a photo has none.
             blur_labels: (B, H, W) blur levels 0..3; 254 = blurred, amount unknown; 255 = unknown.
             attention_labels: (B, H, W), the same coding with 0 and 3 for background and salient object; only the
                 saliency pre-training gives them (in the paper's joint training attention learns from `labels` alone).
+            kind_labels: (B,) the kind of blur, 0..2 in the order of `KINDS`; -100 where a photo has none.
             branches: which of "blur", "attention" and "content" to run; there are logits only when all three do.
 
         Raises:
@@ -284,35 +346,40 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         output = self.abc_fusenet(pixel_values, branches=branches, output_hidden_states=output_hidden_states)
         given = {"blur": blur_labels, "attention": attention_labels}
         missing = [branch for branch, target in given.items() if target is not None and branch not in branches]
-        if missing or (labels is not None and set(branches) != set(BRANCHES)):
+        classes = {"desirability": labels, "kind": kind_labels}
+        if missing or (set(branches) != set(BRANCHES) and any(each is not None for each in classes.values())):
             raise ValueError(f"These labels need branches that do not run: branches is {', '.join(branches)}.")
-        logits = None
+        logits = kind_logits = None
         if set(branches) == set(BRANCHES):
-            logits = self.classifier(self.fuse(output)) / self.config.temperature
+            scores, kind_logits = self.classify(output)
+            logits = scores / self.config.temperature
 
-        loss, blur_loss, attention_loss, class_loss = None, None, None, None
-        if blur_labels is not None:
-            blur_loss = map_loss(output.blur_map, blur_labels, self.config.blur_loss_reduction)
-        if attention_labels is not None:
-            attention_loss = map_loss(output.attention_map, attention_labels, self.config.blur_loss_reduction)
-        if labels is not None:
-            class_loss = desirability_loss(logits, labels)
-        weights = (1.0, 1.0, self.config.desirability_loss_weight)
-        for term, weight in zip((blur_loss, attention_loss, class_loss), weights, strict=True):
-            if term is not None:
-                loss = weight * term if loss is None else loss + weight * term
-
+        reduction, weight = self.config.blur_loss_reduction, self.config.desirability_loss_weight
+        losses = {
+            "blur_loss": None if blur_labels is None else map_loss(output.blur_map, blur_labels, reduction),
+            "attention_loss": None
+            if attention_labels is None
+            else map_loss(output.attention_map, attention_labels, reduction),
+            "desirability_loss": None if labels is None else class_loss(logits, labels),
+            "kind_loss": None if kind_labels is None else class_loss(kind_logits, kind_labels),
+        }
+        weights = {"blur_loss": 1.0, "attention_loss": 1.0, "desirability_loss": weight, "kind_loss": weight}
+        terms = [weights[name] * term for name, term in losses.items() if term is not None]
         return ABCFuseNetOutput(
-            loss=loss,
+            loss=sum(terms) if terms else None,
             logits=logits,
+            kind_logits=kind_logits,
             blur_map=output.blur_map,
             attention_map=output.attention_map,
             content_features=output.content_features,
-            blur_loss=blur_loss,
-            attention_loss=attention_loss,
-            desirability_loss=class_loss,
+            blur_features=output.blur_features,
             hidden_states=output.hidden_states,
+            **losses,
         )
+
+    def classify(self, output: ABCFuseNetOutput) -> tuple[torch.Tensor, torch.Tensor]:
+        """The classifier's scores, before calibration, of what the three branches gave."""
+        return self.classifier(self.fuse(output), output.blur_map, output.attention_map, output.blur_features)
 
     def fuse(self, output: ABCFuseNetOutput) -> torch.Tensor:
         """Stack the maps of `config.fusion_inputs` along channels on C's grid (the dual attention of section 4.3)."""

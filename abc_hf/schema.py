@@ -18,13 +18,20 @@ FEATURES = datasets.Features(
         "blur_amount": datasets.Image(mode="L"),
         "salient_mask": datasets.Image(mode="L"),
         "desirability": datasets.ClassLabel(names=list(DESIRABILITY)),
+        "votes": datasets.List(datasets.Value("float32"), length=len(DESIRABILITY)),
+        "sure": datasets.Value("bool"),
+        "subject_blur": datasets.Value("float32"),
+        "rest_blur": datasets.Value("float32"),
         "blur_kind": datasets.Value("string"),
+        "kind_agreed": datasets.Value("bool"),
         "source": datasets.Value("string"),
         "license": datasets.Value("string"),
     }
 )
 """The SmartBlur schema, and what is finer than its levels. blur_map: levels 0..3, 254 = blurred, amount unknown, 255 =
-unknown. blur_amount: the same between the levels, `losses.AMOUNT_STEPS` to a level; 253 = high or more. Any label may
+unknown. blur_amount: the same between the levels, `losses.AMOUNT_STEPS` to a level; 253 = high or more. votes: the
+share of annotators who chose each class; sure: all of them chose the same and were sure; subject_blur, rest_blur: the
+annotators' mean level on the subject and on the rest, 0..3; kind_agreed: all of them named `blur_kind`. Any label may
 be None."""
 MAPS = ("blur_map", "blur_amount", "salient_mask")
 """The columns that are maps of the photo."""
