@@ -6,6 +6,7 @@ split are kept, with the run's settings and scores beside them. Without a data s
 """
 
 import contextlib
+import dataclasses
 import datetime
 import itertools
 import json
@@ -31,7 +32,7 @@ from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, classifier_rows, rows_by_group
 from abc_hf.device_photos import DevicePhotos
 from abc_hf.engines import SLOW_BFLOAT16, has_bfloat16, keep_freed_memory
-from abc_hf.evaluation import evaluate, predict, selection_score
+from abc_hf.evaluation import evaluate, predict, score_photo, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.pipeline import load_pipeline
@@ -40,12 +41,15 @@ from abc_hf.sample_data import NEXT_COMMAND, sample_settings
 from abc_hf.schema import fingerprint, load_splits
 from abc_hf.settings import RESNET, TrainSettings, parse_settings
 from abc_hf.training import (
+    FusedPhoto,
     MovingAverage,
     count_labels,
     find_checkpoint,
+    fit_certainty,
     fit_classifier,
     fit_temperature,
-    fusion_inputs,
+    fuse_photos,
+    fuse_rows,
     load_trunk_weights,
     parameter_groups,
     pick_by,
@@ -55,9 +59,12 @@ from abc_hf.training import (
     summed_losses,
     train_mode,
 )
+from abc_hf.verdicts import follows
 
-MOST_ROWS = 1500
-"""Rows of each group that the classifier's features are kept of (0.4 MB each)."""
+MOST_ROWS = 4000
+"""Rows of each group that the classifier's features are kept of (0.5 MB each)."""
+FRESH, FRESH_BATCH = 2000, 8
+"""Photos with fresh blur that the classifier learns from, and how many are made at a time."""
 NOT_UPLOADED = ["checkpoints/*", "best-*/*", "last-*/*", "logs/*", "sample-data/*"]
 
 
@@ -243,7 +250,10 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     """The classifier alone, on what the frozen branches make of whole photos."""
     train, validation = splits
     phase = settings.preset("classifier")
-    rows, weights = classifier_rows(train, phase.mix, MOST_ROWS)
+    mix = phase.mix
+    if settings.photos_on_device:  # fresh blur in place of stored synthetic photos
+        mix = {name: share for name, share in mix.items() if name != "synthetic"}
+    rows, weights = classifier_rows(train, mix, MOST_ROWS)
     phase = settings.with_epochs(phase, len(rows), phase.batch_size)
     say(accelerator, f"phase classifier: {phase}")
     folder = log.out / "best-classifier"
@@ -253,10 +263,14 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
         return load_model(folder)
     model = model.to(accelerator.device, memory_format=torch.channels_last)
     with accelerator.autocast():
-        cached = fusion_inputs(model, processor, train.select(rows))
+        fused = fuse_rows(model, processor, train.select(rows))
+        if settings.photos_on_device:
+            fresh = fuse_fresh(model, processor, train, phase, settings.seed, accelerator)
+            weights += [phase.mix["synthetic"] / len(fresh)] * len(fresh)
+            fused += fresh
     model.classifier.train()
     seed_dropout(settings.seed)
-    fit_classifier(model.classifier, cached, phase, weights, settings.seed)
+    fit_classifier(model.classifier, fused, phase, weights, settings.seed)
     share_weights(model.classifier)
     scores = evaluate(model.eval(), processor, validation, phase.branches, settings.max_eval_samples)
     log.log(phase="classifier", step=phase.steps, selection=pick_by(selection_score, scores, phase.branches), **scores)
@@ -265,18 +279,35 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     return model
 
 
+def fuse_fresh(model, processor, train, phase, seed: int, accelerator: Accelerator) -> list[FusedPhoto]:
+    """`FRESH` whole photos with blur put into them, as the classifier sees them. Those of unknown class are left out."""
+    side = processor.size["longest_edge"]
+    whole = dataclasses.replace(phase, crop=side, scales=(1.0, 1.0), mix={"synthetic": 1.0})
+    groups, batches = rows_by_group(train, "classifier", {"sharp": 1.0}), FRESH // FRESH_BATCH
+    data = DevicePhotos(train, groups, whole, processor, accelerator.device, seed, 0, batches, FRESH_BATCH)
+    fused = []
+    for batch in tqdm(data, total=batches, desc="fresh blur", disable=not accelerator.is_main_process):
+        fused += fuse_photos(model, batch)
+    return [photo for photo in fused if photo.labels.any()]
+
+
 def calibrate(model, processor, validation) -> float:
-    """Set the temperature from the real photos of the validation split; returns it."""
-    logits, labels = [], []
+    """Set the temperature, and from which probability verdicts are certain, by the real photos of the validation split;
+    returns the temperature."""
+    logits, labels, allowed = [], [], []
     for row in validation.filter(lambda source: not source.startswith("synth/"), input_columns="source"):
         if row["desirability"] is not None:
-            logits.append(predict(model, processor, row["image"].convert("RGB"))["logits"])
+            record = score_photo(0, row, predicted := predict(model, processor, row["image"].convert("RGB")))
+            logits.append(predicted["logits"])
             labels.append(row["desirability"])
+            allowed.append(follows(record.verdict.label, record.verdict.kind, record.facts))
     if not logits:
         return model.config.temperature
-    temperature = fit_temperature(torch.from_numpy(np.stack(logits)) * model.config.temperature, torch.tensor(labels))
-    model.config.temperature = temperature
-    return temperature
+    scores, truth = torch.from_numpy(np.stack(logits)) * model.config.temperature, torch.tensor(labels)
+    model.config.temperature = fit_temperature(scores, truth)
+    confidence, found = (scores / model.config.temperature).softmax(-1).max(-1)
+    model.config.certain_from = fit_certainty(confidence.numpy(), (found == truth).numpy(), np.array(allowed))
+    return model.config.temperature
 
 
 def run(settings: TrainSettings) -> None:

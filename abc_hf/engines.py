@@ -17,7 +17,7 @@ from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = ("logits", "blur_map", "attention_map")
+OUTPUTS = ("logits", "kind_logits", "blur_map", "attention_map")
 """What an engine and an exported network return."""
 
 

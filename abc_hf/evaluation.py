@@ -16,16 +16,18 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from PIL import Image
+from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from .configuration_abc_fusenet import DESIRABILITY
+from .configuration_abc_fusenet import DESIRABILITY, KINDS
 from .data import group_of, has_blur
 from .image_processing_abc_fusenet import resize_map
 from .losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
-from .metrics import MapCounts, MapScores, class_curves, class_scores, confusion, count_map, level_scores
+from .metrics import MapCounts, MapScores, class_curves, class_scores, confusion, count_map, kappa, level_scores
 from .modeling_abc_fusenet import BRANCHES
 from .photos import load_photo
 from .schema import open_splits
+from .verdicts import BLURRED, MapFacts, Verdict, judge, read_maps
 
 LABELS = ("blur_map", "salient_mask", "desirability")
 FEWEST = 10
@@ -37,7 +39,9 @@ class PhotoRecord:
     """One photo's part in the scores; None where it has no such label or there is no such prediction.
 
     group: "synthetic", "sharp" or "blurred". levels: confusion matrix of pixels (4, 4), those of exactly known level.
-    probabilities: (4,).
+    probabilities: (4,). agreed: all annotators chose one class; sure: and all were sure; bad_votes: the share of them
+    who chose bad-blur. subject_blur: the annotators' mean level on the subject, 0..3. kind_agreed: all annotators named
+    `blur_kind`.
     """
 
     index: int
@@ -50,6 +54,13 @@ class PhotoRecord:
     attention: MapCounts | None = None
     desirability: int | None = None
     probabilities: np.ndarray | None = None
+    agreed: bool = False
+    sure: bool = False
+    bad_votes: float | None = None
+    subject_blur: float | None = None
+    kind_agreed: bool = False
+    verdict: Verdict | None = None
+    facts: MapFacts | None = None
 
 
 def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
@@ -96,6 +107,8 @@ def predict(model, processor, photo, branches=BRANCHES) -> dict[str, np.ndarray]
             result[name] = processor.crop_map(output[name][0, 0], photo.size[::-1]).float().cpu().numpy()
     if output.logits is not None:
         result["logits"] = output.logits[0].float().cpu().numpy()
+        result["kind_logits"] = output.kind_logits[0].float().cpu().numpy()
+        result["certain_from"] = model.config.certain_from
     return result
 
 
@@ -119,10 +132,30 @@ def score_photo(index: int, row: dict, predicted: dict[str, np.ndarray]) -> Phot
         salient = np.asarray(row["salient_mask"]) > 127
         record.attention = count_map(resize_map(predicted["attention_map"], salient.shape), salient)
     if "logits" in predicted and row["desirability"] is not None:
-        logits = predicted["logits"].astype(np.float64)
-        chances = np.exp(logits - logits.max())
-        record.desirability, record.probabilities = row["desirability"], chances / chances.sum()
+        judge_photo(record, row, predicted)
     return record
+
+
+def judge_photo(record: PhotoRecord, row: dict, predicted: dict) -> None:
+    """Note the verdict that the product would give, and what the annotators said."""
+    probabilities, kinds = softmax(predicted["logits"]), softmax(predicted["kind_logits"])
+    record.facts = read_maps(predicted["blur_map"], predicted["attention_map"])
+    record.verdict = judge(
+        dict(zip(DESIRABILITY, probabilities.tolist(), strict=True)),
+        dict(zip(KINDS, kinds.tolist(), strict=True)),
+        record.facts,
+        predicted["certain_from"],
+    )
+    record.desirability, record.probabilities = row["desirability"], probabilities
+    if (votes := row.get("votes")) is not None:
+        record.agreed, record.bad_votes = max(votes) == 1, votes[DESIRABILITY.index("bad-blur")]
+    record.sure, record.kind_agreed = bool(row.get("sure")), bool(row.get("kind_agreed"))
+    record.subject_blur = row.get("subject_blur")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    chances = np.exp(logits.astype(np.float64) - logits.max())
+    return chances / chances.sum()
 
 
 def check_levels(truth: np.ndarray, record: PhotoRecord) -> None:
@@ -341,9 +374,79 @@ def summarize(records: list[PhotoRecord]) -> dict:
     truth, probabilities = classes_of(records)
     if len(truth):
         scores["desirability"] = class_scores(truth, probabilities, DESIRABILITY)
+        scores["verdicts"] = {name: verdict_scores(group) for name, group in verdict_groups(records).items()}
         scores["curves"]["desirability"] = class_curves(truth, probabilities, DESIRABILITY)
     scores["per_photo"] = [photo_entry(record) for record in records]
     return scores
+
+
+def verdict_groups(records: list[PhotoRecord]) -> dict[str, list[PhotoRecord]]:
+    """Records with a verdict: all, and by the beginning of their source (`consumer/pet`)."""
+    judged = [record for record in records if record.verdict is not None]
+    groups = {"all": judged}
+    for record in judged:
+        folder, _, name = record.source.partition("/")
+        prefix = re.match(r"[a-z]+(?=_)", name) if folder == "consumer" else None
+        groups.setdefault(f"{folder}/{prefix[0]}" if prefix else folder, []).append(record)
+    return groups
+
+
+def verdict_scores(records: list[PhotoRecord]) -> dict:
+    """How far verdicts can be trusted. Each share says of how many photos; None where there are none.
+
+    majority, agreed, sure: accuracy and kappa against the annotators' majority, on all photos, on those where all
+    annotators agree and on those where all were sure. always_one_label: accuracy on `agreed` of the commonest label.
+    false_bad: photos called bad-blur though no annotator did. bad_found: photos of bad-blur that were called so.
+    called_ok: photos called ok-blur, and what annotators called so. certain: the share of certain verdicts, and their
+    accuracy. subject_*: sharp subjects told blurred, blurred ones told sharp, and the rank correlation with annotators.
+    kind: accuracy of the kind of blur where all annotators name one.
+    """
+    bad = DESIRABILITY.index("bad-blur")
+    truth = np.array([record.desirability for record in records])
+    found = np.array([DESIRABILITY.index(record.verdict.label) for record in records])
+    certain = np.array([record.verdict.certain for record in records])
+    agreed, sure = (np.array([getattr(record, name) for record in records], bool) for name in ("agreed", "sure"))
+    no_vote = np.array([record.bad_votes == 0 for record in records])
+    scores = {"photos": len(records)}
+    for name, where in (("majority", truth >= 0), ("agreed", agreed), ("sure", sure)):
+        scores[name] = {
+            "photos": int(where.sum()),
+            "accuracy": mean_of(found[where] == truth[where]),
+            "kappa": kappa(confusion(truth[where], found[where], len(DESIRABILITY))) if where.any() else None,
+        }
+    scores["always_one_label"] = mean_of(truth[agreed] == np.bincount(truth[agreed], minlength=1).argmax())
+    scores["false_bad"] = {"photos": int(no_vote.sum()), "share": mean_of(found[no_vote] == bad)}
+    scores["bad_found"] = {"photos": int((truth == bad).sum()), "share": mean_of(found[truth == bad] == bad)}
+    ok = DESIRABILITY.index("ok-blur")
+    scores["called_ok"] = {"share": mean_of(found == ok), "annotators": mean_of(truth == ok)}
+    scores["certain"] = {"share": mean_of(certain), "accuracy": mean_of(found[certain] == truth[certain])}
+    return scores | subject_scores(records) | kind_scores(records)
+
+
+def subject_scores(records: list[PhotoRecord]) -> dict:
+    """What is said of the subject against the annotators' levels (0..3): "sharp" is below 0.5 for them and below
+    `BLURRED` for us, "blurred" 1.5 or more for them."""
+    told = [record for record in records if record.subject_blur is not None]
+    truth = np.array([record.subject_blur for record in told])
+    found = np.array([record.facts.subject for record in told])
+    sharp, blurred = truth < 0.5, truth >= 1.5
+    spread_out = len(told) > 1 and np.ptp(truth) > 0 and np.ptp(found) > 0
+    return {
+        "subject_sharp_told_blurred": {"photos": int(sharp.sum()), "share": mean_of(found[sharp] >= BLURRED)},
+        "subject_blurred_told_sharp": {"photos": int(blurred.sum()), "share": mean_of(found[blurred] < BLURRED)},
+        "subject_rank_correlation": float(spearmanr(truth, found).statistic) if spread_out else None,
+    }
+
+
+def kind_scores(records: list[PhotoRecord]) -> dict:
+    """Accuracy of the kind of blur on photos whose annotators all name one, and are not judged no-blur."""
+    named = [record for record in records if record.kind_agreed and record.verdict.kind is not None]
+    hits = np.array([record.verdict.kind == record.blur_kind for record in named])
+    return {"kind": {"photos": len(named), "accuracy": mean_of(hits)}}
+
+
+def mean_of(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def photo_entry(record: PhotoRecord) -> dict:
@@ -352,7 +455,8 @@ def photo_entry(record: PhotoRecord) -> dict:
         entry |= {name: getattr(record.blur, name) for name in ("average_precision", "auc", "mae", "iou")}
     if record.probabilities is not None:
         entry["desirability"] = DESIRABILITY[record.desirability]
-        entry["predicted"] = DESIRABILITY[record.probabilities.argmax()]
+        entry["predicted"] = record.verdict.label
+        entry["certain"], entry["kind"] = record.verdict.certain, record.verdict.kind
         entry["probabilities"] = record.probabilities.tolist()
     return entry
 

@@ -162,16 +162,17 @@ class ABCFuseNetImageProcessor(PilBackend):
         """Per photo, its probabilities and its maps.
 
         Args:
-            outputs: of `ABCFuseNetForBlurUnderstanding`: `logits` (B, 4), `blur_map` and `attention_map` (B, 1, H, W).
+            outputs: of `ABCFuseNetForBlurUnderstanding`: `logits` (B, 4), `kind_logits` (B, 3), `blur_map` and
+                `attention_map` (B, 1, H, W).
             target_sizes: the (height, width) of each photo as it was given to this processor. Without them the maps
                 keep their padding.
             resize: bring the maps to `target_sizes`; else they stay small, and `resize_map` does the same later.
 
         Returns:
-            for each photo `probabilities`, float32 NumPy (4,), and `blur_map` and `attention_map`, float32 tensors
-            h x w in 0..1 on the CPU.
+            for each photo `probabilities` and `kind_probabilities`, float32 NumPy (4,) and (3,), and `blur_map` and
+            `attention_map`, float32 tensors h x w in 0..1 on the CPU.
         """
-        probabilities = outputs["logits"].float().softmax(-1).cpu().numpy()
+        probabilities, kinds = (outputs[name].float().softmax(-1).cpu().numpy() for name in ("logits", "kind_logits"))
         if target_sizes is None:
             if resize:
                 raise ValueError("resize=True needs target_sizes, the (height, width) of each photo.")
@@ -181,7 +182,7 @@ class ABCFuseNetImageProcessor(PilBackend):
 
         reports = []
         for index, target_size in enumerate(target_sizes):
-            report = {"probabilities": probabilities[index]}
+            report = {"probabilities": probabilities[index], "kind_probabilities": kinds[index]}
             for name in ("blur_map", "attention_map"):
                 map = outputs[name][index, 0].float().cpu()
                 if target_size is not None:

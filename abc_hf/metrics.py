@@ -35,7 +35,8 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
 @dataclass(frozen=True)
 class MapCounts:
     """What one map adds to `MapScores`: histograms (256,) of blurred and of other pixels, as they are and with the map
-    stretched to its own range, mean absolute error, and intersection over union at 0.5."""
+    stretched to its own range, mean absolute error, and intersection over union at 0.5 and at 1/6, where low blur
+    begins."""
 
     positive: np.ndarray
     negative: np.ndarray
@@ -43,6 +44,7 @@ class MapCounts:
     stretched_negative: np.ndarray
     mae: float
     iou: float
+    iou_low: float
 
     @property
     def average_precision(self) -> float:
@@ -59,7 +61,6 @@ def count_map(values: np.ndarray, truth: np.ndarray, known: np.ndarray | None = 
         values, truth = values[known], truth[known]
     if truth.size == 0:
         return None
-    hit = values >= 0.5
     stretched = (values - values.min()) / (np.ptp(values) or 1)
     return MapCounts(
         positive=histogram(values[truth]),
@@ -67,8 +68,14 @@ def count_map(values: np.ndarray, truth: np.ndarray, known: np.ndarray | None = 
         stretched_positive=histogram(stretched[truth]),
         stretched_negative=histogram(stretched[~truth]),
         mae=float(np.abs(values - truth).mean()),
-        iou=float((hit & truth).sum() / max(1, (hit | truth).sum())),
+        iou=overlap(values >= 0.5, truth),
+        iou_low=overlap(values >= 1 / 6, truth),
     )
+
+
+def overlap(found: np.ndarray, truth: np.ndarray) -> float:
+    """Intersection over union of two boolean arrays; 0 where both are empty."""
+    return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
 class MapScores:
@@ -76,7 +83,7 @@ class MapScores:
 
     pooled_ap: over all pixels of all photos together, so that the absolute scale counts. per_photo_ap, per_photo_auc:
     means over photos. curve_ap, f_beta: from the precision-recall curve averaged over photos, each map stretched to its
-    own range first, as the published peers were scored. mae; iou at a threshold of 0.5.
+    own range first, as the published peers were scored. mae; iou at a threshold of 0.5, iou_low at 1/6.
     """
 
     def __init__(self, counts: list[MapCounts] = ()):
@@ -95,7 +102,7 @@ class MapScores:
     def add(self, counts: MapCounts) -> None:
         self.positive += counts.positive
         self.negative += counts.negative
-        self.per_photo.append((counts.average_precision, counts.auc, counts.mae, counts.iou))
+        self.per_photo.append((counts.average_precision, counts.auc, counts.mae, counts.iou, counts.iou_low))
         hits = np.cumsum(counts.stretched_positive[::-1])[::-1]
         alarms = np.cumsum(counts.stretched_negative[::-1])[::-1]
         self.precision += np.where(hits > 0, hits / np.maximum(hits + alarms, 1), 0)
@@ -110,7 +117,7 @@ class MapScores:
         photos = len(self.per_photo)
         if not photos:
             return {"photos": 0}
-        per_photo_ap, per_photo_auc, mae, iou = (_mean(column) for column in zip(*self.per_photo, strict=True))
+        per_photo_ap, per_photo_auc, mae, iou, iou_low = (_mean(column) for column in zip(*self.per_photo, strict=True))
         precision, recall = self.precision / photos, self.recall / photos
         f_scores = (1 + BETA_SQUARED) * precision * recall / np.maximum(BETA_SQUARED * precision + recall, 1e-9)
         return {
@@ -121,6 +128,7 @@ class MapScores:
             "f_beta": float(f_scores.max()),
             "mae": mae,
             "iou": iou,
+            "iou_low": iou_low,
             "pooled_auc": auc(self.positive, self.negative),
             "per_photo_auc": per_photo_auc,
         }

@@ -145,40 +145,44 @@ class AttentionBranch(nn.Module):
         return self.logit(self.head(features["last"]))
 
 
-class BlurProfile(nn.Module):
-    """How blur is spread over subject and background, and what it looks like: (B, channels) for the classifier.
+PROFILE_AMOUNTS = (1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
+CORE = 0.7
+"""Attention from which a pixel belongs to the subject's core."""
+STEP_WIDTH = 0.04
+"""Width of the soft steps at `PROFILE_AMOUNTS` and at `CORE`: shares keep a gradient."""
+
+
+def profile_channels(texture_channels: int) -> int:
+    return 5 * (len(PROFILE_AMOUNTS) + 1) + 3 + texture_channels
+
+
+def blur_profile(blur_map, attention_map, blur_features) -> torch.Tensor:
+    """How blur is spread over subject and background, and what it looks like: (B, profile_channels) for the classifier.
 
     Five regions follow from the attention map: the frame, the subject, the subject's core, its rim and the background.
     Of each region, the share that is blurred by at least each of seven amounts (so that its sharpest and its most
     blurred parts are told apart), and its mean blur; of subject, core and rim, their share of the frame. The look of
     the blur is the mean of the blur trunk's features over what is blurred. The paper has no such part.
+
+    Args:
+        blur_map, attention_map: (B, 1, H, W) in 0..1.
+        blur_features: (B, channels, h, w) of the blur trunk.
     """
+    blur, attention = (F.avg_pool2d(each.float(), 4).flatten(1) for each in (blur_map, attention_map))
+    core = torch.sigmoid((attention - CORE) / STEP_WIDTH)
+    rim = 4 * attention * (1 - attention)
+    regions = torch.stack([torch.ones_like(core), attention, core, rim, 1 - attention], 1)
+    regions = regions / (regions.sum(-1, keepdim=True) + 1e-3 * core.shape[-1])
+    amounts = torch.tensor(PROFILE_AMOUNTS, device=blur.device)
+    steps = torch.sigmoid((blur[:, None] - amounts[:, None]) / STEP_WIDTH)
+    shares = regions @ torch.cat([steps, blur[:, None]], 1).transpose(1, 2)
+    sizes = torch.stack([attention.mean(-1), core.mean(-1), rim.mean(-1)], 1)
 
-    AMOUNTS = (1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
-    CORE = 0.7
-    """Attention from which a pixel belongs to the subject's core."""
-    WIDTH = 0.04
-    """Width of the soft steps at amounts and at `CORE`: shares keep a gradient."""
-
-    def __init__(self, texture_channels: int):
-        super().__init__()
-        self.normalization = nn.LayerNorm(texture_channels)
-        self.channels = 5 * (len(self.AMOUNTS) + 1) + 3 + texture_channels
-
-    def forward(self, blur_map, attention_map, blur_features) -> torch.Tensor:
-        blur, attention = (F.avg_pool2d(each.float(), 4).flatten(1) for each in (blur_map, attention_map))
-        core = torch.sigmoid((attention - self.CORE) / self.WIDTH)
-        rim = 4 * attention * (1 - attention)
-        regions = torch.stack([torch.ones_like(core), attention, core, rim, 1 - attention], 1)
-        regions = regions / (regions.sum(-1, keepdim=True) + 1e-3 * core.shape[-1])
-        amounts = torch.tensor(self.AMOUNTS, device=blur.device)
-        steps = torch.sigmoid((blur[:, None] - amounts[:, None]) / self.WIDTH)
-        shares = regions @ torch.cat([steps, blur[:, None]], 1).transpose(1, 2)
-        sizes = torch.stack([attention.mean(-1), core.mean(-1), rim.mean(-1)], 1)
-
-        weights = F.interpolate(blur_map.float(), blur_features.shape[-2:], mode="area").flatten(2)
-        texture = (weights * blur_features.float().flatten(2)).sum(-1) / (weights.sum(-1) + 1e-3 * weights.shape[-1])
-        return torch.cat([shares.flatten(1), sizes, self.normalization(texture)], 1)
+    cell = blur_map.shape[-1] // blur_features.shape[-1]
+    weights = F.avg_pool2d(blur_map.float(), cell).flatten(2)
+    texture = (weights * blur_features.float().flatten(2)).sum(-1) / (weights.sum(-1) + 1e-3 * weights.shape[-1])
+    texture = F.layer_norm(texture, texture.shape[-1:])
+    return torch.cat([shares.flatten(1), sizes, texture], 1)
 
 
 class DesirabilityClassifier(nn.Module):
@@ -186,7 +190,7 @@ class DesirabilityClassifier(nn.Module):
 
     Kernels of 1x1 (to mix the stacked maps) and 3x3, and an average over the grid before the last layer, are ours; and
     so is the BatchNorm over the stack, without which two maps in 0..1 are drowned by hundreds of content features. With
-    `config.blur_profile` the last layer sees the `BlurProfile` as well. Beside the desirability, the classifier names
+    `config.blur_profile` the last layer sees the `blur_profile` as well. Beside the desirability, the classifier names
     the kind of blur, on which the paper is silent.
     """
 
@@ -197,22 +201,20 @@ class DesirabilityClassifier(nn.Module):
         self.normalization = nn.BatchNorm2d(stacked)
         self.conv1 = ConvLayer(stacked, hidden, 1)
         self.conv2 = ConvLayer(hidden, hidden, 3)
-        self.profile = self.profile_layer = None
-        if config.blur_profile:
-            self.profile = BlurProfile(texture_channels)
-            self.profile_layer = nn.Sequential(nn.Linear(self.profile.channels, hidden), nn.ReLU())
         self.dropout = nn.Dropout(config.fusion_dropout)
+        self.profile = None
+        if config.blur_profile:
+            self.profile = nn.Sequential(nn.Linear(profile_channels(texture_channels), hidden), nn.ReLU())
         features = hidden if self.profile is None else 2 * hidden
         self.fc = nn.Linear(features, config.num_labels)
         self.kind = nn.Linear(features, len(KINDS))
 
-    def forward(self, stacked, blur_map, attention_map, blur_features) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (B, num_labels) of desirability and (B, 3) of the kind of blur."""
+    def forward(self, stacked: torch.Tensor, profile: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of desirability (B, num_labels) and of the kind of blur (B, 3), from what `fuse` gives."""
         features = self.dropout(self.conv1(self.normalization(stacked)))
         features = self.conv2(features).mean((-2, -1))
         if self.profile is not None:
-            profile = self.profile(blur_map, attention_map, blur_features).to(features.dtype)
-            features = torch.cat([features, self.profile_layer(profile)], 1)
+            features = torch.cat([features, self.profile(profile.to(features.dtype))], 1)
         features = self.dropout(features)
         return self.fc(features), self.kind(features)
 
@@ -351,7 +353,7 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
             raise ValueError(f"These labels need branches that do not run: branches is {', '.join(branches)}.")
         logits = kind_logits = None
         if set(branches) == set(BRANCHES):
-            scores, kind_logits = self.classify(output)
+            scores, kind_logits = self.classifier(*self.fuse(output))
             logits = scores / self.config.temperature
 
         reduction, weight = self.config.blur_loss_reduction, self.config.desirability_loss_weight
@@ -377,12 +379,9 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
             **losses,
         )
 
-    def classify(self, output: ABCFuseNetOutput) -> tuple[torch.Tensor, torch.Tensor]:
-        """The classifier's scores, before calibration, of what the three branches gave."""
-        return self.classifier(self.fuse(output), output.blur_map, output.attention_map, output.blur_features)
-
-    def fuse(self, output: ABCFuseNetOutput) -> torch.Tensor:
-        """Stack the maps of `config.fusion_inputs` along channels on C's grid (the dual attention of section 4.3)."""
+    def fuse(self, output: ABCFuseNetOutput) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the classifier is given: the maps of `config.fusion_inputs` stacked along channels on C's grid (the dual
+        attention of section 4.3), and the `blur_profile` (None without `config.blur_profile`)."""
         blur, attention, content = output.blur_map, output.attention_map, output.content_features
         maps = {
             "blur": blur,
@@ -392,4 +391,6 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         }
         grid = {name: F.avg_pool2d(values, self.config.content_output_stride) for name, values in maps.items()}
         grid["content"] = content
-        return torch.cat([grid[name].to(content.dtype) for name in self.config.fusion_inputs], dim=1)
+        stacked = torch.cat([grid[name].to(content.dtype) for name in self.config.fusion_inputs], dim=1)
+        profile = blur_profile(blur, attention, output.blur_features) if self.config.blur_profile else None
+        return stacked, profile

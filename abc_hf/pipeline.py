@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +21,18 @@ from huggingface_hub.errors import (
 from PIL import Image
 from transformers import Pipeline
 
-from .configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
+from .configuration_abc_fusenet import DESIRABILITY, KINDS, ABCFuseNetConfig
 from .engines import load_engine
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor, resize_map, working_shape
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .photos import PhotoError, load_photo
+from .verdicts import MapFacts, Verdict, explain, judge, read_maps
 from .visualization import LEVELS, grey_image, report_figure
 
 BUNDLED = Path(__file__).parent / "pretrained" / "mobile"
 """The weights that come with the package."""
-WORTH = {"no-blur": 1.0, "good-blur": 1.0, "ok-blur": 0.5, "bad-blur": 0.0}
-"""What each class adds to the score."""
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "run.json")
 """What is read of a repository on the Hub: no code, and no pickles, which are code as well."""
-AMOUNTS = ("sharp", "slightly blurred", "clearly blurred", "strongly blurred")
-CONCLUSIONS = {
-    "no-blur": "no blur to speak of",
-    "good-blur": "that sets the subject off",
-    "ok-blur": "that does the photo no harm",
-    "bad-blur": "that spoils the photo",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +45,8 @@ class BlurReport:
         preview: the photo at the working size, at which it was judged.
         small_blur_map: float32 (h, w) at the preview's size; 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
         small_attention_map: the same for what the photo is about; 0 = unimportant, 1 = its subject.
+        kind_probabilities: of defocus, motion and camera-shake, if there is blur; they add up to 1.
+        certain_from: the probability from which a verdict is certain, as the model says.
     """
 
     probabilities: dict[str, float]
@@ -59,17 +54,39 @@ class BlurReport:
     preview: Image.Image = field(repr=False)
     small_blur_map: np.ndarray = field(repr=False)
     small_attention_map: np.ndarray = field(repr=False)
+    kind_probabilities: dict[str, float] = field(default_factory=dict)
+    certain_from: float = 0.0
+
+    @cached_property
+    def facts(self) -> MapFacts:
+        """What the maps say in figures."""
+        return read_maps(self.small_blur_map, self.small_attention_map)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The one verdict, by `verdicts.judge`."""
+        return judge(self.probabilities, self.kind_probabilities, self.facts, self.certain_from)
 
     @property
     def label(self) -> str:
         """The most probable class."""
-        return max(self.probabilities, key=self.probabilities.get)
+        return self.verdict.label
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of blur: "defocus", "motion" or "camera-shake"; None for no-blur."""
+        return self.verdict.kind
+
+    @property
+    def certain(self) -> bool:
+        """Whether the label is sure enough to act on; if not, `verdict.between` names the two labels in question."""
+        return self.verdict.certain
 
     @property
     def score(self) -> float:
         """0 = blur ruins the photo, 1 = no unwanted blur: the expected value of a class when no-blur and good-blur
         count 1, ok-blur 0.5 and bad-blur 0."""
-        return sum(WORTH[label] * probability for label, probability in self.probabilities.items())
+        return self.verdict.score
 
     @property
     def blur_map(self) -> np.ndarray:
@@ -94,13 +111,14 @@ class BlurReport:
 
     @property
     def blur_on_subject(self) -> float:
-        """Mean of the blur map weighted by attention; by nothing, where attention is 0 everywhere."""
-        return weighted_mean(self.small_blur_map, self.small_attention_map)
+        """Blur of the subject, 0..1: of the sharper part of attention's core; of the frame where no subject stands
+        out."""
+        return self.facts.subject
 
     @property
     def blur_on_background(self) -> float:
         """Mean of the blur map weighted by 1 - attention; by nothing, where attention is 1 everywhere."""
-        return weighted_mean(self.small_blur_map, 1 - self.small_attention_map)
+        return self.facts.background
 
     @property
     def levels(self) -> dict[str, float]:
@@ -111,38 +129,22 @@ class BlurReport:
     @property
     def blur_fraction(self) -> float:
         """The share of the photo that is blurred: nearer to low blur than to none, 1/6 or more in the blur map."""
-        return float((self.small_blur_map >= 1 / 6).mean())
+        return self.facts.blurred
 
     @property
     def reason(self) -> str:
-        """One sentence: what the maps show, and what follows for the photo; it says so if the verdict does not follow
-        from the maps (content decides, too)."""
-        attention, subject, background = self.small_attention_map, self.blur_on_subject, self.blur_on_background
-        share = self.blur_fraction
-        subject_share = float((attention >= 0.5).mean())
-        if subject_share < 0.01:
-            subject = background = float(self.small_blur_map.mean())
-            facts = f"no subject stands out, and {in_words(share)} of the photo is blurred"
-        elif subject_share > 0.99:
-            facts = f"the subject fills the photo and is {AMOUNTS[round(subject * 3)]}"
-        else:
-            share = weighted_mean(self.small_blur_map >= 1 / 6, 1 - attention)
-            facts = f"the subject is {AMOUNTS[round(subject * 3)]}, and {in_words(share)} of the background is blurred"
-        follows = {
-            "no-blur": subject < 1 / 6 and share < 0.1,
-            "good-blur": subject < 1 / 2 and background - subject >= 1 / 6 and 0.01 <= subject_share <= 0.99,
-            "ok-blur": subject < 1 / 2 and max(subject, share) >= 0.05,
-            "bad-blur": subject >= 1 / 6,
-        }
-        if follows[self.label]:
-            return f"{facts[0].upper()}{facts[1:]}: {CONCLUSIONS[self.label]}."
-        return f"Judged {self.label} as a whole, which the maps alone do not explain: {facts}."
+        """One sentence that gives the reason for the verdict."""
+        return explain(self.verdict, self.facts)
 
     def to_dict(self) -> dict:
         """Everything but the maps, as JSON can say it."""
         return {
             "label": self.label,
+            "certain": self.certain,
+            "between": None if self.certain else list(self.verdict.between),
+            "kind": self.kind,
             "probabilities": self.probabilities,
+            "kind_probabilities": self.kind_probabilities,
             "score": self.score,
             "blur_on_subject": self.blur_on_subject,
             "blur_on_background": self.blur_on_background,
@@ -179,15 +181,6 @@ class BlurReport:
             grey_image(small).save(name(f"_{kind}.png"))
             grey_image(full, bits=16).save(name(f"_{kind}_16bit.png"), compress_level=1)  # a quarter of the time
         return files
-
-
-def weighted_mean(values: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average(values, weights=weights if weights.any() else None))
-
-
-def in_words(share: float) -> str:
-    """A share of something, in whole per cent."""
-    return {"0%": "none", "100%": "all"}.get(f"{share:.0%}", f"{share:.0%}")
 
 
 def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict:
@@ -285,6 +278,8 @@ class BlurUnderstandingPipeline(Pipeline):
             preview=photo["preview"],
             small_blur_map=photo["blur_map"].numpy(),
             small_attention_map=photo["attention_map"].numpy(),
+            kind_probabilities=dict(zip(KINDS, photo["kind_probabilities"].tolist(), strict=True)),
+            certain_from=self.model.config.certain_from,
         )
 
 

@@ -37,6 +37,7 @@ MAP_COLUMNS = {
     "f_beta": "F_beta",
     "mae": "MAE",
     "iou": "IoU",
+    "iou_low": "IoU at 1/6",
 }
 OTHER_COLUMNS = {
     ("levels", "mean_absolute_error"): "level error",

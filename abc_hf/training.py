@@ -17,7 +17,8 @@ from torch import nn
 from tqdm import tqdm
 from transformers import AutoModel
 
-from .losses import NO_LABEL, UNKNOWN, desirability_loss, desirability_loss_terms, map_loss_terms
+from .data import class_labels
+from .losses import NO_LABEL, UNKNOWN, class_loss, class_loss_terms, map_loss_terms
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,14 @@ OURS = {
     ),
     "classifier": Phase(
         branches=("blur", "attention", "content"),
-        losses=("labels",),
+        losses=("labels", "kind_labels"),
         parts={"classifier": 1.0},
         mix={"synthetic": 0.2, "blurred": 0.37, "sharp": 0.43},
         steps=1300, batch_size=32, learning_rate=1e-3, weight_decay=0.05, crop=512, scales=(1.0, 1.0),
     ),
     "joint": Phase(
         branches=("blur", "attention", "content"),
-        losses=("blur_labels", "attention_labels", "labels"),
+        losses=("blur_labels", "attention_labels", "labels", "kind_labels"),
         parts={"blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
         mix={"synthetic": 0.2, "blurred": 0.4, "sharp": 0.4},
         steps=600, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=448, scales=(0.85, 1.0),
@@ -189,9 +190,14 @@ def count_labels(batch: dict[str, torch.Tensor], phase: Phase, reduction: str) -
     """
     counts = []
     for name in phase.losses:
-        known = batch[name] != (NO_LABEL if name == "labels" else UNKNOWN)
-        if name != "labels" and reduction == "sum":
-            known = known.flatten(1).any(1)
+        if name == "labels":
+            known = batch[name].sum(1) > 0
+        elif name == "kind_labels":
+            known = batch[name] != NO_LABEL
+        else:
+            known = batch[name] != UNKNOWN
+            if reduction == "sum":
+                known = known.flatten(1).any(1)
         counts.append(known.sum())
     return torch.stack(counts)
 
@@ -201,7 +207,8 @@ def summed_losses(output, batch: dict[str, torch.Tensor], phase: Phase, weight: 
     sums = {
         "blur_labels": lambda: map_loss_terms(output.blur_map, batch["blur_labels"])[0],
         "attention_labels": lambda: map_loss_terms(output.attention_map, batch["attention_labels"])[0],
-        "labels": lambda: weight * desirability_loss_terms(output.logits, batch["labels"])[0],
+        "labels": lambda: weight * class_loss_terms(output.logits, batch["labels"])[0],
+        "kind_labels": lambda: weight * class_loss_terms(output.kind_logits, batch["kind_labels"])[0],
     }
     return torch.stack([sums[name]() for name in phase.losses])
 
@@ -281,32 +288,53 @@ def load_trunk_weights(trunk: nn.Module, pretrained: str) -> None:
     trunk.backbone.load_state_dict({name: source[name] for name in trunk.backbone.state_dict()})
 
 
-@torch.inference_mode()
-def fusion_inputs(model, processor, rows, progress: bool = True) -> list[tuple[torch.Tensor, int]]:
-    """What the classifier sees of each labelled row's whole photo, (channels, h, w) in half precision, and its class.
+@dataclass(frozen=True)
+class FusedPhoto:
+    """What the classifier sees of a photo, and what it is to say: `stacked` (channels, h, w) in half precision, the
+    `profile` (channels,), `labels` (4,) and `kind_label` as in `data.class_labels`."""
 
-    With the branches frozen this never changes, so the classifier can train on it in minutes.
-    """
-    model.eval()
+    stacked: torch.Tensor
+    profile: torch.Tensor
+    labels: torch.Tensor
+    kind_label: torch.Tensor
+
+
+@torch.inference_mode()
+def fuse_photos(model, batch: dict[str, torch.Tensor]) -> list[FusedPhoto]:
+    """The `FusedPhoto`s of a batch (`pixel_values`, `labels`, `kind_labels`), of a model in evaluation mode."""
     device = next(model.parameters()).device
-    cached = []
+    pixel_values = batch["pixel_values"].to(device, memory_format=torch.channels_last)
+    stacked, profile = model.fuse(model.abc_fusenet(pixel_values))
+    profile = torch.zeros(len(stacked), 0) if profile is None else profile
+    fused = zip(
+        stacked.half().cpu(), profile.float().cpu(), batch["labels"].cpu(), batch["kind_labels"].cpu(), strict=True
+    )
+    return [FusedPhoto(*each) for each in fused]
+
+
+def fuse_rows(model, processor, rows, progress: bool = True) -> list[FusedPhoto]:
+    """The `FusedPhoto`s of whole photos, row by row. With the branches frozen they never change, so the classifier can
+    train on them in minutes."""
+    model.eval()
+    fused = []
     for row in tqdm(rows, desc="features", disable=not progress):
         pixel_values = processor(row["image"].convert("RGB"), return_tensors="pt")["pixel_values"]
-        pixel_values = pixel_values.to(device, memory_format=torch.channels_last)
-        stacked = model.fuse(model.abc_fusenet(pixel_values))
-        cached.append((stacked[0].half().cpu(), row["desirability"]))
-    return cached
+        labels = {name: label[None] for name, label in class_labels(row).items()}
+        fused += fuse_photos(model, {"pixel_values": pixel_values, **labels})
+    return fused
 
 
-def fit_classifier(classifier, cached, phase: Phase, weights: list[float], seed: int, progress: bool = True) -> None:
-    """Train the classifier alone on `fusion_inputs`, drawing rows by weight; a batch has one shape of photo.
+def fit_classifier(
+    classifier, photos: list[FusedPhoto], phase: Phase, weights: list[float], seed: int, progress: bool = True
+) -> None:
+    """Train the classifier alone on `photos`, drawn by weight; a batch has photos of one shape.
 
-    Flips of the grid are the augmentation that is left; the pixels' were spent before caching.
+    Flips of the grid are the augmentation that is left; the pixels' were spent before.
     """
     rng = np.random.default_rng(seed)
     shapes: dict[tuple, list[int]] = {}
-    for index, (features, _) in enumerate(cached):
-        shapes.setdefault(tuple(features.shape), []).append(index)
+    for index, photo in enumerate(photos):
+        shapes.setdefault(tuple(photo.stacked.shape), []).append(index)
     mass = np.array([sum(weights[i] for i in rows) for rows in shapes.values()])
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=phase.learning_rate, weight_decay=phase.weight_decay)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, phase.learning_rate, phase.steps, pct_start=0.1)
@@ -314,11 +342,14 @@ def fit_classifier(classifier, cached, phase: Phase, weights: list[float], seed:
     for _ in tqdm(range(phase.steps), desc="classifier", disable=not progress):
         rows = list(shapes.values())[rng.choice(len(shapes), p=mass / mass.sum())]
         chances = np.array([weights[i] for i in rows])
-        drawn = [rows[i] for i in rng.choice(len(rows), phase.batch_size, p=chances / chances.sum())]
-        features = torch.stack([cached[i][0] for i in drawn]).float().to(device)
+        drawn = [photos[rows[i]] for i in rng.choice(len(rows), phase.batch_size, p=chances / chances.sum())]
+        stacked = torch.stack([photo.stacked for photo in drawn]).float().to(device)
+        profile = torch.stack([photo.profile for photo in drawn]).to(device)
         if rng.random() < 0.5:
-            features = features.flip(-1)
-        loss = desirability_loss(classifier(features), torch.tensor([cached[i][1] for i in drawn], device=device))
+            stacked = stacked.flip(-1)
+        logits, kind_logits = classifier(stacked, profile)
+        loss = class_loss(logits, torch.stack([photo.labels for photo in drawn]).to(device))
+        loss = loss + class_loss(kind_logits, torch.stack([photo.kind_label for photo in drawn]).to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -331,12 +362,27 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     ratio = (math.sqrt(5) - 1) / 2
 
     def cost(log_temperature: float) -> float:
-        return float(desirability_loss(logits / math.exp(log_temperature), labels))
+        return float(class_loss(logits / math.exp(log_temperature), labels))
 
     for _ in range(40):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, right) if cost(left) < cost(right) else (left, high)
     return math.exp((low + high) / 2)
+
+
+def fit_certainty(confidence: np.ndarray, right: np.ndarray, allowed: np.ndarray, wanted: float = 0.955) -> float:
+    """The lowest probability from which on at least `wanted` of the verdicts are right.
+
+    Args:
+        confidence: (N,) probabilities of the verdicts.
+        right: (N,) whether a verdict is the annotators' majority.
+        allowed: (N,) whether the maps allow the verdict (`verdicts.follows`); others are never certain.
+    """
+    confidence, right = confidence[allowed], right[allowed]
+    order = np.argsort(-confidence)
+    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(share >= wanted)
+    return float(confidence[order[enough[-1]]]) if len(enough) else 1.0
 
 
 class MovingAverage:

@@ -1,26 +1,190 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What verdicts are called, and where a photo is sorted at a threshold of its score."""
+"""The one rule from the network's probabilities and maps to a verdict, and the words for it.
+
+Label, score, certainty, folder, sidecar, table, report, demo and sentence all come from `Verdict`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
 
 VERDICTS = {
     "no-blur": ("No blur", "Sharp wherever it matters, and nearly everywhere else."),
-    "good-blur": ("Good blur", "The blur is wanted: it sets the subject off."),
+    "good-blur": ("Good blur", "The blur is wanted: it sets the subject off, or shows motion."),
     "ok-blur": ("OK blur", "There is blur, and it does no harm."),
     "bad-blur": ("Bad blur", "The blur is unwanted: it spoils the photo."),
 }
 """What each label is called on the pages, and what it means."""
 GROUPS = ("good-blur", "ok-blur", "no-blur", "bad-blur")
 """The order of the groups on the pages."""
+WORTH = {"no-blur": 1.0, "good-blur": 1.0, "ok-blur": 0.5, "bad-blur": 0.0}
+"""What each class adds to the score."""
 THRESHOLD = 0.35
-"""The score below which a photo counts as bad, unless the visitor sets another: rather too low than too high, so that
-no good photo is thrown away."""
+"""The score below which a photo is flagged as rejected, unless the user sets another: rather too low than too high, so
+that no good photo is thrown away."""
+
+BLURRED, CLEARLY_BLURRED = 1 / 6, 1 / 2
+"""Where low and medium blur begin in a blur map: halfway to the level below."""
+CORE_ATTENTION, CORE_QUANTILE = 0.7, 0.3
+"""The subject surely is where attention is above the first; its blur is the second quantile of the blur map there,
+since people look at what is sharp in a subject."""
+SMALLEST_CORE = 0.005
+"""The share of the frame below which no subject stands out."""
 
 
-def group_of(score: float, probabilities: dict[str, float], threshold: float = THRESHOLD) -> str:
-    """Where a photo is sorted: under bad-blur, if it scores less than the threshold, else under the most probable of
-    the other three."""
-    return "bad-blur" if score < threshold else best_unspoilt(probabilities)
+@dataclass(frozen=True)
+class MapFacts:
+    """What the two maps say in figures, each 0..1.
+
+    subject: blur of the subject, the sharper part of attention's core; of the frame where no subject stands out.
+    background: mean blur where attention is low. blurred: the share of the frame that is blurred. background_blurred:
+    the same of the background. core: the share of the frame where the subject surely is.
+    """
+
+    subject: float
+    background: float
+    blurred: float
+    background_blurred: float
+    core: float
+
+    @property
+    def has_subject(self) -> bool:
+        return self.core >= SMALLEST_CORE
 
 
-def best_unspoilt(probabilities: dict[str, float]) -> str:
-    """The most probable label but bad-blur."""
-    return max((label for label in probabilities if label != "bad-blur"), key=probabilities.get)
+def read_maps(blur_map: np.ndarray, attention_map: np.ndarray) -> MapFacts:
+    """The facts of a blur map and an attention map, (h, w) each, in 0..1."""
+    core = attention_map >= CORE_ATTENTION
+    away = 1 - attention_map
+    weights = away if away.any() else None
+    blurred = blur_map >= BLURRED
+    share = float(core.mean())
+    where = blur_map[core] if share >= SMALLEST_CORE else blur_map
+    return MapFacts(
+        subject=float(np.quantile(where, CORE_QUANTILE)),
+        background=float(np.average(blur_map, weights=weights)),
+        blurred=float(blurred.mean()),
+        background_blurred=float(np.average(blurred, weights=weights)),
+        core=share,
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a photo as a whole.
+
+    label: the most probable class. kind: of the blur, "defocus", "motion" or "camera-shake"; None for no-blur. certain:
+    whether the label is sure enough to act on. between: the two most probable labels.
+    """
+
+    label: str
+    kind: str | None
+    certain: bool
+    score: float
+    between: tuple[str, str]
+
+    def rejected(self, threshold: float = THRESHOLD) -> bool:
+        """Whether the photo scores less than a threshold: a flag beside the label, never another label."""
+        return self.score < threshold
+
+    @property
+    def words(self) -> str:
+        """The verdict in two to six words."""
+        if self.certain:
+            return VERDICTS[self.label][0]
+        first, second = (VERDICTS[label][0] for label in self.between)
+        return f"Not sure: {first} or {second[0].lower() + second[1:] if second != 'OK blur' else second}"
+
+
+def judge(
+    probabilities: dict[str, float], kinds: dict[str, float], facts: MapFacts, certain_from: float = 0.0
+) -> Verdict:
+    """The rule. The most probable class is the label. It is certain from a probability of `certain_from` on, if the
+    maps do not speak against it."""
+    ranked = sorted(probabilities, key=probabilities.get, reverse=True)
+    label = ranked[0]
+    kind = None if label == "no-blur" or not kinds else max(kinds, key=kinds.get)
+    return Verdict(
+        label=label,
+        kind=kind,
+        certain=probabilities[label] >= certain_from and follows(label, kind, facts),
+        score=sum(WORTH[name] * probability for name, probability in probabilities.items()),
+        between=(ranked[0], ranked[1]),
+    )
+
+
+def follows(label: str, kind: str | None, facts: MapFacts) -> bool:
+    """Whether the maps allow a label. They speak against no-blur where much is blurred, against good and ok blur where
+    the subject is (unless motion is what the photo is about), and against bad blur where the subject is sharp."""
+    return {
+        "no-blur": facts.subject < BLURRED and facts.blurred < 0.3,
+        "good-blur": facts.subject < CLEARLY_BLURRED or kind == "motion",
+        "ok-blur": facts.subject < CLEARLY_BLURRED or kind == "motion",
+        "bad-blur": facts.subject >= BLURRED or facts.blurred >= 0.5,
+    }[label]
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+AMOUNTS = ("sharp", "slightly blurred", "clearly blurred", "strongly blurred")
+BLUR_OF_KIND = {"defocus": "out of focus", "motion": "smeared by motion", "camera-shake": "shaken", None: "blurred"}
+
+
+def amount(blur: float) -> str:
+    """The words for a value of the blur map."""
+    return AMOUNTS[min(3, round(blur * 3))]
+
+
+def share(value: float) -> str:
+    """The words for a share of something."""
+    return {"0%": "none", "100%": "all"}.get(f"{value:.0%}", f"{value:.0%}")
+
+
+def explain(verdict: Verdict, facts: MapFacts) -> str:
+    """One sentence that gives the reason for the verdict, or says what speaks for each side if it is not certain."""
+    if not verdict.certain:
+        return f"{verdict.words}; {observed(facts)}."
+    return {"no-blur": no_blur, "good-blur": good_blur, "ok-blur": ok_blur, "bad-blur": bad_blur}[verdict.label](
+        verdict.kind, facts
+    )
+
+
+def observed(facts: MapFacts) -> str:
+    """What the maps show, without a judgement."""
+    if not facts.has_subject:
+        return f"no subject stands out, and {share(facts.blurred)} of the photo is blurred"
+    return f"the subject is {amount(facts.subject)}, and {share(facts.background_blurred)} of the background is blurred"
+
+
+def no_blur(kind: str | None, facts: MapFacts) -> str:
+    return "The subject and its surroundings are sharp." if facts.has_subject else "The photo is sharp all over."
+
+
+def good_blur(kind: str | None, facts: MapFacts) -> str:
+    if kind == "motion":
+        if facts.has_subject and facts.subject < BLURRED:
+            return "The subject is sharp and its surroundings are smeared by motion, which shows speed."
+        return "The motion is smeared on purpose, as in flowing water, light trails or a dance."
+    if facts.has_subject and facts.subject < BLURRED:
+        part = share(facts.background_blurred)
+        return f"The subject is sharp and {part} of the background is blurred, which sets it off."
+    return "The blur looks wanted: it leads the eye to what is sharp."
+
+
+def ok_blur(kind: str | None, facts: MapFacts) -> str:
+    if facts.subject >= BLURRED:
+        what = "The subject" if facts.has_subject else "The photo"
+        return f"{what} is slightly {BLUR_OF_KIND[kind]}, but its details can still be seen."
+    if facts.has_subject:
+        part = share(facts.background_blurred)
+        return f"The subject is sharp, and the blur on {part} of the background does the photo no harm."
+    return f"{share(facts.blurred).capitalize()} of the photo is blurred, which does it no harm."
+
+
+def bad_blur(kind: str | None, facts: MapFacts) -> str:
+    how = BLUR_OF_KIND[kind]
+    if not facts.has_subject or facts.background_blurred >= 0.7:
+        return f"The whole photo is {how}, which spoils it."
+    if kind == "defocus" and facts.background < facts.subject:
+        return "The subject is out of focus while the background is sharper: the focus missed it."
+    return f"The subject is {how}, which spoils the photo."
