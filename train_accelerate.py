@@ -280,7 +280,7 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
 
 
 def fuse_fresh(model, processor, train, phase, seed: int, accelerator: Accelerator) -> list[FusedPhoto]:
-    """`FRESH` whole photos with blur put into them, as the classifier sees them. Those of unknown class are left out."""
+    """`FRESH` whole photos with new blur, as the classifier sees them. Those of unknown class are left out."""
     side = processor.size["longest_edge"]
     whole = dataclasses.replace(phase, crop=side, scales=(1.0, 1.0), mix={"synthetic": 1.0})
     groups, batches = rows_by_group(train, "classifier", {"sharp": 1.0}), FRESH // FRESH_BATCH
