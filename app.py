@@ -7,7 +7,7 @@ except ImportError:
     GPU = None
 
 from abc_hf import load_pipeline
-from abc_hf.engines import one_arena
+from abc_hf.inference.allocator import one_arena
 
 one_arena()  # before Gradio is imported, which begins a thread
 from abc_hf.demo import build_demo, launch  # noqa: E402

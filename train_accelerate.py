@@ -1,8 +1,9 @@
 """Train ABC-FuseNet: `accelerate launch train_accelerate.py --dataset_name FOLDER_OR_NAME --output_dir DIR`.
 
-The paper's three phases, each a preset in abc_hf/training.py: saliency (attention learns salient objects), blur (the
-blur map learns levels) and joint (everything, with the desirability of the photo). The best weights by the validation
-split are kept, with the run's settings and scores beside them. Without a data set, a small one is made to try it with.
+The paper's three phases, each a preset in abc_hf/training/recipes.py: saliency (attention learns salient objects), blur
+(the blur map learns levels) and joint (everything, with the desirability of the photo). The best weights by the
+validation split are kept, with the run's settings and scores beside them. Without a data set, a small one is made to
+try it with.
 """
 
 import contextlib
@@ -27,38 +28,40 @@ from huggingface_hub import HfApi, RepoUrl
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from abc_hf import reporting
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
-from abc_hf.data import LABELS_OF_PHASE, StepSampler, StreamedPhotos, TrainingPhotos, classifier_rows, rows_by_group
-from abc_hf.device_photos import DevicePhotos
-from abc_hf.engines import SLOW_BFLOAT16, has_bfloat16, keep_freed_memory
-from abc_hf.evaluation import evaluate, predict, score_photo, selection_score
+from abc_hf.data.sample import NEXT_COMMAND, sample_settings
+from abc_hf.data.splits import fingerprint, load_splits
+from abc_hf.evaluation.scoring import evaluate, predict, score_photo, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from abc_hf.inference.allocator import keep_freed_memory
+from abc_hf.inference.engines import SLOW_BFLOAT16, has_bfloat16
+from abc_hf.inference.loading import load_pipeline
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
-from abc_hf.pipeline import load_pipeline
-from abc_hf.reporting import RunLog, say
-from abc_hf.sample_data import NEXT_COMMAND, sample_settings
-from abc_hf.schema import fingerprint, load_splits
-from abc_hf.settings import RESNET, TrainSettings, parse_settings
-from abc_hf.training import (
-    FusedPhoto,
-    MovingAverage,
+from abc_hf.training import run_log
+from abc_hf.training.batches import (
+    LABELS_OF_PHASE,
+    StepSampler,
+    StreamedPhotos,
+    TrainingPhotos,
+    classifier_rows,
     count_labels,
-    find_checkpoint,
+    rows_by_group,
+    seed_dropout,
+    summed_losses,
+)
+from abc_hf.training.checkpoints import MovingAverage, find_checkpoint, pick_by, save_checkpoint, share_weights
+from abc_hf.training.classifier import (
+    FusedPhoto,
     fit_certainty,
     fit_classifier,
     fit_temperature,
     fuse_photos,
     fuse_rows,
-    load_trunk_weights,
-    parameter_groups,
-    pick_by,
-    save_checkpoint,
-    seed_dropout,
-    share_weights,
-    summed_losses,
-    train_mode,
 )
+from abc_hf.training.device_photos import DevicePhotos
+from abc_hf.training.parts import load_trunk_weights, parameter_groups, train_mode
+from abc_hf.training.run_log import RunLog, say
+from abc_hf.training.settings import RESNET, TrainSettings, parse_settings
 from abc_hf.verdicts import follows
 
 MOST_ROWS = 4000
@@ -162,7 +165,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
             say(accelerator, f"settings that are not what they were: {', '.join(changed)}")
 
     loader = training_batches(name, phase, processor, train, settings, accelerator, progress["step"])
-    shown = reporting.sample_rows(validation, "salient_mask" if name == "saliency" else "blur_map")
+    shown = run_log.sample_rows(validation, "salient_mask" if name == "saliency" else "blur_map")
     accumulation, device = settings.gradient_accumulation_steps, accelerator.device
     losses = progress["losses"]
     waited, trained, skipped = 0.0, 0.0, 0
@@ -220,8 +223,8 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
             log.log(phase=name, step=step, selection=best, **scores)
             say(accelerator, f"{name}, step {step}: score {best:.4f} (metrics.jsonl has all)")
             if accelerator.is_main_process:
-                log.draw("curves.png", reporting.curves(log.history))
-                figure = reporting.samples(judged, processor, shown, phase.branches)
+                log.draw("curves.png", run_log.curves(log.history))
+                figure = run_log.samples(judged, processor, shown, phase.branches)
                 if figure is not None:
                     log.draw(f"samples/{name}-{step:06d}.png", figure)
             if best > progress["best"] or not math.isfinite(progress["best"]):
@@ -230,7 +233,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
         if saves:
             extra = {
                 "progress": progress | {"step": step, "losses": list(losses)},
-                "history": reporting.plain(log.history),
+                "history": run_log.plain(log.history),
                 "settings": settings.record(),
                 "average": average.state_dict() if average is not None else None,
             }
@@ -361,11 +364,11 @@ def run(settings: TrainSettings) -> None:
         temperature = calibrate(model.eval(), processor, splits[1])
         say(accelerator, f"temperature {temperature:.3f}")
 
-    best = reporting.best_scores(log.history)
+    best = run_log.best_scores(log.history)
     log.save(model, processor, out, scores=best, history=log.history)
     if accelerator.is_main_process:
-        (out / "all_results.json").write_text(json.dumps(reporting.plain(best), indent=2) + "\n")
-        (out / "README.md").write_text(reporting.model_card(log.account, best))
+        (out / "all_results.json").write_text(json.dumps(run_log.plain(best), indent=2) + "\n")
+        (out / "README.md").write_text(run_log.model_card(log.account, best))
         say(accelerator, f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
         if settings.push_to_hub:
             push(settings, out, log.account, best)
@@ -377,7 +380,7 @@ def run(settings: TrainSettings) -> None:
 @contextlib.contextmanager
 def hub_in_a_sentence(name: str) -> Iterator[None]:
     """What goes wrong on the Hub is a ValueError of one sentence."""
-    from hub.uploading import sentence  # of the checkout, as this script is
+    from abc_hf.common.hub import sentence
 
     try:
         yield
@@ -389,7 +392,7 @@ def hub_in_a_sentence(name: str) -> Iterator[None]:
 
 def make_repository(settings: TrainSettings, out: Path) -> RepoUrl:
     """The repository to push to, made if need be. Raises ValueError where the Hub refuses."""
-    from hub.uploading import check_token
+    from abc_hf.common.hub import check_token
 
     name = settings.hub_model_id or out.resolve().name
     with hub_in_a_sentence(name):
@@ -405,7 +408,7 @@ def push(settings: TrainSettings, out: Path, account: dict, scores: dict) -> Non
     with tempfile.TemporaryDirectory() as made:  # config.json that names the pipeline's code, and that code
         load_pipeline(out, device="cpu").save_pretrained(made)
         shutil.copytree(made, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.safetensors"))
-    (out / "README.md").write_text(reporting.model_card(account, scores, url.repo_id))
+    (out / "README.md").write_text(run_log.model_card(account, scores, url.repo_id))
     with hub_in_a_sentence(url.repo_id):
         api = HfApi(token=settings.hub_token)
         api.upload_folder(repo_id=url.repo_id, folder_path=out, ignore_patterns=NOT_UPLOADED)

@@ -31,7 +31,7 @@ def _end(*_):
     os._exit(130)
 
 
-_AS_MODULE = sys.argv[:1] == ["-m"] and "abc_hf.cli" in sys.orig_argv
+_AS_MODULE = sys.argv[:1] == ["-m"] and not {"abc_hf", "abc_hf.cli"}.isdisjoint(sys.orig_argv)
 if _AS_MODULE or os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ""))[0] == "abc-fusenet":
     # Ctrl-C amid an import would come out as a traceback, or as another error: it ends the command without any until
     # `cli.interruptible`.

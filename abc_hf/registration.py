@@ -8,9 +8,11 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from .inference.loading import load_pipeline
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, ABCFuseNetModel
 from .photos import load_photo
-from .pipeline import BlurReport, BlurUnderstandingPipeline, load_pipeline
+from .pipeline import BlurUnderstandingPipeline
+from .report import BlurReport
 
 AutoConfig.register(ABCFuseNetConfig.model_type, ABCFuseNetConfig, exist_ok=True)
 AutoModel.register(ABCFuseNetConfig, ABCFuseNetModel, exist_ok=True)

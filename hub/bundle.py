@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from abc_hf.evaluation import score_split
+from abc_hf.data.splits import open_splits
+from abc_hf.evaluation.scoring import score_split
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from abc_hf.inference.loading import BUNDLED
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
-from abc_hf.pipeline import BUNDLED
-from abc_hf.schema import open_splits
 
 
 def count_sources(dataset) -> dict[str, int]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, SpaceCard
 
-from abc_hf.build_dataset import LICENSES
-from abc_hf.pipeline import BUNDLED
-from abc_hf.results import markdown
+from abc_hf.common.text import markdown
+from abc_hf.data.sources import LICENSES
+from abc_hf.inference.loading import BUNDLED
 from hub.render_readme import BENCHMARKS, CLASS_MEASURES, MAP_MEASURES, MAPS, results_table
 
 HERE = Path(__file__).parent
@@ -58,7 +58,7 @@ def model_index(run: dict) -> list[EvalResult]:
 
 
 def region_agreement(path: Path = HERE / "labels" / "agreement.json") -> str:
-    """What hub/agreement.py found, in a sentence."""
+    """What tests/benchmarks/agreement.py found, in a sentence."""
     figures = json.loads(path.read_text())
     return (
         f"Of {figures['photos']} photos whose regions two of them labelled, they agree on blurred or not with a kappa "

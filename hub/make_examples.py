@@ -12,8 +12,8 @@ import sklearn
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from abc_hf.kernels import aperture_kernel, path_kernel, scaled_path, shake_path
-from abc_hf.synthesis import Layer, composite, encode_jpeg, fill_hole, soften, to_linear, to_srgb
+from abc_hf.data.kernels import aperture_kernel, path_kernel, scaled_path, shake_path
+from abc_hf.data.synthesis import Layer, composite, encode_jpeg, fill_hole, soften, to_linear, to_srgb
 
 FOLDER = Path(__file__).parents[1] / "abc_hf" / "examples"
 SKIMAGE = Path(skimage.__file__).parent / "data"

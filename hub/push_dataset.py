@@ -1,7 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload a data set: `python -m hub.push_dataset DATA --repo USER/NAME`.
 
-DATA is a folder that `python -m abc_hf.build_dataset` wrote. Only rows whose licence lets them be passed on are taken
+DATA is a folder that `python -m abc_hf.data.build` wrote. Only rows whose licence lets them be passed on are taken
 (CC0, CC BY-SA, Unsplash and Kodak's; --permit adds another, for whoever may), and what is left out is listed. A photo
 with blur computed into it and a subject of another photo counts by the terms of both. The result is loaded in a fresh
 interpreter, listed, and with --yes uploaded.
@@ -18,11 +18,12 @@ from pathlib import Path
 import datasets
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from abc_hf.build_dataset import REDISTRIBUTABLE, read_labels, read_regions
+from abc_hf.common.text import markdown
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
-from abc_hf.dataset_card import SCHEMA, SIZES, SPLITS, TEXTS, contact_sheet, count, count_table, shards
-from abc_hf.results import markdown
-from abc_hf.schema import FEATURES, conform
+from abc_hf.data.card import SCHEMA, SIZES, TEXTS, contact_sheet, count, count_table, shards
+from abc_hf.data.regions import read_regions
+from abc_hf.data.schema import FEATURES, SPLITS, conform
+from abc_hf.data.sources import REDISTRIBUTABLE, read_labels
 from hub import cards
 from hub.uploading import parser_of, push, run_cold
 
@@ -110,7 +111,7 @@ def build_photos(args: argparse.Namespace, folder: Path) -> None:
 
 def load_folder(data: Path, cache: str) -> dict[str, datasets.Dataset]:
     if not list((data / "data").glob("*.parquet")):
-        raise ValueError(f"{data} holds no data/*.parquet: give a folder that `python -m abc_hf.build_dataset` wrote.")
+        raise ValueError(f"{data} holds no data/*.parquet: give a folder that `python -m abc_hf.data.build` wrote.")
     files = {split: [str(path) for path in shards(data, split)] for split in SPLITS if shards(data, split)}
     try:  # not load_dataset("parquet", ...), which reports to a server
         return {split: datasets.Dataset.from_parquet(paths, cache_dir=cache) for split, paths in files.items()}

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from abc_hf import BlurUnderstandingPipeline, load_photo, load_pipeline
-from abc_hf.pipeline import BUNDLED
-from abc_hf.reporting import model_card as card_of_run
+from abc_hf.inference.loading import BUNDLED
+from abc_hf.training.run_log import model_card as card_of_run
 from hub import cards
 from hub.uploading import parser_of, push, run_cold
 

@@ -12,8 +12,8 @@ import re
 import textwrap
 from pathlib import Path
 
-from abc_hf.pipeline import BUNDLED
-from abc_hf.results import markdown, number
+from abc_hf.common.text import markdown, number
+from abc_hf.inference.loading import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 RUN = BUNDLED / "run.json"

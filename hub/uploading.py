@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub import HfApi
 from huggingface_hub.utils import validate_repo_id
+
+from abc_hf.common.hub import check_token, sentence
 
 COLD = Path(__file__).parent / "cold.py"
 
@@ -118,12 +119,6 @@ def run_cold(*arguments, cwd: Path | None = None) -> dict:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def check_token() -> None:
-    """Raise ValueError without a token in the usual places; whether the Hub takes it, only the Hub knows."""
-    if get_token() is None:
-        raise ValueError("There is no token: run `hf auth login`, or set HF_TOKEN.")
-
-
 def is_new(kind: str, args: argparse.Namespace) -> bool:
     """Whether the repository is still to be made. Raises if it, or the token, is not as the options need it."""
     check_token()
@@ -171,31 +166,3 @@ def differences(api: HfApi, folder: Path, repo: dict, revision: str) -> tuple[li
     found = api.verify_repo_checksums(**repo, local_dir=folder, revision=revision)
     changed = sorted([*found.extra_paths, *(mismatch["path"] for mismatch in found.mismatches)])
     return changed, sorted(set(found.missing_paths) - {".gitattributes"})
-
-
-def sentence(
-    error: Exception, repo: str, again: str = "run the same command again, it goes on where it was"
-) -> str | None:
-    """What to tell the user, with what to do where the connection broke; None for what is a fault of the program."""
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one file's upload
-        return sentence(error.__cause__, repo, again)
-    lines = str(error).strip().split("\n")
-    first = " ".join(" ".join(lines if isinstance(error, ValueError) else lines[:1]).split()).rstrip(".")
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, and an upload needs the Hub."
-    if isinstance(error, RevisionNotFoundError):
-        return f"{repo} has no such revision."
-    if isinstance(error, RepositoryNotFoundError):
-        return f"There is no {repo} on the Hub, or the token may not see it."
-    if status == 401:
-        return "The Hub does not accept the token; run `hf auth login`, or set HF_TOKEN."
-    if status == 403:
-        return f"The token may not write to {repo}; it must be one that may, of an account that may."
-    if status == 412:
-        return f"{repo} was changed by somebody else meanwhile; run the same command again."
-    if status is not None and status < 500:
-        return f"The Hub refused it ({error.server_message or first})."
-    if status is not None or type(error).__module__.split(".")[0].startswith("httpx"):
-        return f"The connection to the Hub broke ({first}); {again}."
-    return f"{first}." if isinstance(error, ValueError | OSError) else None

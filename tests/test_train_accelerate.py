@@ -17,17 +17,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from toy_photos import write_toy_photos
 
 import train_accelerate
-from abc_hf import device_photos
-from abc_hf.build_dataset import main as build_dataset
-from abc_hf.device_blur import KernelBank
+from abc_hf.data.build import main as build_dataset
+from abc_hf.data.device_blur import KernelBank
+from abc_hf.data.schema import FEATURES
 from abc_hf.losses import UNKNOWN
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
-from abc_hf.schema import FEATURES
-from abc_hf.settings import TrainSettings
-from abc_hf.training import OURS
+from abc_hf.training import device_photos
+from abc_hf.training.recipes import OURS
+from abc_hf.training.settings import TrainSettings
+from tests.toy_photos import write_toy_photos
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,4 +1,4 @@
-"""A toy photo folder in the layout `abc_hf.build_dataset` reads."""
+"""A toy photo folder in the layout `abc_hf.data.build` reads."""
 
 import csv
 from pathlib import Path
@@ -42,8 +42,8 @@ def write_toy_split(folder: Path, count: int = 9, levels: tuple[int, ...] = (0, 
     blocks of `levels` at half that size, and one row without labels."""
     from datasets import Dataset
 
-    from abc_hf.build_dataset import FEATURES
-    from abc_hf.synthesis import encode_png
+    from abc_hf.data.schema import FEATURES
+    from abc_hf.data.synthesis import encode_png
 
     rng = np.random.default_rng(1)
     rows = []

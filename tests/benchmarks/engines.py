@@ -14,13 +14,13 @@ import torch
 from tqdm import tqdm
 
 from abc_hf import load_photo, load_pipeline
-from abc_hf.engines import ENGINES, load_engine
-from abc_hf.evaluation import open_split, plain, score_photo, spread, summarize
+from abc_hf.evaluation.results import write_json
+from abc_hf.evaluation.scoring import open_split, plain, score_photo, spread, summarize
 from abc_hf.image_processing_abc_fusenet import working_shape
-from abc_hf.results import write_json
+from abc_hf.inference.engines import ENGINES, load_engine
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from hub.render_readme import fingerprint  # noqa: E402
+from hub.render_readme import fingerprint
 
 MAPS = ("blur_map", "attention_map")
 

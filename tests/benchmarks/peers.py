@@ -23,13 +23,14 @@ from scipy import ndimage
 from skimage.filters import laplace
 from tqdm import tqdm
 
-from abc_hf import load_pipeline, plots
-from abc_hf.evaluation import open_split, plain, score_photo, spread, summarize
+from abc_hf import load_pipeline
+from abc_hf.evaluation import plots
+from abc_hf.evaluation.results import write_json
+from abc_hf.evaluation.scoring import open_split, plain, score_photo, spread, summarize
 from abc_hf.photos import load_photo
-from abc_hf.results import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from hub.render_readme import fingerprint, peers_table  # noqa: E402
+from hub.render_readme import fingerprint, peers_table
 
 LAPLACIAN_WINDOW, LAPLACIAN_SCALE = 15, 0.05
 """Side of the window [pixels], and the standard deviation of the Laplacian (of grey in 0..1) that counts as half sharp;

@@ -32,15 +32,10 @@ from PIL import ExifTags, Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from abc_hf import (  # noqa: E402
-    VARIANTS,
-    ABCFuseNetConfig,
-    ABCFuseNetForBlurUnderstanding,
-    ABCFuseNetImageProcessor,
-    sort,  # noqa: E402
-)
-from abc_hf.engines import ENGINES  # noqa: E402
-from abc_hf.results import write_json  # noqa: E402
+from abc_hf import VARIANTS, ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, ABCFuseNetImageProcessor
+from abc_hf.evaluation.results import write_json
+from abc_hf.inference.engines import ENGINES
+from abc_hf.library import sort
 
 SIDE = 32
 """The long side of photos, and the working size [pixels]."""

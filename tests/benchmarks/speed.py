@@ -25,15 +25,14 @@ import torch
 from PIL import Image, ImageChops, ImageOps
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-from peers import METHODS  # noqa: E402
-from u2netp import U2NetP  # noqa: E402
-
-from abc_hf import load_photo, load_pipeline  # noqa: E402
-from abc_hf.engines import ENGINES, fold_batch_norm, load_engine  # noqa: E402
-from abc_hf.pipeline import prepare  # noqa: E402
-from abc_hf.results import write_json  # noqa: E402
-from hub.render_readme import fingerprint  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from abc_hf import load_photo, load_pipeline
+from abc_hf.evaluation.results import write_json
+from abc_hf.inference.engines import ENGINES, fold_batch_norm, load_engine
+from abc_hf.pipeline import prepare
+from hub.render_readme import fingerprint
+from tests.benchmarks.peers import METHODS
+from tests.benchmarks.u2netp import U2NetP
 
 SIZES = {"1 MP": (1224, 816), "24 MP": (6000, 4000)}
 """Width and height of the photos, of 3:2 [pixels]."""

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from abc_hf.modeling_abc_fusenet import ConvLayer, upsample
+from abc_hf.modeling_abc_fusenet import upsample
+from abc_hf.trunks import ConvLayer
 
 DEPTHS = (7, 6, 5, 4, None, None)
 """Of the residual U-blocks of the six encoder stages; None is the flat one, which dilates instead of pooling."""

@@ -8,13 +8,7 @@ import torch
 import upstream
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
-from abc_hf import (
-    VARIANTS,
-    ABCFuseNetConfig,
-    ABCFuseNetForBlurUnderstanding,
-    ABCFuseNetImageProcessor,
-    ABCFuseNetModel,
-)
+from abc_hf import VARIANTS, ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, ABCFuseNetImageProcessor, ABCFuseNetModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 

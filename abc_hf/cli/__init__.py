@@ -1,0 +1,5 @@
+"""The command `abc-fusenet`."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,71 @@
+"""`abc-fusenet assess`."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..common.files import unique_stems
+from ..common.text import printable
+from ..photos import PHOTO_EXTENSIONS, PhotoError
+from .output import COLUMNS, complain, table_row
+
+
+def assess(args: argparse.Namespace) -> int:
+    from ..inference.loading import load_pipeline
+
+    photos, empty = expand(args.photos)
+    if args.save and any(photo.parent.resolve() == args.save.resolve() for photo in photos):
+        raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
+    if args.save and args.save.exists() and not args.save.is_dir():
+        raise ValueError(f"--save {args.save} is a file; choose a folder.")
+    pipe = load_pipeline(args.model, device=args.device, engine=args.engine)
+    reports = pipe((photo for photo in photos), batch_size=args.batch_size, on_error="return")
+    stems = unique_stems(photos)
+    width = min(40, max((len(printable(photo)) for photo in photos), default=5))
+    objects = [{"file": str(folder), "error": f"{folder}: {reason}"} for folder, reason in empty.items()]
+    for entry in objects:
+        complain(entry["error"])
+    if not args.json:
+        print(COLUMNS.format("photo", "verdict", "score", "subject", "background", width=width))
+    reports = tqdm(reports, total=len(photos), unit="photo", disable=None)
+    for photo, stem, report in zip(photos, stems, reports, strict=True):
+        try:
+            if isinstance(report, PhotoError):
+                raise report
+            if args.save:
+                report.save(args.save, stem)
+        except (PhotoError, OSError) as error:
+            objects.append({"file": str(photo), "error": str(error)})
+            complain(error)
+            continue
+        objects.append({"file": str(photo), **report.to_dict()})
+        if not args.json:
+            tqdm.write(table_row(photo, report, width))
+    if args.json:
+        print(json.dumps(objects, indent=2))
+    return int(any("error" in entry for entry in objects))
+
+
+def expand(names: list[str]) -> tuple[list[Path], dict[Path, str]]:
+    """The photos named, for a folder those in it (not in folders below) by name; and the folders that gave none, why.
+
+    Hidden files are left out of a folder: what macOS keeps beside IMG.jpg is named ._IMG.jpg and is no photo.
+    """
+    photos, empty = [], {}
+    for path in map(Path, names):
+        if not os.path.isdir(path):  # False for names no file can have, too
+            photos.append(path)
+            continue
+        try:
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTO_EXTENSIONS)
+            found = [file for file in found if not file.name.startswith(".") and not file.is_dir()]
+        except OSError as error:
+            empty[path] = f"the folder cannot be read ({error.strerror})."
+            continue
+        photos += found
+        if not found:
+            empty[path] = "the folder holds no photos."
+    return photos, empty

@@ -1,0 +1,90 @@
+"""`abc-fusenet sort` and `abc-fusenet watch`."""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from ..verdicts import THRESHOLD
+from .output import complain, say
+
+
+def add_actions(command: argparse.ArgumentParser):
+    """The options of `sort` that do something with the photos."""
+    group = command.add_argument_group(
+        "actions", "Off unless asked for; each leaves an undo file in --out. The photos themselves are never changed."
+    )
+    place = group.add_mutually_exclusive_group()
+    place.add_argument("--copy-to", type=Path, metavar="DIR", help="copy photos into a folder per verdict")
+    place.add_argument("--move-to", type=Path, metavar="DIR", help="move them there")
+    place.add_argument("--link-to", type=Path, metavar="DIR", help="make hard links there")
+    group.add_argument("--xmp", action="store_true", help="write sidecars with rating, colour label and keywords")
+    group.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="FILE",
+        help="what the report exported: kept photos go to `kept`, rejected ones are moved to `rejected`, and neither "
+        "copied nor linked",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        metavar="T",
+        help="photos that score less are bad-blur, as in the report (default: %(default)s)",
+    )
+    group.add_argument("--dry-run", action="store_true", help="say what the actions would do, and do nothing")
+    group.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
+
+
+def sort(args: argparse.Namespace) -> int:
+    with sort_packages():
+        from ..library.actions import act, undo
+        from ..library.sort import share, sort_library
+    if args.undo:
+        return undo(args.undo, args.dry_run, say, complain)
+    if not (args.photos and args.out):
+        raise ValueError("Name what to sort, and the folder to write to with --out; or give --undo FILE alone.")
+    request = action_request(args)
+    options = sort_options(args) | {"verify_content": args.verify_content, "single_file": args.single_file}
+    status = sort_library(args.photos, args.out, **options)
+    if status == 130 or share()[0] or not request:
+        return status
+    return max(status, act(args.out, request, args.dry_run, say, complain))
+
+
+def action_request(args: argparse.Namespace):
+    """The `Request` of the options of `add_actions`, None if there is none."""
+    from ..library.actions import Request, read_decisions
+
+    folders = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
+    kind = next((kind for kind, to in folders.items() if to), None)
+    to = folders.get(kind)
+    if not (kind or args.xmp):
+        if args.decisions or args.dry_run:
+            raise ValueError("--decisions and --dry-run go with --copy-to, --move-to, --link-to or --xmp; add one.")
+        return None
+    if to and to.exists() and not to.is_dir():
+        raise ValueError(f"--{kind}-to {to} is a file; choose a folder.")
+    return Request(kind, to, args.xmp, args.decisions and read_decisions(args.decisions), args.threshold)
+
+
+def watch(args: argparse.Namespace) -> int:
+    with sort_packages():
+        from ..library.watch import watch_library
+    return watch_library(args.photos, args.out, **sort_options(args))
+
+
+@contextlib.contextmanager
+def sort_packages():
+    """Turns a package of the extra `sort` that is missing into a sentence."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("imagehash", "lxml", "pyarrow"):
+            raise
+        raise ImportError('Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.') from None
+
+
+def sort_options(args: argparse.Namespace) -> dict:
+    names = ("model", "device", "engine", "batch_size", "workers")
+    return {name: getattr(args, name) for name in names} | {"complain": complain, "say": say}

@@ -1,0 +1,19 @@
+"""Types of options."""
+
+import argparse
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
+def port(text: str) -> int:
+    if positive(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is at most 65535, got {text}")
+    return int(text)

@@ -1,0 +1,151 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The splits of any data set, brought into the SmartBlur schema."""
+
+import hashlib
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..configuration_abc_fusenet import DESIRABILITY
+from .schema import FEATURES, MAPS, DamagedData, conform
+
+
+def load_splits(settings):
+    """The train split of the data sets that `TrainSettings` names, all together, and their validation split.
+
+    Where no data set has a validation split, a share of train becomes it. With `streaming`, train is an
+    `IterableDataset`.
+
+    Raises ValueError, in one sentence, for what cannot be loaded and for rows and columns that do not fit the schema.
+    """
+    loaded = [open_dataset(name, settings) for name in settings.dataset_name]
+    parts = {
+        split: [conform(splits[split], name, split, settings.renamed()) for name, splits in loaded if split in splits]
+        for split in ("train", "validation")
+    }
+    if not parts["train"]:
+        raise ValueError(f"There is no split named train in {', '.join(settings.dataset_name)}.")
+    if settings.streaming:
+        if not parts["validation"]:
+            raise ValueError("--streaming needs a split named validation: no part of a stream can be held out.")
+        train = parts["train"][0] if len(parts["train"]) == 1 else datasets.interleave_datasets(parts["train"])
+        most = 4 * settings.max_eval_samples
+        rows = [row for part in parts["validation"] for row in part.decode(False).take(most)]
+        validation = datasets.Dataset.from_list(rows, features=FEATURES)
+        return (train.take(settings.max_train_samples) if settings.max_train_samples else train), validation
+
+    train = datasets.concatenate_datasets(parts["train"])
+    if parts["validation"]:
+        validation = datasets.concatenate_datasets(parts["validation"])
+    else:
+        if len(train) < 2:
+            raise ValueError("The data has one row; there must be some to train on and some to validate on.")
+        split = train.train_test_split(test_size=settings.train_val_split, seed=settings.seed)
+        train, validation = split["train"], split["test"]
+    if settings.max_train_samples and settings.max_train_samples < len(train):
+        train = train.shuffle(seed=settings.seed).select(range(settings.max_train_samples))
+    return train, validation
+
+
+def open_dataset(name: str, settings):
+    splits = open_splits(
+        name,
+        settings.dataset_config_name,
+        revision=settings.dataset_revision,
+        cache_dir=settings.cache_dir,
+        streaming=settings.streaming,
+    )
+    return name, splits
+
+
+def open_splits(name: str, config: str | None = None, *, cache_dir: str | None = None, **options):
+    """The splits of a data set, by name: what is in its files now. Everything that trains or scores opens data here.
+
+    `datasets.load_dataset` knows a local folder by its name and returns what it read there before, although the files
+    have changed. So each content of a folder has a cache of its own here, named by the digest of the bytes.
+
+    Args:
+        name: a folder or a Hub name (the Hub names each content by its commit).
+        config, options: as in `datasets.load_dataset`, such as `revision` and `streaming`.
+        cache_dir: the folder to keep decoded data in, instead of that of `datasets`.
+
+    Raises:
+        ValueError: in one sentence, if nothing can be loaded from there, or a Parquet file is damaged or has a label
+            out of range: the sentence names the file and the row.
+    """
+    folder = Path(name)
+    try:
+        if folder.is_dir():
+            files = data_files(folder)
+            for file in files:
+                if file.suffix == ".parquet":
+                    check_parquet(file)
+            cache_dir = str(Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "by-content" / digest_of(files))
+        source = str(folder.resolve()) if folder.is_dir() else name
+        return datasets.load_dataset(source, config, cache_dir=cache_dir, **options)
+    except DamagedData:
+        raise
+    except Exception as error:  # of a dozen kinds, from folders, network, Parquet and YAML
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise ValueError(f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name.") from error
+
+
+def data_files(folder: Path) -> list[Path]:
+    """All files of a data set's folder in the order of their names; hidden ones are left out, as `datasets` does."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts))
+
+
+def digest_of(files: list[Path]) -> str:
+    """What tells the content of files from any other: the SHA-256 of their names and bytes."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def check_parquet(path: Path) -> None:
+    """Raise `DamagedData` for a Parquet file that is cut short, has flipped bits (where its pages have checksums, as
+    those of `abc_hf.data.build` do) or holds a desirability that is no class."""
+    again = "build or download the data set again"
+    first = 0
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                table = file.read_row_group(group)
+                check_class_range(table, path, first)
+                first += rows
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise DamagedData(f"{path} is damaged at row {first} or after it ({reason}): {again}.") from error
+
+
+def check_class_range(table: pa.Table, path: Path, first: int) -> None:
+    """Raise `DamagedData` for a whole number in the column desirability that is no class; `first` is the row of the
+    file that the table begins with."""
+    if "desirability" not in table.column_names or not pa.types.is_integer(table.schema.field("desirability").type):
+        return
+    for row, value in enumerate(table["desirability"].to_pylist(), start=first):
+        if value is not None and not 0 <= value < len(DESIRABILITY):
+            raise DamagedData(
+                f"{path}, row {row}, column desirability: {value} is none of the classes 0 to {len(DESIRABILITY) - 1} "
+                f"({', '.join(DESIRABILITY)}). Correct the label, or leave the row out."
+            )
+
+
+def fingerprint(rows) -> dict:
+    """What tells a split from another: its rows, and a digest of everything that is in them."""
+    if isinstance(rows, datasets.IterableDataset):
+        return {"rows": None, "digest": "of a stream"}
+    digest = hashlib.sha256()
+    for table in rows.with_format("arrow").iter(batch_size=500):
+        for column in ("image", *MAPS):
+            for value in pc.struct_field(table[column], "bytes"):
+                digest.update(b"-" if not value.is_valid else hashlib.sha256(value.as_buffer()).digest())
+        digest.update(repr(table.select(["source", "desirability", "blur_kind"]).to_pydict()).encode())
+    return {"rows": len(rows), "digest": digest.hexdigest()[:16]}

@@ -1,0 +1,290 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The demo's second tab: many photos, judged once and sorted at any threshold."""
+
+import csv
+import html
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import gradio as gr
+
+from ..common.files import unique_stems
+from ..photos import PHOTO_EXTENSIONS, PhotoError
+from ..verdicts import GROUPS, THRESHOLD, group_of
+from .photo_tab import SAVE, Judge
+from .style import markup
+from .uploads import (
+    MAX_PHOTO_BYTES,
+    MAX_PHOTOS,
+    MAX_PIXELS,
+    MAX_TOTAL_BYTES,
+    Sent,
+    UploadError,
+    files_only,
+    new_file,
+    picture_data,
+    sent_photos,
+    sentence,
+    toast,
+)
+
+THUMBNAIL = 320
+"""The long side of a photo in the gallery [pixels]."""
+COLUMNS = {
+    "file": "Photo",
+    "group": "Sorted under",
+    "score": "Score",
+    "blur_on_subject": "Blur, subject",
+    "blur_on_background": "Blur, rest",
+    "reason": "Why",
+}
+"""What the table shows of a photo, and its heading, which sorts by it."""
+FIELDS = ["file", "group", "kept", "score", "label", "blur_on_subject", "blur_on_background", "blur_fraction", "reason"]
+FIELDS += ["width", "height", "error"]
+"""The columns of the CSV file."""
+
+GALLERY = """
+${value && value.total ? `
+<p class="summary" role="status"><b>${value.kept} of ${value.judged}</b> photos kept${value.failed.length ?
+  `, ${value.failed.length} could not be opened` : ""}.</p>
+${value.groups.map(group => `
+<section class="group" style="--tone: ${colors[group.label]}">
+  <h2>${verdicts[group.label][0]} <span>${group.photos.length}</span></h2>
+  ${group.photos.length ? `<ul tabindex="0" aria-label="${verdicts[group.label][0]}">${group.photos.map(photo => `
+    <li><img src="${photo.thumbnail.url}" loading="lazy" alt="${photo.file}" title="${photo.reason}">
+      <span class="name">${photo.file}</span><b>${photo.score.toFixed(2)}</b></li>`).join("")}</ul>`
+    : `<p class="note">None.</p>`}
+</section>`).join("")}
+${value.failed.length ? `
+<section class="group failed"><h2>Could not be opened <span>${value.failed.length}</span></h2>
+  <dl>${value.failed.map(photo => `<div><dt>${photo.file}</dt><dd>${photo.error}</dd></div>`).join("")}</dl>
+</section>` : ""}`
+: `<div class="empty"><p>Your photos, sorted into ${labels.map(label => `
+  <b style="--tone: ${colors[label]}">${verdicts[label][0]}</b>`).join(" ")}</p><p class="note">${limits}</p></div>`}"""
+TABLE = """
+${value && value.judged ? `
+<div class="sheet" tabindex="0" role="region" aria-label="Table of the photos"><table>
+<thead><tr>${Object.entries(columns).map(([key, name]) => `
+  <th scope="col" ${key !== order.key ? "" : `aria-sort="${order.descending ? "descending" : "ascending"}"`}>
+    <button data-key="${key}">${name}</button></th>`).join("")}</tr></thead>
+<tbody>${value.groups.flatMap((group, index) => group.photos.map(photo => ({...photo, group: index})))
+  .sort((one, other) => (order.descending ? -1 : 1) * (typeof one[order.key] === "number" ?
+    one[order.key] - other[order.key] : one[order.key].localeCompare(other[order.key], undefined, {numeric: true})))
+  .map(photo => ({...photo, group: verdicts[labels[photo.group]][0], file: photo.file.replace(/[_-]+/g, "$&<wbr>")}))
+  .map(photo => `<tr>${Object.keys(columns).map(key =>
+    `<td>${typeof photo[key] === "number" ? photo[key].toFixed(2) : photo[key]}</td>`).join("")}</tr>`).join("")}
+</tbody></table></div>` : ""}"""
+TABLE_SCRIPT = """
+let order = props.order;
+element.addEventListener("click", event => {
+  const key = event.target.closest("th button")?.dataset.key;
+  if (key) props.order = order = {key, descending: order.key === key && !order.descending};
+});
+watch("value", () => { props.order = order; });  // with a new value, Gradio sets the first order
+"""
+LIMITS = (
+    f"Up to {MAX_PHOTOS} photos, or a zip of them that unpacks to {MAX_TOTAL_BYTES >> 30} GB at most; "
+    f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels a photo. They are deleted here after an hour."
+)
+
+
+def batch_tab(judge_photo: Judge) -> None:
+    """Lay the tab out."""
+
+    def judge(files: list[dict] | None, known: list[dict], progress=gr.Progress()):
+        photos = photos_of(files, upload)
+        earlier = {row["path"]: row for row in known if row["path"]}
+        rows = []
+        progress((0, len(photos)), unit="photos")
+        for row in judged(judge_photo, photos, upload.GRADIO_CACHE, earlier):
+            rows.append(row)
+            progress((len(rows), len(photos)), unit="photos", desc=row["file"])
+        return rows
+
+    def arrange(rows: list[dict], threshold: float):
+        found = shown(rows, threshold)
+        return found, found, gr.Column(visible=bool(rows))
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            upload = gr.File(
+                label="Photos, or a zip of photos",
+                file_count="multiple",
+                file_types=[*PHOTO_EXTENSIONS, ".zip"],
+                height=220,
+                elem_id="photos",
+            )
+            threshold = gr.Slider(
+                0,
+                1,
+                THRESHOLD,
+                step=0.01,
+                label="Bad below a score of",
+                info="Sorts anew at once; nothing is judged again.",
+                elem_id="threshold",
+            )
+            with gr.Column(visible=False, elem_id="batch-downloads") as downloads:
+                keepers = gr.Button("Download the keepers (zip)", variant="primary")
+                with gr.Row():
+                    as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
+                    as_json = gr.Button("Table as JSON", size="sm", min_width=120)
+        with gr.Column(scale=8, min_width=320):
+            gallery = markup(GALLERY, "gallery", labels=GROUPS, limits=LIMITS)
+    order = {"key": "group", "descending": False}
+    table = markup(TABLE, "table", script=TABLE_SCRIPT, labels=GROUPS, columns=COLUMNS, order=order)
+    rows = gr.State([], time_to_live=3600)
+    ready = gr.File(visible="hidden")
+
+    files_only(upload)
+    sorted_ = [gallery, table, downloads]
+    assessed = upload.change(
+        judge,
+        [upload, rows],
+        rows,
+        preprocess=False,
+        show_progress_on=[gallery],
+        concurrency_id="batch",
+        api_visibility="private",
+    )
+    assessed.success(arrange, [rows, threshold], sorted_, show_progress="hidden", api_visibility="private")
+    assessed.failure(lambda: ([], *arrange([], THRESHOLD)), None, [rows, *sorted_], api_visibility="private")
+    threshold.change(
+        arrange,
+        [rows, threshold],
+        sorted_,
+        queue=False,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    for button, write in ((keepers, write_keepers), (as_csv, write_csv), (as_json, write_json)):
+
+        def make(rows, threshold, write=write):
+            return str(write(rows, threshold, upload.GRADIO_CACHE))
+
+        made = button.click(make, [rows, threshold], ready, show_progress="hidden", api_visibility="private")
+        made.success(None, ready, None, js=SAVE)
+
+
+def photos_of(files: list[dict] | None, component: gr.File, most: int = MAX_PHOTOS) -> list[Sent]:
+    """The photos a visitor sent, zips opened; a `gr.Error` if they are too many or too large together."""
+    try:
+        return sent_photos(files, component.GRADIO_CACHE, component.temp_files, most)  # these Gradio deletes
+    except UploadError as error:
+        raise toast(str(error)) from None
+
+
+def judged(
+    judge_photo: Judge,
+    photos: Iterable[Sent],
+    folder: str | None = None,
+    known: dict[str, dict] | None = None,
+) -> Iterator[dict]:
+    """A row per photo: `file`, `path`, and either `error` or what `BlurReport.to_dict` says, with a folder also a
+    `thumbnail` in it. Rows that are `known`, by their paths, are given as they are."""
+    for photo in photos:
+        if known and photo.path in known:
+            yield known[photo.path]
+            continue
+        row = {"file": photo.name, "path": photo.path}
+        try:
+            if photo.error:
+                raise PhotoError(photo.error)
+            if Path(photo.path).stat().st_size > MAX_PHOTO_BYTES:
+                raise PhotoError(f"the file is larger than {MAX_PHOTO_BYTES >> 20} MB; send a smaller copy.")
+            report = judge_photo(photo.path, max_pixels=MAX_PIXELS)
+        except PhotoError as error:
+            yield {**row, "error": sentence(error, photo)}
+            continue
+        row |= report.to_dict()
+        if folder:
+            thumbnail = report.preview.copy()
+            thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+            row["thumbnail"] = picture_data(thumbnail, folder, "thumbnail")
+        yield row
+
+
+def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
+    """The rows with their `group` and whether they are `kept`: by group, the best score first; those with an `error`
+    last."""
+    placed = [
+        row
+        if "error" in row
+        else {
+            **row,
+            "group": group_of(row["score"], row["probabilities"], threshold),
+            "kept": row["score"] >= threshold,
+        }
+        for row in rows
+    ]
+    return sorted(
+        placed, key=lambda row: (1, 0, 0) if "error" in row else (0, GROUPS.index(row["group"]), -row["score"])
+    )
+
+
+def shown(rows: list[dict], threshold: float) -> dict:
+    """What the gallery and the table need; file names as HTML has to spell them."""
+    placed = sorted_rows(rows, threshold)
+    good = [row for row in placed if "error" not in row]
+    groups = [
+        {
+            "label": label,
+            "photos": [
+                {
+                    "file": html.escape(row["file"]),
+                    **{key: row[key] for key in ("score", "blur_on_subject", "blur_on_background", "reason")},
+                    "thumbnail": row["thumbnail"],
+                }
+                for row in good
+                if row["group"] == label
+            ],
+        }
+        for label in GROUPS
+    ]
+    failed = [
+        {"file": html.escape(row["file"]), "error": html.escape(row["error"])} for row in placed if "error" in row
+    ]
+    kept = sum(row["kept"] for row in good)
+    return {"groups": groups, "failed": failed, "kept": kept, "judged": len(good), "total": len(placed)}
+
+
+def public_rows(rows: list[dict], threshold: float) -> list[dict]:
+    """The sorted rows without where their files lie here."""
+    return [
+        {key: value for key, value in row.items() if key not in ("path", "thumbnail")}
+        for row in sorted_rows(rows, threshold)
+    ]
+
+
+def write_csv(rows: list[dict], threshold: float, folder: str) -> Path:
+    path = new_file(folder, "blur.csv")
+    with path.open("w", newline="", encoding="utf-8-sig") as file:  # the mark tells spreadsheets that it is UTF-8
+        writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(public_rows(rows, threshold))
+    return path
+
+
+def write_json(rows: list[dict], threshold: float, folder: str) -> Path:
+    path = new_file(folder, "blur.json")
+    path.write_text(json.dumps(public_rows(rows, threshold), indent=2) + "\n")
+    return path
+
+
+def write_keepers(rows: list[dict], threshold: float, folder: str) -> Path:
+    """A zip of the photos kept, as they were sent; a `gr.Error` if there are none."""
+    kept = [row for row in sorted_rows(rows, threshold) if row.get("kept")]
+    if not kept:
+        raise toast("No photo is kept at this threshold; lower it.")
+    path = new_file(folder, "keepers.zip")
+    names = [Path(row["file"]) for row in kept]
+    try:
+        with zipfile.ZipFile(path, "w") as archive:  # stored: photos are compressed already
+            for row, stem, name in zip(kept, unique_stems(names), names, strict=True):
+                archive.write(row["path"], stem + name.suffix)
+    except FileNotFoundError:
+        path.unlink()
+        raise toast("These photos were deleted here, an hour after they were sent; send them again.") from None
+    return path

@@ -1,0 +1,139 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The demo's third tab: shots of one scene, ranked by how sharp their subject is in their own pixels."""
+
+import html
+
+import gradio as gr
+
+from ..inference.sharpness import subject_sharpness
+from ..photos import PHOTO_EXTENSIONS, PhotoError
+from .batch_tab import photos_of
+from .photo_tab import Judge
+from .style import markup
+from .uploads import MAX_PIXELS, Sent, files_only, picture_data, sentence, toast
+
+MAX_SHOTS = 12
+WORDS = {0.97: "hardly softer", 0.85: "a little softer", 0.6: "softer", 0: "much softer"}
+"""What is said of a shot with at least this share of the sharpest one's sharpness."""
+RANKING = """
+${value ? `
+<ol class="shots" style="--count: ${value.shots.length}">${value.shots.map((shot, index) => `
+  <li class="${index ? "" : "best"}">
+    <img src="${shot.crop.url}" alt="The middle of the subject of ${shot.file}, pixel for pixel">
+    <div class="line"><b>${index + 1}</b><span class="name">${shot.file.replace(/[_-]+/g, "$&<wbr>")}</span>
+      ${index ? "" : "<em>Sharpest</em>"}</div>
+    <div class="meter" role="meter" aria-label="Sharpness, of the sharpest" aria-valuemin="0" aria-valuemax="100"
+      aria-valuenow="${shot.percent}"><i style="width: ${shot.percent}%"></i></div>
+    <p><b>${shot.percent}%</b>${index ? ` as sharp, ${shot.words}` : ""}</p>
+    <p class="note" style="--tone: ${colors[shot.label]}"><i class="dot"></i>${verdicts[shot.label][0]},
+      score ${shot.score.toFixed(2)}</p>
+  </li>`).join("")}</ol>
+${value.failed.length ? `<section class="group failed"><h2>Could not be opened</h2><dl>${value.failed.map(shot =>
+  `<div><dt>${shot.file}</dt><dd>${shot.error}</dd></div>`).join("")}</dl></section>` : ""}`
+: `<div class="empty"><p>Ranked here, the sharpest first, each with its subject pixel for pixel.</p>
+   <p class="note">Sharpness is measured on what the attention map calls the subject, in the photo's own pixels, so
+   that a small miss of focus in a large photo shows. Exposure and grain do not count.</p></div>`}"""
+
+
+def compare_tab(judge_photo: Judge) -> None:
+    """Lay the tab out."""
+
+    def rank(files: list[dict] | None, progress=gr.Progress()):
+        if not files or (len(files) == 1 and not is_zip(files[0])):
+            return None
+        shots = compared(judge_photo, photos_of(files, upload, MAX_SHOTS), progress)
+        folder = upload.GRADIO_CACHE
+        good = [shot for shot in shots if "error" not in shot]
+        best = max((shot["sharpness"] for shot in good), default=0) or 1
+        return {
+            "shots": [
+                {
+                    "file": html.escape(shot["file"]),
+                    "label": shot["label"],
+                    "score": shot["score"],
+                    "percent": round(100 * shot["sharpness"] / best),
+                    "words": in_words(shot["sharpness"] / best),
+                    "crop": picture_data(shot["loupe"], folder, "crop"),
+                }
+                for shot in good
+            ],
+            "failed": [
+                {"file": html.escape(shot["file"]), "error": html.escape(shot["error"])}
+                for shot in shots
+                if "error" in shot
+            ],
+        }
+
+    upload = gr.File(
+        label=f"2 to {MAX_SHOTS} shots of one scene",
+        file_count="multiple",
+        file_types=[*PHOTO_EXTENSIONS, ".zip"],
+        height=180,
+        elem_id="shots",
+    )
+    ranking = markup(RANKING, "ranking")
+    files_only(upload)
+    ranked = upload.change(
+        rank,
+        upload,
+        ranking,
+        preprocess=False,
+        show_progress_on=[ranking],
+        concurrency_id="compare",
+        api_visibility="private",
+    )
+    ranked.failure(lambda: None, None, ranking, api_visibility="private")
+
+
+def is_zip(file: dict) -> bool:
+    return str(file.get("orig_name") or file.get("path")).lower().endswith(".zip")
+
+
+def compared(judge_photo: Judge, photos: list[Sent], progress=None) -> list[dict]:
+    """A dict per shot, the sharpest first, those that cannot be opened last: `file`, and either `error` or the report's
+    figures, `sharpness`, `box` and `loupe` (see `SubjectSharpness`). Shots of different sizes
+    are measured at the smallest one's.
+
+    Raises:
+        gr.Error: for fewer than two photos or more than `MAX_SHOTS`.
+    """
+    if not 2 <= len(photos) <= MAX_SHOTS:
+        raise toast(f"Send 2 to {MAX_SHOTS} shots of one scene; there are {len(photos)}.")
+    reports, failed, shots = [], [], []
+    steps = iter(range(1, 2 * len(photos) + 1))
+
+    def step(name: str):
+        if progress:
+            progress((next(steps), 2 * len(photos)), unit="steps", desc=name)
+
+    for photo in photos:
+        try:
+            if photo.error:
+                raise PhotoError(photo.error)
+            reports.append((photo, judge_photo(photo.path, max_pixels=MAX_PIXELS)))
+        except PhotoError as error:
+            failed.append({"file": photo.name, "error": sentence(error, photo)})
+        step(photo.name)
+    long_side = min((max(report.size) for _, report in reports), default=None)
+    for photo, report in reports:
+        try:
+            measured = subject_sharpness(photo.path, report.small_attention_map, long_side, max_pixels=MAX_PIXELS)
+        except PhotoError as error:  # a large JPEG that is damaged may open at a smaller size alone
+            failed.append({"file": photo.name, "error": sentence(error, photo)})
+            continue
+        step(photo.name)
+        shots.append(
+            {
+                "file": photo.name,
+                **report.to_dict(),
+                "sharpness": measured.sharpness,
+                "box": list(measured.box),
+                "loupe": measured.loupe,
+            }
+        )
+    return sorted(shots, key=lambda shot: -shot["sharpness"]) + failed
+
+
+def in_words(share: float) -> str:
+    """How sharp a shot is beside the sharpest, for the page."""
+    return next(words for least, words in WORDS.items() if share >= least)

@@ -1,0 +1,343 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The demo's first tab: one photo, where it is blurred, what counts in it, the verdict, and why."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from ..photos import PhotoError, load_photo
+from ..pipeline import AMOUNTS
+from ..report import BlurReport
+from ..visualization import COLOR_SCALE, LEVEL_COLORS, colorize, grey_image, layer, overlay
+from .style import markup
+from .uploads import (
+    MAX_PHOTO_BYTES,
+    MAX_PIXELS,
+    Sent,
+    UploadError,
+    files_only,
+    new_file,
+    picture_data,
+    sent_file,
+    sentence,
+    toast,
+)
+
+Judge = Callable[..., BlurReport]
+"""What is called as a `BlurUnderstandingPipeline` is: with a photo, and the options of `load_photo`."""
+PAGE_SIDE = 1600
+"""The long side of the largest picture on the page [pixels]."""
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CAPTIONS = {
+    "bokeh": "Bokeh",
+    "missed-focus": "Missed focus",
+    "panning": "Panning",
+    "camera-shake": "Camera shake",
+    "night": "Night",
+    "all-sharp": "All sharp",
+    "plain-wall": "Plain wall",
+    "black-and-white": "Black and white",
+}
+"""What each example photo shows, by its file's name."""
+DOWNLOADS = {
+    "overlay": "Overlay",
+    "blur": "Blur map, 8 bits",
+    "blur_16bit": "Blur map, 16 bits",
+    "attention_16bit": "Attention, 16 bits",
+    "report": "Report (JSON)",
+}
+"""What can be downloaded of a photo, at its full size, and what it is called on the page."""
+
+# The strings below are JavaScript templates. `value` is what the event gives, or null; all of it is ours, no markup.
+VERDICT = """
+${value ? `
+<article class="verdict" style="--tone: ${colors[value.label]}">
+  <div class="statement"><p class="eyebrow">Verdict</p>
+  <div class="headline">
+    <h2>${verdicts[value.label][0]}</h2>
+    <p class="score"><b>${value.score.toFixed(2)}</b> score</p>
+  </div>
+  <p class="reason">${value.reason}</p>
+  <div class="meter" role="meter" aria-label="Score" aria-valuemin="0" aria-valuemax="1"
+    aria-valuenow="${value.score.toFixed(2)}"><i style="width: ${100 * value.score}%"></i></div>
+  <p class="ends"><span>0: blur ruins it</span><span>1: no unwanted blur</span></p></div>
+  <ul class="probabilities" aria-label="Probabilities">${Object.entries(value.probabilities).map(([label, share]) => `
+    <li style="--tone: ${colors[label]}; --share: ${100 * share}%"><span>${verdicts[label][0]}</span>
+      <i></i><b>${Math.round(100 * share)}%</b></li>`).join("")}</ul>
+</article>` : `
+<article class="verdict" style="--tone: var(--border-color-primary)">
+  <p class="eyebrow">Verdict</p>
+  <h2>One of four</h2>
+  <dl>${Object.entries(verdicts).map(([label, [name, meaning]]) =>
+    `<div><dt style="--tone: ${colors[label]}">${name}</dt><dd>${meaning}</dd></div>`).join("")}</dl>
+</article>`}"""
+EXAMPLE_BUTTONS = """
+<h2>Examples</h2>
+<div class="examples">${value.map((example, index) => `
+  <button data-index="${index}"><img src="${example.picture.url}" alt=""><span>${example.name}</span></button>`
+).join("")}</div>"""
+EXAMPLE_SCRIPT = """
+element.addEventListener("click", event => {
+  const button = event.target.closest("button");
+  if (button) trigger("click", {index: Number(button.dataset.index)});
+});"""
+VIEWER = """
+${value ? `
+<figure class="viewer" data-map="blur">
+  <div class="stage" tabindex="0" role="application"
+    aria-label="The photo and its map. Click a point, or move it by the arrow keys, to ask about it.">
+    <img class="base" src="${value.photo.url}" alt="The photo">
+    <div class="over">
+      <img class="blur" src="${value.blur.url}" alt="The more blurred a place is, the lighter its colour">
+      <img class="attention" src="${value.attention.url}" alt="The more a place counts, the lighter its colour"></div>
+    <span class="handle" aria-hidden="true"></span>
+    <span class="pin" aria-hidden="true" hidden></span>
+    <img class="values" src="${value.values.url}" alt="" hidden>
+  </div>
+  <p class="probe" role="status">Click a point of the photo: how blurred is it there, and how much does it count?</p>
+  <div class="controls">
+    <fieldset><legend>Show</legend>
+      <label><input type="radio" name="map" value="blur" checked>Blur</label>
+      <label><input type="radio" name="map" value="attention">Attention</label></fieldset>
+    <label>Before | after <input type="range" class="split" min="0" max="100" value="50"></label>
+    <label>Opacity <input type="range" class="opacity" min="0" max="100" value="80"></label>
+  </div>
+  <ul class="levels" aria-label="Blur levels, and the share of the photo of each">
+    ${Object.entries(value.levels).map(([level, share]) => `<li style="--tone: ${levels[level]}">
+      <span>${level}</span><b>${Math.round(100 * share)}%</b></li>`).join("")}</ul>
+</figure>` : ""}"""
+VIEWER_SCRIPT = """
+const style = (name, text) => element.style.setProperty(name, text);
+let pixels = null, point = [0.5, 0.5];
+async function load() {
+  pixels = null;
+  style("--split", "50%");
+  style("--opacity", 0.8);
+  const image = element.querySelector(".values");
+  if (!image) return;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.drawImage(image, 0, 0);
+  pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+}
+function ask(x, y) {
+  point = [x, y].map(part => Math.min(Math.max(part, 0), 0.9999));
+  const pin = element.querySelector(".pin");
+  pin.hidden = false;
+  pin.style.left = `${100 * point[0]}%`;
+  pin.style.top = `${100 * point[1]}%`;
+  if (!pixels) return;
+  const column = Math.floor(point[0] * pixels.width), row = Math.floor(point[1] * pixels.height);
+  const [blur, attention] = pixels.data.slice(4 * (row * pixels.width + column));
+  const amount = props.amounts[Math.round(blur / 85)], counts = Math.round(attention / 2.55);
+  element.querySelector(".probe").innerHTML =
+    `Here the photo is <b>${amount}</b> (${(blur / 255).toFixed(2)} of 1), and this point counts <b>${counts}%</b>.`;
+}
+function drag(event) {
+  const box = element.querySelector(".stage").getBoundingClientRect();
+  const share = Math.min(Math.max(100 * (event.clientX - box.left) / box.width, 0), 100);
+  element.querySelector(".split").value = share;
+  style("--split", `${share}%`);
+}
+element.addEventListener("input", event => {
+  const input = event.target;
+  if (input.matches(".split")) style("--split", `${input.value}%`);
+  if (input.matches(".opacity")) style("--opacity", input.value / 100);
+  if (input.name === "map") element.querySelector(".viewer").dataset.map = input.value;
+});
+element.addEventListener("pointerdown", event => {
+  if (!event.target.matches(".handle")) return;
+  event.preventDefault();
+  event.target.setPointerCapture(event.pointerId);
+  event.target.onpointermove = drag;
+  event.target.onpointerup = () => { event.target.onpointermove = null; };
+});
+element.addEventListener("click", event => {
+  const stage = event.target.closest(".stage");
+  if (!stage || event.target.matches(".handle")) return;
+  const box = stage.getBoundingClientRect();
+  ask((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+});
+element.addEventListener("keydown", event => {
+  const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+  if (!step || !event.target.matches(".stage")) return;
+  event.preventDefault();
+  ask(point[0] + step[0] / 50, point[1] + step[1] / 50);
+});
+watch("value", load);
+load();
+"""
+WHY = """
+${value ? `
+<section class="why">
+  <h3>Why</h3>
+  <p>The blur map <b>B</b> is multiplied with the attention map <b>A</b>, so that blur on what counts and blur on the
+  rest reach the judge apart. It sees these two and what the photo is of. ${value.means}</p>
+  <div class="panels">${value.panels.map(([title, meaning, picture]) => `
+    <figure><img src="${picture.url}" alt="${title}: ${meaning}">
+      <figcaption><b>${title}</b> ${meaning}</figcaption></figure>
+  `).join("")}</div>
+  <div class="scale" style="--colors: ${scale_colors}"><span>0</span><i></i><span>1</span></div>
+</section>` : ""}"""
+SAVE = """file => {
+  const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name});
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
+"""JavaScript that saves a file on the visitor's machine."""
+
+
+def photo_tab(judge_photo: Judge) -> None:
+    """Lay the tab out."""
+
+    def judge(photo: dict | None):
+        if photo is None:
+            return [None] * 4
+        sent = photo_of(photo, source.GRADIO_CACHE)
+        report, picture = read(judge_photo, sent)
+        figures = report.to_dict()
+        pictures = show(report, picture, source.GRADIO_CACHE)
+        return figures, pictures, why_panels(report, source.GRADIO_CACHE), figures
+
+    def choose(event: gr.EventData) -> str:
+        return named[event.index][0]
+
+    named = [(str(EXAMPLES / f"{stem}.jpg"), name) for stem, name in CAPTIONS.items()]
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            source = gr.Image(
+                label="Photo",
+                sources=["upload", "webcam", "clipboard"],
+                height=300,
+                placeholder="Drop an image file here\nto upload",
+                elem_id="photo",
+            )
+            examples = markup(
+                EXAMPLE_BUTTONS,
+                "examples",
+                value=[{"picture": gr.FileData(path=file).model_dump(), "name": name} for file, name in named],
+                script=EXAMPLE_SCRIPT,
+            )
+        with gr.Column(scale=7, min_width=320):
+            verdict = markup(VERDICT, "verdict")
+            viewer = markup(VIEWER, "viewer", script=VIEWER_SCRIPT, amounts=AMOUNTS, levels=LEVEL_COLORS)
+    with gr.Column(elem_id="results"):
+        why = markup(WHY, "why", scale_colors=COLOR_SCALE)
+        markup("<h3>Download at full size</h3>")
+        with gr.Row(elem_id="downloads"):
+            buttons = {kind: gr.Button(name, size="sm", min_width=120) for kind, name in DOWNLOADS.items()}
+        with gr.Accordion("All figures", open=False):
+            figures = gr.JSON(label="Report", show_label=False)
+        ready = gr.File(visible="hidden")
+
+    files_only(source)
+    shown = [verdict, viewer, why, figures]
+    judged = source.change(
+        judge,
+        source,
+        shown,
+        preprocess=False,  # gr.Image would open the file, which is for `load_photo` to do
+        show_progress_on=[verdict],
+        concurrency_id="photo",
+        api_visibility="private",
+    )
+    judged.failure(lambda: [None] * 4, None, shown, api_visibility="private")
+    examples.click(choose, None, source, show_progress="hidden", api_visibility="private")
+    for kind, button in buttons.items():
+
+        def make(photo, kind=kind):
+            return str(full_size(judge_photo, photo_of(photo, source.GRADIO_CACHE), kind, source.GRADIO_CACHE))
+
+        made = button.click(
+            make,
+            source,
+            ready,
+            preprocess=False,
+            show_progress="hidden",
+            concurrency_id="photo",
+            api_visibility="private",
+        )
+        made.success(None, ready, None, js=SAVE)
+
+
+def photo_of(photo: dict | None, folder: str) -> Sent:
+    """The photo a visitor sent; a `gr.Error` if it is none, or too large a file."""
+    try:
+        if photo is None:
+            raise UploadError("Send a photo first.")
+        sent = sent_file(photo, folder)
+        if Path(sent.path).stat().st_size > MAX_PHOTO_BYTES:
+            raise UploadError(f"{sent.name}: the file is larger than {MAX_PHOTO_BYTES >> 20} MB; send a smaller copy.")
+    except UploadError as error:
+        raise toast(str(error)) from None
+    return sent
+
+
+def read(judge_photo: Judge, sent: Sent) -> tuple[BlurReport, Image.Image]:
+    """The report on a photo, and the photo as the page shows it; a `gr.Error` if it cannot be opened."""
+    try:
+        report = judge_photo(sent.path, max_pixels=MAX_PIXELS)
+        picture = load_photo(sent.path, working_size=PAGE_SIDE // 2, max_pixels=MAX_PIXELS)
+    except PhotoError as error:
+        raise toast(f"{sent.name}: {sentence(error, sent)}") from None
+    picture.thumbnail((PAGE_SIDE, PAGE_SIDE))
+    return report, picture
+
+
+def show(report: BlurReport, picture: Image.Image, folder: str) -> dict:
+    """What the viewer needs: the photo, both maps to be laid over it, their values, and the levels."""
+    blur, attention = report.small_blur_map, report.small_attention_map
+    values = Image.merge("RGB", [grey_image(blur), grey_image(attention), Image.new("L", blur.shape[::-1])])
+    return {
+        "photo": picture_data(picture, folder, "photo"),
+        "blur": picture_data(layer(blur), folder, "blur", "png"),
+        "attention": picture_data(layer(attention), folder, "attention", "png"),
+        "values": picture_data(values, folder, "values", "png"),
+        "levels": report.levels,
+    }
+
+
+def why_panels(report: BlurReport, folder: str) -> dict:
+    """What the classifier was given: title, meaning and picture of each map."""
+    maps = (
+        ("B", "how blurred each place is", "blur", report.small_blur_map),
+        ("A", "how much each place counts", "attention", report.small_attention_map),
+        ("B × A", "blur on what counts", "blur_attended", report.small_blur_attended),
+        ("B × (1 − A)", "blur on the rest", "blur_unattended", report.small_blur_unattended),
+    )
+    panels = [
+        (title, meaning, picture_data(Image.fromarray(colorize(values)), folder, name, "png"))
+        for title, meaning, name, values in maps
+    ]
+    return {
+        "panels": [("Photo", "as it was judged", picture_data(report.preview, folder, "preview")), *panels],
+        "means": f"Here the mean blur is {report.blur_on_subject:.2f} on what counts and "
+        f"{report.blur_on_background:.2f} on the rest.",
+    }
+
+
+def full_size(judge_photo: Judge, sent: Sent, kind: str, folder: str) -> Path:
+    """Make one of `DOWNLOADS` at the photo's full size: the photo is judged again, so that nothing need be kept."""
+    try:
+        report = judge_photo(sent.path, max_pixels=MAX_PIXELS)
+        photo = load_photo(sent.path, max_pixels=MAX_PIXELS) if kind == "overlay" else None
+    except PhotoError as error:
+        raise toast(f"{sent.name}: {sentence(error, sent)}") from None
+    stem = Path(sent.name).stem
+    if kind == "report":
+        path = new_file(folder, f"{stem}_report.json")
+        path.write_text(json.dumps({"file": sent.name, **report.to_dict()}, indent=2) + "\n")
+    elif kind == "overlay":
+        path = new_file(folder, f"{stem}_overlay.jpg")
+        Image.fromarray(overlay(photo, report.small_blur_map)).save(path, quality=92)
+    else:
+        name, _, bits = kind.partition("_")
+        path = new_file(folder, f"{stem}_{kind}.png")
+        grey_image(getattr(report, f"{name}_map"), 16 if bits else 8).save(path, compress_level=3)
+    return path

@@ -1,0 +1,282 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The figures of an evaluation, from what results.json holds; colours are those of visualization.py."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from ..image_processing_abc_fusenet import resize_map
+from ..losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
+from ..visualization import COLORS, GREY, INK, LABEL_COLORS, LEVELS, colorize
+from .metrics import CONFIDENCE_BINS, curve_area
+
+METHOD_COLORS = ("#0b6e69", "#cd4071", "#d9a521", "#451077", "#5b8fd6", "#7a5230")
+"""Lines of the methods scored here, the first for the one an evaluation is about."""
+AMOUNT_UNKNOWN_COLOR, UNKNOWN_COLOR = "#a9c7d6", "#5c6670"
+LINE = "#d9d9d9"
+DPI = 150
+
+
+def styled(figure: Figure, axes, title: str, note: str = "") -> None:
+    """The look of all charts: title at the left, no box, a note below."""
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=12)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LINE)
+    axes.tick_params(length=0, labelsize=9, labelcolor=GREY)
+    axes.xaxis.label.set(fontsize=10, color=INK)
+    axes.yaxis.label.set(fontsize=10, color=INK)
+    if note:
+        high = figure.get_figheight()
+        bottom = (0.2 + 0.16 * (1 + note.count("\n"))) / high
+        figure.get_layout_engine().set(rect=(0.01, bottom, 0.98, 1 - bottom - 0.08 / high))
+        figure.text(0.012, 0.1 / high, note, fontsize=8, color=GREY, va="bottom", linespacing=1.3)
+
+
+def chart(width: float, height: float) -> tuple:
+    figure = Figure((width, height), dpi=DPI, facecolor="white", layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def precision_axis(axes, lowest: float) -> None:
+    """Recall over 0..1 and precision down to a round figure below the lowest."""
+    axes.set(
+        xlim=(0, 1.005), ylim=(max(0, np.floor(10 * lowest) / 10 - 0.1), 1.01), xlabel="recall", ylabel="precision"
+    )
+    axes.grid(color=LINE, lw=0.6, alpha=0.6)
+
+
+def precision_recall(curves: dict[str, dict], title: str, note: str = "", published: dict[str, dict] = ()) -> Figure:
+    """Precision-recall curves {name: {"precision", "recall"}} with the area under each; `published` ones dashed."""
+    figure, axes = chart(8.2, 5.2)
+    colors = [color for position, color in enumerate(COLORS / 255) if position % 20 == 19][: len(published)]
+    for (name, curve), color in zip(sorted_by_area(dict(published)), colors, strict=False):
+        label = f"{curve_area(*arrays(curve)):.3f}  {name}"
+        axes.plot(curve["recall"], curve["precision"], "--", color=color, lw=1.1, alpha=0.8, label=label)
+    for (name, curve), color in zip(curves.items(), METHOD_COLORS * len(curves), strict=False):
+        precision, recall = arrays(curve)
+        order = np.argsort(recall)
+        label = f"{curve_area(precision, recall):.3f}  {name}"
+        axes.plot(
+            np.r_[0, recall[order]], np.r_[precision[order][0], precision[order]], color=color, lw=2.6, label=label
+        )
+    precision_axis(axes, min(min(curve["precision"]) for curve in [*curves.values(), *dict(published).values()]))
+    handles, labels = axes.get_legend_handles_labels()
+    ours = len(handles) - len(curves)
+    handles, labels = handles[ours:] + handles[:ours], labels[ours:] + labels[:ours]
+    legend = axes.legend(
+        handles, labels, title="area under the curve", loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False,
+        fontsize=9, title_fontsize=9, alignment="left", labelcolor=INK,
+    )  # fmt: skip
+    legend.get_title().set_color(GREY)
+    styled(figure, axes, title, note)
+    return figure
+
+
+def arrays(curve: dict) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(curve["precision"]), np.array(curve["recall"])
+
+
+def sorted_by_area(curves: dict[str, dict]) -> list[tuple[str, dict]]:
+    return sorted(curves.items(), key=lambda item: -curve_area(*arrays(item[1])))
+
+
+def class_precision_recall(curves: dict[str, dict], scores: dict[str, dict], title: str, note: str = "") -> Figure:
+    """The curve of each class against the rest, with its photos and average precision."""
+    figure, axes = chart(8.2, 5.2)
+    for name, curve in curves.items():
+        label = f"{scores[name]['average_precision']:.3f}  {name} ({scores[name]['photos']})"
+        best = dict(zip(curve["recall"], curve["precision"], strict=True))  # at each recall, of the highest threshold
+        best.pop(0.0, None)  # what comes before the first hit says nothing
+        recall, precision = np.array(sorted(best.items())).T
+        axes.step(np.r_[0, recall], np.r_[precision[0], precision], color=LABEL_COLORS[name], lw=2.2, label=label)
+    precision_axis(axes, 0)
+    legend = axes.legend(
+        title="average precision, class (photos)", loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False,
+        fontsize=9, title_fontsize=9, alignment="left", labelcolor=INK,
+    )  # fmt: skip
+    legend.get_title().set_color(GREY)
+    styled(figure, axes, title, note)
+    return figure
+
+
+def confusion_matrix(matrix: list[list[int]], names: list[str], title: str, note: str = "") -> Figure:
+    """Rows are the truth; a cell's colour is its share of the row."""
+    counts = np.array(matrix)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axes = chart(6.2, 5.6)
+    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("teal", ["#f0f3f3", METHOD_COLORS[0]]), vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        ink = "white" if share > 0.5 else INK
+        axes.text(column, row - 0.08, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=13)
+        count = counts[row, column]
+        text = f"{count:,}" if counts.sum() < 1e5 else f"{count / 1e6:.2f} M"
+        axes.text(column, row + 0.22, text, ha="center", va="center", color=ink, fontsize=8)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="truth")
+    styled(figure, axes, title, note)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(labelcolor=INK, labelsize=10)
+    for edge in np.arange(0.5, len(names) - 1):
+        axes.axhline(edge, color="white", lw=3)
+        axes.axvline(edge, color="white", lw=3)
+    return figure
+
+
+def reliability_diagram(bins: list[dict], ece: float, title: str, note: str = "") -> Figure:
+    """Accuracy over confidence, and below how many photos each bin has."""
+    figure = Figure((5.6, 6.0), dpi=DPI, facecolor="white", layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    width = 1 / CONFIDENCE_BINS
+    left = [each["from"] for each in bins]
+    axes.bar(left, [each["accuracy"] for each in bins], width * 0.92, align="edge", color=METHOD_COLORS[0], alpha=0.85)
+    axes.plot([0, 1], [0, 1], "--", color=INK, lw=1.1, label="as often right as it says")
+    axes.scatter(
+        [each["confidence"] for each in bins], [each["accuracy"] for each in bins], s=34, color="white", zorder=3,
+        edgecolor=INK, linewidth=1.2,
+    )  # fmt: skip
+    axes.legend(
+        title=f"expected calibration error {ece:.3f}", loc="upper left", frameon=False, fontsize=9, title_fontsize=11,
+        labelcolor=GREY, alignment="left",
+    )  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
+    below.bar(left, [each["photos"] for each in bins], width * 0.92, align="edge", color="#b9bec4")
+    for each in bins:
+        below.text(each["from"] + width * 0.46, each["photos"], each["photos"], ha="center", va="bottom", fontsize=8)
+    below.set(xlabel="probability of the predicted class", ylabel="photos")
+    below.set_ylim(0, 1.25 * max(each["photos"] for each in bins))
+    styled(figure, axes, title, note)
+    styled(figure, below, "")
+    below.set_yticks([])
+    return figure
+
+
+def paint_truth(truth: np.ndarray) -> np.ndarray:
+    """A level map as colours: levels as the blur map would be, 254 and 255 in colours that are not on its scale."""
+    colors = colorize(np.minimum(truth, NUM_LEVELS - 1) / (NUM_LEVELS - 1))
+    for value, color in ((AMOUNT_UNKNOWN, AMOUNT_UNKNOWN_COLOR), (UNKNOWN, UNKNOWN_COLOR)):
+        colors[truth == value] = list(bytes.fromhex(color[1:]))
+    return colors
+
+
+def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
+    """Photos beside maps.
+
+    rows: {"photo": RGB image, "caption": str, "images": one (h, w, 3) uint8 array per column but the first}, drawn at
+    the same width. columns: titles, the first that of the photo.
+    """
+    panel, gap, caption, header, footer, margin = 2.6, 0.12, 0.34, 0.85, 0.75, 0.25  # inches
+    tall = [panel * float(np.clip(row["photo"].height / row["photo"].width, 0.4, 1.2)) for row in rows]
+    width = 2 * margin + len(columns) * panel + (len(columns) - 1) * gap
+    height = header + sum(tall) + len(rows) * (caption + gap) + footer
+    figure = Figure((width, height), dpi=DPI, facecolor="white")
+
+    def text(x: float, y: float, string: str, **style):
+        figure.text(x / width, y / height, string, **{"color": INK, "va": "top", "fontsize": 9, **style})
+
+    text(margin, height - 0.2, title, fontsize=14, fontweight="bold")
+    for index, name in enumerate(columns):
+        text(margin + index * (panel + gap), height - header + 0.22, name, color=GREY, fontsize=10)
+    top = height - header
+    for row, high in zip(rows, tall, strict=True):
+        for index, image in enumerate([np.asarray(row["photo"]), *row["images"]]):
+            left = margin + index * (panel + gap)
+            frame = figure.add_axes((left / width, (top - high) / height, panel / width, high / height))
+            frame.imshow(image, interpolation="antialiased", aspect="equal")
+            frame.set_anchor("NW")
+            frame.set_axis_off()
+        text(margin, top - high - 0.07, row["caption"], color=INK)
+        top -= high + caption + gap
+    bar_axes = figure.add_axes((margin / width, 0.42 / height, 1.6 * panel / width, 0.13 / height))
+    colors = ScalarMappable(cmap=ListedColormap(COLORS / 255))
+    colors.set_clim(0, 1)
+    bar = figure.colorbar(colors, cax=bar_axes, orientation="horizontal")
+    bar.set_ticks(list(LEVELS.values()), labels=["no blur", *list(LEVELS)[1:-1], "high blur"], fontsize=8, color=GREY)
+    bar.ax.get_xticklabels()[0].set_ha("left")
+    bar.ax.get_xticklabels()[-1].set_ha("right")
+    bar.ax.tick_params(length=0)
+    bar.outline.set_visible(False)
+    swatches = [Patch(color=AMOUNT_UNKNOWN_COLOR, label="blurred, by how much is not labelled")]
+    swatches.append(Patch(color=UNKNOWN_COLOR, label="not labelled"))
+    figure.legend(
+        handles=swatches, loc="upper left", bbox_to_anchor=((margin + 1.6 * panel + 0.15) / width, 0.62 / height),
+        frameon=False, fontsize=8, labelcolor=GREY, handlelength=1.2, ncols=1, borderpad=0, labelspacing=0.3,
+    )  # fmt: skip
+    return figure
+
+
+def gallery_images(truth: np.ndarray | None, maps: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
+    """The truth and the maps of one photo as colours, at its size (width, height)."""
+    height, width = size[::-1]
+    painted = []
+    if truth is not None:
+        painted.append(paint_truth(np.asarray(Image.fromarray(truth).resize((width, height), Image.NEAREST))))
+    return painted + [colorize(resize_map(values, (height, width))) for values in maps]
+
+
+def accuracy_over_time(points: list[dict], title: str, note: str = "") -> Figure:
+    """points: {"name", "seconds" a photo, "curve_ap"}."""
+    figure, axes = chart(7.0, 4.8)
+    for index, point in enumerate(points):
+        color = METHOD_COLORS[index]
+        axes.scatter(point["seconds"], point["curve_ap"], s=110, color=color, zorder=3)
+        axes.annotate(
+            f"{point['name']}\n{point['curve_ap']:.3f} at {point['seconds']:.2g} s",
+            (point["seconds"], point["curve_ap"]), xytext=(9, 0), textcoords="offset points", va="center",
+            fontsize=9, color=INK, linespacing=1.3,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    low, high = min(point["seconds"] for point in points), max(point["seconds"] for point in points)
+    axes.set(xlim=(low / 2, high * 8), ylim=(0.5, 1), xlabel="seconds a photo", ylabel="curve AP")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(color=LINE, lw=0.6, alpha=0.6)
+    axes.minorticks_off()
+    styled(figure, axes, title, note)
+    return figure
+
+
+def grouped_bars(scores: dict[str, dict[str, list[float]]], measures: tuple[str, ...], title: str, note: str) -> Figure:
+    """Bars of several measures for each name, the mean over seeds, with a dot for every seed."""
+    figure, axes = chart(8.2, 0.9 + 0.55 * len(scores))
+    high = 0.8 / len(measures)
+    for place, (measure, color) in enumerate(zip(measures, METHOD_COLORS, strict=False)):
+        at = np.arange(len(scores)) + (place - (len(measures) - 1) / 2) * high
+        values = [row[measure] for row in scores.values()]
+        means = [float(np.mean(each)) for each in values]
+        axes.barh(at, means, high * 0.9, color=color, label=measure)
+        for y, each, mean in zip(at, values, means, strict=True):
+            axes.plot(each, [y] * len(each), "o", ms=3, color=INK, mec="white", mew=0.5)
+            axes.text(max(each) + 0.012, y, f"{mean:.3f}", va="center", fontsize=9, color=INK)
+    axes.set(yticks=range(len(scores)), yticklabels=list(scores), xlim=(0, 1))
+    axes.invert_yaxis()
+    axes.legend(
+        frameon=False, fontsize=9, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(measures)
+    )
+    styled(figure, axes, title, note)
+    return figure
+
+
+def read_curve(path: Path) -> dict[str, list[float]]:
+    """A published curve: rows of precision and recall; raises ValueError, naming the file."""
+    try:
+        table = np.loadtxt(path, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a curve ({error}).") from error
+    if table.shape[1] != 2 or len(table) < 2 or table.min() < 0 or table.max() > 1:
+        raise ValueError(f"{path} must hold rows of a precision and a recall in 0..1.")
+    return {"precision": table[:, 0].tolist(), "recall": table[:, 1].tolist()}
+
+
+def read_curves(folder: Path) -> dict[str, dict]:
+    """The published curves of a folder, NAME.txt each."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; give the one that holds the curves.")
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise ValueError(f"{folder} holds no curves (NAME.txt, rows of precision and recall).")
+    return {file.stem: read_curve(file) for file in files}

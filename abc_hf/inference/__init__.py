@@ -1,0 +1,1 @@
+"""From weights to what runs them."""

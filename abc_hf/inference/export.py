@@ -1,0 +1,169 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The network as a file for ONNX Runtime or OpenVINO, for any number of photos of any size, checked against PyTorch."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import ImageOps
+
+from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+from ..photos import load_photo
+from .engines import OUTPUTS, Exportable, example, import_openvino, quiet, to_openvino
+
+FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
+"""The formats, and the file of each that programs are given."""
+TOLERANCE = 1e-3
+"""The most by which an output may differ from PyTorch's."""
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ASPECTS = {"bokeh.jpg": (3, 2), "missed-focus.jpg": (1, 1), "panning.jpg": (9, 16)}
+"""Photos that exports are checked with, and the width to height to which each is cropped."""
+
+
+def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, out: str | os.PathLike) -> float:
+    """Write a model as a program of its own, with its configuration, what photos must be made into, and a README.md
+    that says how it is run; files of these names are replaced.
+
+    Args:
+        image_processor: the model's.
+        format: of `FILES`.
+        out: the folder to write to.
+
+    Returns:
+        the largest difference between its outputs and PyTorch's, over real photos of three aspect ratios.
+
+    Raises:
+        ValueError: if that is more than `TOLERANCE`, or `out` is a file.
+        ImportError: if a package is not installed.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; choose a folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    write, run = {"onnx": (write_onnx, run_onnx), "openvino": (write_openvino, run_openvino)}[format]
+    write(model, out / FILES[format])
+    model.config.to_json_file(out / "config.json")
+    image_processor.to_json_file(out / "preprocessor_config.json")
+    (out / "README.md").write_text(readme(model.config, image_processor, format))
+    difference = largest_difference(model, image_processor, run(out / FILES[format]))
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f"{out / FILES[format]} differs from PyTorch by {difference:.2g}, and at most {TOLERANCE:g} is right: do "
+            "not use it; another version of PyTorch or of the exporter may help."
+        )
+    return difference
+
+
+def largest_difference(model: ABCFuseNetForBlurUnderstanding, image_processor, run: Callable) -> float:
+    """Between the outputs of `run`, called with a NumPy array, and the model's, photo by photo and for two at once."""
+    batches = []
+    for name, (width, height) in ASPECTS.items():
+        photo = load_photo(EXAMPLES / name)
+        scale = min(photo.width / width, photo.height / height)
+        photo = ImageOps.fit(photo, (round(width * scale), round(height * scale)))
+        batches.append(image_processor(photo, return_tensors="pt")["pixel_values"])
+    batches.append(torch.cat([batches[0], batches[0].flip(-1)]))
+    reference, differences = Exportable(model), []
+    for pixel_values in batches:
+        with torch.inference_mode():
+            expected = reference(pixel_values)
+        found = run(pixel_values.numpy())
+        differences += [np.abs(ours.numpy() - theirs).max() for ours, theirs in zip(expected, found, strict=True)]
+    return float(np.max(differences))
+
+
+def write_onnx(model: ABCFuseNetForBlurUnderstanding, path: Path):
+    """One file, weights included."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise ImportError('ONNX files need more packages; run `pip install "abc-fusenet[onnx]"`.') from None
+    stride, size = model.config.stride, torch.export.Dim
+    sides = {2: stride * size("h", min=1, max=512), 3: stride * size("w", min=1, max=512)}
+    with quiet():
+        program = torch.onnx.export(
+            Exportable(model),
+            (example(model.config),),
+            dynamo=True,
+            input_names=["pixel_values"],
+            output_names=OUTPUTS,
+            dynamic_shapes={"pixel_values": {0: size("batch", min=1, max=1024), **sides}},
+            verbose=False,
+        )
+    program.save(path, external_data=False)
+
+
+def run_onnx(path: Path) -> Callable:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda pixel_values: session.run(list(OUTPUTS), {"pixel_values": pixel_values})
+
+
+def write_openvino(model: ABCFuseNetForBlurUnderstanding, path: Path):
+    """model.xml, and its weights in model.bin."""
+    openvino = import_openvino()
+    openvino.save_model(to_openvino(model), path, compress_to_fp16=False)
+
+
+def run_openvino(path: Path) -> Callable:
+    program = import_openvino().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda pixel_values: [program(pixel_values)[name] for name in OUTPUTS]
+
+
+RUNS = {
+    "onnx": """import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+logits, blur, attention = session.run(["logits", "blur_map", "attention_map"], {"pixel_values": pixel_values})
+""",
+    "openvino": """import openvino
+
+# OpenVINO prefers bfloat16 where the CPU has it, which is faster, and changes a verdict here and there.
+program = openvino.compile_model("model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+outputs = program(pixel_values)
+logits, blur, attention = outputs["logits"], outputs["blur_map"], outputs["attention_map"]
+""",
+}
+
+
+def readme(config, image_processor: ABCFuseNetImageProcessor, format: str) -> str:
+    """README.md beside an exported network: how it is run by its runtime, NumPy and Pillow alone."""
+    classes = list(config.id2label.values())
+    longest, divisor = image_processor.size["longest_edge"], image_processor.size_divisor
+    return f"""# ABC-FuseNet, {FILES[format]}
+
+Written by `abc-fusenet export --format {format}`.
+
+- `pixel_values`: float32 (B, 3, H, W), H and W multiples of {divisor}.
+- `blur_map` (B, 1, H, W): 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
+- `attention_map` (B, 1, H, W): 0 = unimportant, 1 = what the photo is about.
+- `logits` (B, {len(classes)}): of {", ".join(classes)}. They are divided by the temperature of the
+  calibration ({config.temperature:g}) already, so that their softmax is the probability.
+
+An upright sRGB photo is run so:
+
+```python
+import numpy as np
+from PIL import Image
+
+photo = Image.open("photo.jpg").convert("RGB")
+scale = min(1, {longest} / max(photo.size))
+width, height = (max(1, round(side * scale)) for side in photo.size)
+pixels = np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC), np.float32) / 255
+pixels = (pixels - np.float32({list(image_processor.image_mean)})) / np.float32({list(image_processor.image_std)})
+pixels = np.pad(pixels, [(0, -height % {divisor}), (0, -width % {divisor}), (0, 0)], "reflect")
+pixel_values = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+{RUNS[format]}
+blur, attention = blur[0, 0, :height, :width], attention[0, 0, :height, :width]
+probabilities = np.exp(logits[0] - logits[0].max())
+probabilities /= probabilities.sum()
+print(dict(zip({classes}, probabilities.round(3).tolist())), blur.mean())
+```
+"""

@@ -1,0 +1,113 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""A folder or a name on the Hub to a pipeline."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from ..common.text import first_line
+from ..configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
+from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
+from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
+from ..pipeline import BlurUnderstandingPipeline
+from .engines import load_engine
+
+BUNDLED = Path(__file__).parents[1] / "pretrained" / "mobile"
+"""The weights that come with the package."""
+FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "run.json")
+"""What is read of a repository on the Hub: no code, and no pickles, which are code as well."""
+
+
+def load_pipeline(
+    model: str | os.PathLike | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype = "auto",
+    engine: str = "torch",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    **options,
+) -> BlurUnderstandingPipeline:
+    """Load a pipeline. No code of a model's is run, and weights are read from safetensors alone.
+
+    Args:
+        model: a folder, or the name of a repository on the Hub; without it, the weights that come with the package.
+        device: such as "cpu" or "cuda:0"; without it, an accelerator if there is one.
+        dtype: of the weights; as they were saved, unless given.
+        engine: what runs the network on a CPU, of `abc_hf.inference.engines.ENGINES`; an accelerator has "torch" alone.
+        revision, token: of the repository on the Hub.
+        options: those of `BlurUnderstandingPipeline`.
+
+    Raises:
+        ValueError: if there is no such model, it is damaged or of another kind, or there is no such device or engine.
+        ImportError: if the engine needs a package that is not installed.
+    """
+    name = str(BUNDLED if model is None else model)
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:
+        raise ValueError(f'The device {device} cannot be used here ({first_line(error)}); "cpu" always can.') from error
+    try:
+        folder = name if os.path.isdir(name) else download(name, revision, token)
+        kind = ABCFuseNetConfig.get_config_dict(folder)[0].get("model_type")
+        if kind != ABCFuseNetConfig.model_type:
+            raise ValueError(f"it is of the type {kind}" if kind else "it has no config.json that names a model")
+        network, info = ABCFuseNetForBlurUnderstanding.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        if info["missing_keys"]:
+            raise ValueError(f"it lacks weights, among them {min(info['missing_keys'])}")
+        if network.config.num_labels != len(DESIRABILITY):
+            raise ValueError(f"its classifier has {network.config.num_labels} classes, not {len(DESIRABILITY)}")
+        processor = ABCFuseNetImageProcessor.from_pretrained(folder)
+    except Exception as error:
+        raise no_model(name, error) from error
+    network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+    pipe = BlurUnderstandingPipeline(
+        model=network, image_processor=processor, task="blur-understanding", device=device, **options
+    )
+    pipe.engine = load_engine(engine, pipe.model)
+    return pipe
+
+
+def download(name: str, revision: str | None = None, token: str | bool | None = None) -> Path:
+    """The folder of the Hub's cache that holds `FILES` of a repository, all of one commit.
+
+    Raises ValueError for what is not there, and for weights that are not what the Hub announced: the cache names a
+    large file by the SHA-256 of what it should be.
+    """
+    try:
+        folder = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=list(FILES)))
+    except LocalEntryNotFoundError:
+        raise ValueError("the Hub was not asked or did not answer, and nothing of it is in the cache here") from None
+    except RevisionNotFoundError:
+        raise ValueError(f"it has no revision {revision}") from None
+    except RepositoryNotFoundError:
+        raise ValueError("there is no such repository, or it is private and the token may not see it") from None
+    except HfHubHTTPError as error:
+        if error.response.status_code != 401:
+            raise
+        raise ValueError("the Hub does not accept the token") from None
+    weights = folder / "model.safetensors"
+    if not weights.exists():
+        raise ValueError("it holds no model.safetensors, and weights of other kinds are not loaded: they can run code")
+    announced = weights.resolve()
+    if len(announced.name) == 64:  # else the cache holds copies, where links are not allowed
+        with announced.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != announced.name:
+                raise ValueError(f"model.safetensors is damaged; delete {announced}, so that it is downloaded again")
+    return folder
+
+
+def no_model(name: str | os.PathLike, error: Exception) -> ValueError:
+    return ValueError(
+        f"No ABC-FuseNet model can be loaded from {name} ({first_line(error)}); "
+        "give a folder or a Hub repository that holds one."
+    )

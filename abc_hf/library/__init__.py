@@ -1,0 +1,1 @@
+"""Photo libraries: `abc-fusenet sort` and `watch`."""

@@ -1,0 +1,408 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""What `abc-fusenet sort` does with photos when it is told to: copies, moves or links them into a folder per verdict,
+and writes XMP sidecars.
+
+All steps are planned first and written to an undo file, which reaches the disk before the first step is taken; then
+they are carried out from that file. So whatever happens, `undo` knows what may have been done. A name that is taken
+gets a number; nothing is ever overwritten but sidecars, whose earlier bytes are in the undo file.
+"""
+
+import base64
+import csv
+import errno
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from ..verdicts import THRESHOLD, group_of
+from .find import split_member
+from .table import path_from_text, path_text, probabilities
+from .xmp import Marks, XmpError, merge, sidecars
+
+KEPT, REJECTED = "kept", "rejected"
+"""The folders of photos that were kept or rejected by hand."""
+DONE = {"copy": "copied", "move": "moved", "link": "linked", "xmp": "sidecars written"}
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do.
+
+    Args:
+        kind: "copy", "move" or "link", into folders named by verdict below `to`; None to leave photos where they are.
+        xmp: write sidecars, beside the photos where they are then.
+        decisions: "keep" or "reject" by path. Kept and rejected photos go to folders of these names, except that
+            rejected ones are neither copied nor linked.
+        threshold: photos that score less go to bad-blur, the others to the most probable of the other three.
+    """
+
+    kind: str | None = None
+    to: Path | None = None
+    xmp: bool = False
+    decisions: dict[str, str] | None = None
+    threshold: float = THRESHOLD
+
+
+def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
+    """Carry a request out on the photos of `out/photos.parquet`; returns the exit status, 1 if a step failed."""
+    rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
+    steps = planned(rows, request, complain)
+    if dry_run:
+        counts = Counter()
+        for step in steps:
+            counts[step["do"]] += 1
+            say(in_words(step))
+        say(f"Nothing was done (--dry-run): {summary(counts) or 'there is nothing to do'}.")
+        return 0
+    undo_file = out / f"undo-{datetime.now():%Y%m%d-%H%M%S-%f}.jsonl"
+    if not write_ahead(undo_file, steps):
+        undo_file.unlink()
+        say("There is nothing to do.")
+        return 0
+    say(f"`abc-fusenet sort --undo {undo_file}` takes back what follows.")
+    counts, failed = Counter(), 0
+    for step in read_steps(undo_file):
+        try:
+            carry_out(step)
+            counts[step["do"]] += 1
+        except (OSError, ValueError) as error:
+            failed += 1
+            complain(f"{step['from']}: it was left as it is ({reason(error)}).")
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                break
+    say(f"Done: {summary(counts) or 'nothing'}{f'; {failed} failed' if failed else ''}.")
+    return int(failed > 0)
+
+
+def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
+    """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes` and `modified`,
+    for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see `path_text`)."""
+    taken, moved, elsewhere, decisions = set(), set(), 0, dict(request.decisions or {})
+    for row in rows:
+        decision = decisions.pop(row["path"], None)
+        if row["label"] is None:
+            continue
+        path = path_from_text(row["path"])
+        if "://" in path or split_member(path)[1]:
+            elsewhere += 1
+            continue
+        group = group_of(row["score"], probabilities(row), request.threshold)
+        files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
+        places = {file: file for file in files}
+        if request.kind and not (decision == "reject" and request.kind != "move"):
+            folder = request.to.absolute() / {"keep": KEPT, "reject": REJECTED}.get(decision, group)
+            if request.kind == "move" and any(file.is_symlink() for file in files):
+                complain(f"{path}: this is a symbolic link, and only files are moved.")
+                continue
+            places = places_in(folder, files, taken)
+            for step in placing_steps(request.kind, places):
+                if request.kind != "move" or step["from"] not in moved:  # photo.xmp of photo.jpg and photo.png
+                    moved.add(step["from"])
+                    yield step
+        if request.xmp:
+            marks = Marks.of(row, group, decision == "reject")
+            for file, place in places.items():
+                for old, new in zip(sidecars(file), sidecars(place), strict=True):
+                    try:
+                        yield from sidecar_step(old, new, marks)
+                    except (XmpError, OSError) as error:
+                        complain(f"{old}: this sidecar is left as it is ({reason(error)}).")
+    if elsewhere:
+        complain(f"{elsewhere} photos lie in archives, in Parquet files or behind URLs; these are left as they are.")
+
+    if decisions:
+        complain(f"Decisions about photos that are not here: {len(decisions)}, such as {next(iter(decisions))}.")
+
+
+def placing_steps(kind: str, places: dict[Path, Path]) -> Iterator[dict]:
+    """The steps that bring files to their places, their sidecars as well; sidecars are copied where photos are linked,
+    because they may change."""
+    others = {}
+    for file, place in places.items():
+        if file != place:
+            yield file_step(kind, file, place)
+            others |= zip(companions(file), companions(place), strict=True)
+    for old, new in others.items():
+        if old.exists():
+            yield file_step("move" if kind == "move" else "copy", old, new)
+
+
+def companions(file: Path) -> list[Path]:
+    """All names that a sidecar of a photo may have."""
+    return [file.with_name(file.name + ".xmp"), file.with_suffix(".xmp")]
+
+
+def places_in(folder: Path, files: list[Path], taken: set[str]) -> dict[Path, Path]:
+    """Where the files of one shot go: into a folder, under their names, with a number that is free for all of them and
+    their sidecars. A file that lies there already stays."""
+    if files[0].parent == folder:
+        return {file: file for file in files}
+    number = 1
+    while True:
+        end = "" if number == 1 else f"-{number}"
+        places = {file: folder / f"{file.stem}{end}{file.suffix}" for file in files}
+        names = {str(name) for place in places.values() for name in (place, *companions(place))}
+        lower = {name.lower() for name in names}  # not every file system tells A from a
+        if not lower & taken and not any(map(os.path.lexists, names)):
+            taken |= lower
+            return places
+        number += 1
+
+
+def file_step(do: str, old: Path, new: Path) -> dict:
+    status = old.stat() if old.exists() else None
+    return {
+        "do": do,
+        "from": path_text(str(old)),
+        "to": path_text(str(new)),
+        "bytes": status and status.st_size,
+        "modified": status and status.st_mtime_ns,
+    }
+
+
+def sidecar_step(old: Path, new: Path, marks: Marks) -> Iterator[dict]:
+    """The step that writes a sidecar, unless it would stay as it is. It is merged with the one at its old place."""
+    data = old.read_bytes() if old.exists() else None
+    if merge(data, marks) != data:
+        step = {"do": "xmp", "from": path_text(str(old)), "to": path_text(str(new)), "marks": marks.to_dict()}
+        modified = None if data is None else old.stat().st_mtime_ns
+        yield step | {"old": None if data is None else base64.b64encode(data).decode(), "modified": modified}
+
+
+def write_ahead(path: Path, steps: Iterable[dict]) -> int:
+    """Write steps to a new undo file, down to the disk; returns their number."""
+    number = 0
+    with path.open("x", encoding="ascii") as file:
+        for step in steps:
+            file.write(json.dumps(step) + "\n")
+            number += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return number
+
+
+def read_steps(path: Path) -> Iterator[dict]:
+    """The steps of an undo file; its last line may be cut short, if the plan was never finished: none was taken then.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    try:
+        with path.open(encoding="ascii") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    step = json.loads(line)
+                    if step["do"] not in DONE:
+                        raise KeyError
+                    yield step
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} is no undo file of `abc-fusenet sort`.") from None
+
+
+def carry_out(step: dict):
+    """Take one step.
+
+    Raises:
+        OSError, ValueError: if it cannot be taken; nothing has changed then.
+    """
+    old, new = paths_of(step)
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if step["do"] == "xmp":
+        if bytes_of(new) != earlier(step):
+            raise ValueError("the sidecar has changed meanwhile")
+        replace_bytes(new, merge(earlier(step), marks_of(step)))
+        return
+    if os.path.lexists(new):
+        raise FileExistsError(errno.EEXIST, "the name was taken meanwhile")
+    if step["do"] == "link":
+        try:
+            os.link(os.path.realpath(old), new)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise ValueError("hard links stay on one disk; use --copy-to") from None
+            raise
+    elif step["do"] == "copy":
+        copy(old, new)
+    else:
+        try:
+            os.rename(old, new)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            copy(old, new)
+            old.unlink()
+
+
+def copy(old: Path, new: Path):
+    """Copy a file with its times, such that it is there whole or not at all."""
+    partial = new.with_name(new.name + ".partial")
+    try:
+        shutil.copy2(old, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.rename(partial, new)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
+    """Take the steps of an undo file back, the last first, as far as they were taken. A file that has changed since, or
+    whose place is taken, is left, and said to be. Returns the exit status, 1 if something was left."""
+    steps = list(read_steps(path))
+    counts, left = Counter(), 0
+    for step in reversed(steps):
+        try:
+            if take_back(step, dry_run):
+                counts[step["do"]] += 1
+                if dry_run:
+                    say(f"undo: {in_words(step)}")
+        except (OSError, ValueError) as error:
+            left += 1
+            complain(f"{step['to']}: it is left as it is ({reason(error)}).")
+    if not dry_run:
+        groups = {paths_of(step)[1].parent for step in steps if step["do"] != "xmp"}
+        for folder in sorted(groups | {group.parent for group in groups}, reverse=True):
+            try:
+                folder.rmdir()  # if it is empty
+            except OSError:
+                pass
+    ending = f"; {left} left as they are" if left else ""
+    say(f"{'Nothing was done (--dry-run)' if dry_run else 'Undone'}: {summary(counts) or 'nothing'}{ending}.")
+    return int(left > 0)
+
+
+def take_back(step: dict, dry_run: bool = False) -> bool:
+    """Take one step back; returns whether it had been taken.
+
+    Raises:
+        ValueError: if files have changed since, such that it cannot be.
+    """
+    old, new = paths_of(step)
+    if step["do"] == "xmp":
+        return take_sidecar_back(step, new, dry_run)
+    if not os.path.lexists(new):
+        if step["do"] == "move" and not os.path.lexists(old):
+            raise ValueError("it is neither here nor where it came from")
+        return False
+    if step["do"] == "move" and not os.path.lexists(old):
+        if not unchanged(new, step) and not (dry_run and new.suffix == ".xmp"):
+            raise ValueError("it has changed since")
+        if not dry_run:
+            old.parent.mkdir(parents=True, exist_ok=True)
+            carry_out({**step, "from": step["to"], "to": step["from"]})
+        return True
+    if not os.path.lexists(old):
+        raise ValueError("its original is gone, so this is the last copy")
+    if dry_run and new.suffix == ".xmp":  # what it will hold then is not known now
+        return True
+    if not (os.path.samefile(old, new) if step["do"] == "link" else same_file_content(old, new, step)):
+        raise ValueError("it has changed since, or its original has")
+    if not dry_run:
+        new.unlink()
+    return True
+
+
+def take_sidecar_back(step: dict, path: Path, dry_run: bool) -> bool:
+    present, before = bytes_of(path), earlier(step)
+    if present == before or (present is None and step["from"] != step["to"]):  # or the old one is not there yet
+        return False
+    if present != merge(before, marks_of(step)):
+        raise ValueError("the sidecar has changed since")
+    if not dry_run:
+        if before is None:
+            path.unlink()
+        else:
+            replace_bytes(path, before)
+            os.utime(path, ns=(step["modified"], step["modified"]))
+    return True
+
+
+def unchanged(path: Path, step: dict) -> bool:
+    """Whether a file has the size and time it had; some disks keep times to two seconds only."""
+    status = path.stat()
+    return status.st_size == step["bytes"] and abs(status.st_mtime_ns - step["modified"]) <= 2e9
+
+
+def same_file_content(old: Path, new: Path, step: dict) -> bool:
+    """Whether two files hold the same; they are read where their times do not say so."""
+    return (unchanged(old, step) and unchanged(new, step)) or same_bytes(old, new)
+
+
+def read_decisions(path: Path) -> dict[str, str]:
+    """ "keep" or "reject" by path, from what the report exports: CSV with the columns path and decision, or JSON.
+
+    Raises:
+        ValueError: if it holds no decisions.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+        if text.lstrip().startswith("["):
+            rows = json.loads(text)
+        else:
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            if not {"path", "decision"} <= set(rows.fieldnames or ()):
+                raise KeyError
+        decisions = {row["path"]: row["decision"] for row in rows}
+        if not set(decisions.values()) <= {"keep", "reject"}:
+            raise KeyError
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+        raise ValueError(f"{path} holds no decisions; export them as CSV or JSON from the report.") from None
+    return decisions
+
+
+def paths_of(step: dict) -> tuple[Path, Path]:
+    return Path(path_from_text(step["from"])), Path(path_from_text(step["to"]))
+
+
+def marks_of(step: dict) -> Marks:
+    return Marks(**{**step["marks"], "keywords": tuple(step["marks"]["keywords"])})
+
+
+def earlier(step: dict) -> bytes | None:
+    return None if step["old"] is None else base64.b64decode(step["old"])
+
+
+def bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def same_bytes(a: Path, b: Path, size: int = 1 << 20) -> bool:
+    with a.open("rb") as first, b.open("rb") as second:
+        while True:
+            parts = first.read(size), second.read(size)
+            if parts[0] != parts[1]:
+                return False
+            if not parts[0]:
+                return True
+
+
+def replace_bytes(path: Path, data: bytes):
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def in_words(step: dict) -> str:
+    return f"{step['do']}: {step['to']}" if step["do"] == "xmp" else f"{step['do']}: {step['from']} -> {step['to']}"
+
+
+def summary(counts: Counter) -> str:
+    return ", ".join(f"{counts[do]} {words}" for do, words in DONE.items() if counts[do])
+
+
+def reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".")

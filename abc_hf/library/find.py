@@ -1,0 +1,424 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Finding photos in folders, files, globs, zip, tar and Parquet files, and whatever fsspec opens; and reading one of
+them."""
+
+import contextlib
+import datetime
+import glob
+import hashlib
+import itertools
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import fsspec
+
+from ..common.text import first_line
+from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError
+from .parquet import ParquetPhotos
+
+ZIPS = (".zip",)
+ARCHIVES = (*ZIPS, ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+PARQUET = (".parquet",)
+CONTAINERS = (*ARCHIVES, *PARQUET)
+DEVELOPED = (*FORMATS["JPEG"], *HEIF_EXTENSIONS)
+"""Extensions of what a camera writes beside its RAW file."""
+INSIDE = "!/"
+"""What stands between an archive, or a Parquet file, and its member in a path."""
+DATASETS = "hf://datasets/"
+"""How the URLs of the Hub's data sets begin."""
+MAX_MEMBER_BYTES = 500 * 2**20
+"""The most that one photo may unpack or download to."""
+
+
+class Found(NamedTuple):
+    """A photo that was found.
+
+    Args:
+        path: absolute, `archive.zip!/member.jpg`, `data.parquet!/image/0017`, or a URL; bytes that are not UTF-8 as in
+            `os.fsdecode`.
+        bytes: its size; None if it is not known.
+        modified: when it was changed [s since 1970]; None if it is not known.
+        raw_path: the camera RAW file of the same shot.
+        place: where it lies in a file that is best read from its beginning to its end: from 0 to below 1.
+    """
+
+    path: str
+    bytes: int | None
+    modified: float | None
+    raw_path: str | None = None
+    place: float | None = None
+
+
+Complain = Callable[[str, str], None]
+"""Told the name of something that cannot be read or holds no photos, and why, a sentence."""
+
+
+def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] = ()) -> Iterator[Found]:
+    """The photos that sources name, one after the other as they are found.
+
+    A folder stands for the photos in it and in the folders below, told by their extensions; hidden files and folders
+    are left out, links are followed, and no folder is looked through twice. A glob (`**` is any folders) stands for
+    what it matches. An archive that is named stands for its photos, and a URL of any file system that fsspec knows
+    (`hf://datasets/...`, `s3://...`, globs too) for what it names. Parquet files, a photo in each row, are looked into
+    wherever they are; archives that are not named, only in a data set on the Hub. A camera RAW file beside a JPEG or
+    HEIF of the same name is no photo of its own, but that one's `raw_path`.
+
+    Args:
+        skip: folders that are not looked into, such as that of results.
+    """
+    seen = {identity for identity in map(folder_identity, skip) if identity}
+    tops = tuple(os.path.join(os.path.realpath(folder), "") for folder in skip)
+    files = []
+    for source in expand_globs(sources, complain):
+        if "://" in source:
+            yield from in_url(source, complain)
+        elif os.path.isdir(source):
+            yield from in_folder(source, complain, seen)
+        elif os.path.realpath(source).startswith(tops):
+            continue
+        elif source.lower().endswith(CONTAINERS):
+            yield from in_container(source, complain)
+        else:
+            files.append(source)
+    for _, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
+        yield from pair(local_files(group, complain))
+
+
+def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
+    """Absolute paths and URLs, globs of local files expanded."""
+    for source in map(os.fspath, sources):
+        if source.startswith("file://"):
+            source = source.removeprefix("file://")
+        if "://" in source:
+            yield source
+        elif not os.path.lexists(source) and glob.has_magic(source):
+            matches = sorted(glob.glob(source, recursive=True))
+            wanted = [
+                name for name in matches if name.lower().endswith(PHOTO_EXTENSIONS + CONTAINERS) or os.path.isdir(name)
+            ]
+            if not wanted:
+                complain(source, "no photo has such a name.")
+            yield from map(os.path.abspath, wanted)
+        else:
+            yield os.path.abspath(source)
+
+
+def is_wanted(name: str, extensions: tuple[str, ...] = PHOTO_EXTENSIONS) -> bool:
+    """Named like a photo, and neither hidden nor in a hidden folder."""
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+    return name.lower().endswith(extensions) and not hidden
+
+
+def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
+    """What tells a folder from any other, whatever links lead to it; None if it cannot be known."""
+    try:
+        status = os.stat(folder)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    """The photos in a folder and in those below, by name; folders in `seen` are left out, and those met added."""
+    waiting, found, failed = [top], False, folder_identity(top) in seen
+    while waiting:
+        folder = waiting.pop()
+        identity = folder_identity(folder)
+        if identity in seen:
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                entries = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            complain(folder, f"the folder cannot be read ({error.strerror}).")
+            failed = True
+            continue
+        seen.add(identity)
+        names = [entry.path for entry in entries if is_wanted(entry.name) and not is_folder(entry)]
+        tables = [entry.path for entry in entries if is_wanted(entry.name, PARQUET) and not is_folder(entry)]
+        found = found or bool(names or tables)
+        yield from pair(local_files(names))
+        for table in tables:
+            yield from in_container(table, complain)
+        waiting += [entry.path for entry in reversed(entries) if is_folder(entry)]
+    if not found and not failed:
+        complain(top, "the folder holds no photos.")
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def local_files(names: Iterable[str], complain: Complain | None = None) -> Iterator[Found]:
+    """Files as they are; one that cannot be looked at is opened in vain later, which says why. Pipes and devices, which
+    might never end, are left out."""
+    for name in names:
+        try:
+            status = os.stat(name)
+        except (OSError, ValueError):
+            yield Found(name, None, None)
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield Found(name, status.st_size, status.st_mtime)
+        elif complain:
+            complain(name, "this is no file, but a pipe or a device.")
+
+
+def pair(files: Iterable[Found]) -> Iterator[Found]:
+    """Files of one folder, without the RAW files of shots that are there as JPEG or HEIF too."""
+    files = [(os.path.splitext(file.path)[0].lower(), file.path.lower(), file) for file in files]
+    developed = {stem for stem, name, _ in files if name.endswith(DEVELOPED)}
+    raw = {stem: file.path for stem, name, file in files if name.endswith(RAW_EXTENSIONS)}
+    for stem, name, file in files:
+        if name.endswith(DEVELOPED):
+            yield file._replace(raw_path=raw.pop(stem, None))
+        elif stem not in developed or not name.endswith(RAW_EXTENSIONS):
+            yield file
+
+
+def in_url(url: str, complain: Complain) -> Iterator[Found]:
+    """The photos that a URL names: a file, an archive, a Parquet file, a folder with those below, or a glob. Of a chain
+    of URLs, such as `zip://folder::s3://photos.zip`, it is the first that names them; archives and Parquet files in it
+    are not looked into."""
+    link, chain, others = url.partition("://")[2].partition("::")
+    is_glob, containers = glob.has_magic(link), () if chain else CONTAINERS
+    if link.lower().endswith(containers) and not is_glob:
+        yield from in_container(url, complain)
+        return
+    wanted = PHOTO_EXTENSIONS
+    if not chain:
+        wanted += CONTAINERS if is_glob or url.startswith(DATASETS) else PARQUET
+    errors, found = [], False
+    try:
+        system, top = fsspec.url_to_fs(url)
+        if is_glob:
+            folders = [wanted_infos(system.glob(top, detail=True).values(), wanted)]
+        elif system.isfile(top):
+            folders = [[system.info(top)]]
+        else:
+            walk = system.walk(top, detail=True, on_error=errors.append)
+            walk = ((folder.removeprefix(top), infos) for folder, _, infos in walk)
+            folders = (
+                wanted_infos(infos.values(), wanted) for folder, infos in walk if is_wanted(f"{folder}/photo.jpg")
+            )
+        for infos in folders:
+            files = [Found(system.unstrip_protocol(i["name"]), i.get("size"), modified_time(i)) for i in infos]
+            found = found or bool(files)
+            for photo in pair(file for file in files if not file.path.lower().endswith(containers)):
+                raw_path = photo.raw_path and photo.raw_path + chain + others
+                yield photo._replace(path=photo.path + chain + others, raw_path=raw_path)
+            for file in files:
+                if file.path.lower().endswith(containers):
+                    yield from in_container(file.path, complain)
+    except Exception as error:  # each file system has errors of its own
+        errors.append(error)
+    for error in errors:
+        complain(url, why("it cannot be read", error))
+    if not errors and not found:
+        complain(url, "there are no photos in it.")
+
+
+def why(sentence: str, error: Exception) -> str:
+    """A sentence, and what is behind it."""
+    return "there is no such file." if isinstance(error, FileNotFoundError) else f"{sentence} ({first_line(error)})."
+
+
+def wanted_infos(infos: Iterable[dict], extensions: tuple[str, ...]) -> list[dict]:
+    """What fsspec says of the files with some extensions, by name."""
+    files = (info for info in infos if info["type"] == "file")
+    wanted = (info for info in files if is_wanted(info["name"].rsplit("/", 1)[-1], extensions))
+    return sorted(wanted, key=lambda info: info["name"])
+
+
+def modified_time(info: dict) -> float | None:
+    """When a file of an fsspec file system was changed; each has a name of its own for it."""
+    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        value = info.get(key)
+        if isinstance(value, datetime.datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+def in_container(path: str, complain: Complain) -> Iterator[Found]:
+    return (in_parquet if path.lower().endswith(PARQUET) else in_archive)(path, complain)
+
+
+def in_parquet(path: str, complain: Complain) -> Iterator[Found]:
+    """The photos in a Parquet file, as old as that; how large they are is not known before they are read."""
+    try:
+        with open_archive(path) as photos:
+            modified = file_time(path)
+    except PhotoError as error:
+        complain(path, str(error))
+        return
+    except Exception as error:  # as in `in_archive`
+        complain(path, why("the Parquet file cannot be read", error))
+        return
+    if not photos.rows:
+        complain(path, "there are no photos in it.")
+    for row in range(photos.rows):
+        yield Found(f"{path}{INSIDE}{photos.name(row)}", None, modified, place=row / photos.rows)
+
+
+def file_time(path: str) -> float | None:
+    """When a file was changed [s since 1970]; None if its file system does not know."""
+    if "://" not in path:
+        return os.stat(path).st_mtime
+    system, name = fsspec.url_to_fs(path)
+    try:
+        return system.modified(name).timestamp()
+    except NotImplementedError:
+        return None
+
+
+def in_archive(path: str, complain: Complain) -> Iterator[Found]:
+    """The photos in a zip or tar file; they are not unpacked."""
+    folders, failed = {}, False
+    try:
+        with open_archive(path) as archive:
+            for name, size, modified in members(archive):
+                found = Found(f"{path}{INSIDE}{name}", size, modified)
+                folders.setdefault(os.path.dirname(name), []).append(found)
+    except Exception as error:  # zipfile, tarfile, what unpacks for them, and the file systems of fsspec
+        complain(path, why("the archive cannot be read to its end", error))
+        failed = True
+    for files in folders.values():
+        yield from pair(files)
+    if not folders and not failed:
+        complain(path, "there are no photos in it.")
+
+
+def members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[tuple[str, int, float | None]]:
+    """Name, size and time of each photo in an archive."""
+    if isinstance(archive, tarfile.TarFile):
+        for entry in archive:
+            if entry.isfile() and is_wanted(entry.name):
+                yield entry.name, entry.size, float(entry.mtime)
+        return
+    for entry in archive.infolist():
+        if not entry.is_dir() and is_wanted(entry.filename):
+            yield entry.filename, entry.file_size, zip_time(entry)
+
+
+def zip_time(entry: zipfile.ZipInfo) -> float | None:
+    try:
+        return datetime.datetime(*entry.date_time, tzinfo=datetime.UTC).timestamp()
+    except ValueError:  # no such day
+        return None
+
+
+@contextlib.contextmanager
+def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile | ParquetPhotos]:
+    with open_file(path) as file:
+        if path.lower().endswith(PARQUET):
+            yield ParquetPhotos(file)
+        elif path.lower().endswith(ZIPS):
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        else:
+            with tarfile.open(fileobj=file) as archive:
+                yield archive
+
+
+def open_file(path: str):
+    return fsspec.open(path) if "://" in path else open(path, "rb")
+
+
+def split_member(path: str) -> tuple[str, str]:
+    """An archive or a Parquet file, and its member; for any other path, the path and nothing."""
+    position = path.find(INSIDE)
+    while position >= 0:
+        archive = path[:position]
+        if archive.lower().endswith(CONTAINERS) and ("://" in archive or os.path.isfile(archive)):
+            return archive, path[position + len(INSIDE) :]
+        position = path.find(INSIDE, position + 1)
+    return path, ""
+
+
+class Reader:
+    """Opens photos wherever they are. The last archive stays open: its members are mostly read one after the other."""
+
+    def __init__(self):
+        self.open, self.path, self.archive, self.entries = contextlib.ExitStack(), "", None, {}
+
+    def close(self):
+        self.open.close()
+        self.path, self.archive, self.entries = "", None, {}
+
+    @contextlib.contextmanager
+    def photo(self, path: str) -> Iterator[str | bytes]:
+        """What `load_photo` takes: the path of a local file, or bytes. A RAW file, which is told by its extension, is
+        written to a temporary file.
+
+        Raises:
+            PhotoError: if it cannot be read, or is larger than `MAX_MEMBER_BYTES`.
+        """
+        archive, member = split_member(path)
+        if not member and "://" not in path:
+            yield path
+            return
+        data = self.read(archive, member)
+        extension = os.path.splitext(member or path.partition("::")[0])[1]
+        if extension.lower() not in RAW_EXTENSIONS:
+            yield data
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            name = os.path.join(folder, f"photo{extension}")
+            with open(name, "wb") as file:
+                file.write(data)
+            yield name
+
+    def read(self, path: str, member: str) -> bytes:
+        """The bytes of a file, or of an archive's member, counted while they are unpacked."""
+        name = f"{path}{INSIDE}{member}" if member else path
+        try:
+            with self.member(path, member) if member else open_file(path) as file:
+                data = file.read(MAX_MEMBER_BYTES + 1)
+        except PhotoError as error:
+            raise PhotoError(f"{name}: {error}") from None
+        except RuntimeError as error:
+            if "password" not in str(error):
+                raise PhotoError(f"{name}: it cannot be read ({first_line(error)}).") from error
+            raise PhotoError(f"{name}: it is locked by a password.") from None
+        except Exception as error:  # as in `in_archive`
+            raise PhotoError(f"{name}: {why('it cannot be read', error)}") from error
+        if len(data) > MAX_MEMBER_BYTES:
+            raise PhotoError(f"{name}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
+        return data
+
+    def sha256(self, path: str) -> str | None:
+        """Of a photo's file, in hexadecimal digits; None if it cannot be read."""
+        try:
+            with self.photo(path) as photo:
+                return sha256(photo)
+        except (PhotoError, OSError):
+            return None
+
+    def member(self, path: str, member: str):
+        if self.path != path:
+            self.close()
+            self.archive = self.open.enter_context(open_archive(path))
+            self.path = path
+            if isinstance(self.archive, tarfile.TarFile):
+                self.entries = {entry.name: entry for entry in self.archive}  # it would look through all for each
+        if isinstance(self.archive, tarfile.TarFile):
+            return self.archive.extractfile(self.entries.get(member, member))
+        return self.archive.open(member)
+
+
+def sha256(photo: str | bytes) -> str:
+    """Of a file or of bytes, in hexadecimal digits."""
+    if isinstance(photo, bytes):
+        return hashlib.sha256(photo).hexdigest()
+    with open(photo, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,208 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The HTML report of `abc-fusenet sort`: a page that reads its data from files beside it and asks nothing of any host.
+
+`report.html` loads `report/photos-0000.js` and so on one after the other, as scripts, because a page opened from disk
+may not read files in other ways. Thumbnails are loaded where they come into view. `write_report(single_file=True)` puts
+everything into the page itself.
+"""
+
+import base64
+import contextlib
+import hashlib
+import html
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..configuration_abc_fusenet import DESIRABILITY
+from ..verdicts import GROUPS, THRESHOLD, VERDICTS, best_unspoilt
+from ..visualization import COLOR_SCALE, COLORS, LABEL_COLORS
+from .find import INSIDE
+from .table import PROBABILITIES, probabilities, thumbnail_files
+
+CHUNK = 2000
+"""Photos in a data file."""
+SINGLE_FILE_PHOTOS = 500
+"""The most photos of a report in a single file."""
+SCRIPTS = ("photos.js", "grid.js", "page.js")
+
+
+def write_report(out: str | Path, single_file: bool = False) -> Path:
+    """Write the report on `out/photos.parquet` to `out/report.html` and, unless it is a single file, `out/report/`.
+
+    Raises:
+        ValueError: if there are too many photos for a single file.
+    """
+    out = Path(out)
+    table = pq.ParquetFile(out / "photos.parquet")
+    total = table.metadata.num_rows
+    if single_file:
+        check_single_file(total)
+    settings = report_settings(out, total)
+    title = html.escape(common_folder(table) or out.resolve().name or "Photos")
+    folder = out / "report"
+    remove_parts(folder)
+    if single_file:
+        parts = [script("const REPORT = " + as_json({**settings, "chunks": 0}) + ";")]
+        parts += [script(page_part(name)) for name in SCRIPTS]
+        parts += [script(chunk) for chunk in chunks(table, out)]
+        return write_page(out, title, f"<style>\n{styles()}</style>", "\n".join(parts))
+    folder.mkdir(exist_ok=True)
+    write(folder / "settings.js", "const REPORT = " + as_json(settings) + ";\n")
+    write(folder / "page.css", styles())
+    for name in SCRIPTS:
+        write(folder / name, page_part(name))
+    for number, chunk in enumerate(chunks(table)):
+        write(folder / f"photos-{number:04}.js", chunk)
+    tags = "\n".join(f'<script src="report/{name}"></script>' for name in ("settings.js", *SCRIPTS))
+    return write_page(out, title, '<link rel="stylesheet" href="report/page.css">', tags)
+
+
+def remove_parts(folder: Path):
+    """Remove what an earlier report wrote to a folder, and it, if nothing else is in it."""
+    for path in [*folder.glob("photos-*.js"), *(folder / name for name in ("settings.js", "page.css", *SCRIPTS))]:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def write(path: Path, text: str):
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def check_single_file(total: int):
+    """Refuse too many photos for a report in a single file.
+
+    Raises:
+        ValueError
+    """
+    if total > SINGLE_FILE_PHOTOS:
+        raise ValueError(
+            f"--single-file holds up to {SINGLE_FILE_PHOTOS} photos and there are {total}; leave it out, and the "
+            "report is a folder."
+        )
+
+
+def write_page(out: Path, title: str, styles: str, scripts: str) -> Path:
+    filled = {
+        "title": title,
+        "styles": styles,
+        "scripts": scripts,
+        "color_scale": COLOR_SCALE,
+        "color_tables": "".join(
+            f'<feFunc{channel} type="table" tableValues="{" ".join(f"{value / 255:.4f}" for value in values)}"/>'
+            for channel, values in zip("RGB", COLORS[::15].T.tolist(), strict=True)
+        ),
+    }
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], page_part("page.html"))
+    path = out / "report.html"
+    write(path, page)
+    return path
+
+
+def page_part(name: str) -> str:
+    return resources.files(__package__).joinpath("report_page", name).read_text("utf-8")
+
+
+def styles() -> str:
+    tones = [f'[data-group="{group}"] {{ --tone: {LABEL_COLORS[label]}; }}' for group, label in enumerate(DESIRABILITY)]
+    tones.append(f'[data-group="{len(DESIRABILITY)}"] {{ --tone: var(--soft); }}')
+    return "\n".join([page_part("page.css"), *tones, f":root {{ --bad: {LABEL_COLORS['bad-blur']}; }}"]) + "\n"
+
+
+def script(text: str) -> str:
+    return f"<script>\n{text}\n</script>"
+
+
+def report_settings(out: Path, total: int) -> dict:
+    """What the page is told of the report as a whole. A photo's group is its number in `DESIRABILITY`, or the number
+    after them for a photo that could not be opened."""
+    return {
+        "id": hashlib.sha1(str(out.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
+        "total": total,
+        "chunks": math.ceil(total / CHUNK),
+        "data": "report",
+        "thumbs": "thumbs",
+        "threshold": THRESHOLD,
+        "labels": DESIRABILITY,
+        "bad": DESIRABILITY.index("bad-blur"),
+        "names": [*(VERDICTS[label][0] for label in DESIRABILITY), "Could not be opened"],
+        "order": [*(DESIRABILITY.index(label) for label in GROUPS), len(DESIRABILITY)],
+    }
+
+
+def chunks(table: pq.ParquetFile, inline_from: Path | None = None) -> Iterator[str]:
+    """A script for each `CHUNK` photos. With a folder, the pictures in it become part of the script."""
+    for batch in table.iter_batches(CHUNK):
+        yield "receive(" + as_json(page_columns(batch.to_pylist(), inline_from)) + ");\n"
+
+
+def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str, list]:
+    """What the page is told of photos, column by column; reasons and cameras as numbers into `texts`."""
+    texts = {}
+
+    def text(value: str | None) -> int:
+        return -1 if value is None else texts.setdefault(value, len(texts))
+
+    def column(name: str, digits: int | None = None) -> list:
+        values = [row[name] for row in rows]
+        return values if digits is None else [None if value is None else round(value, digits) for value in values]
+
+    files = [thumbnail_files(inline_from or "", row["path"]) if row["label"] else (None, None) for row in rows]
+    return {
+        "key": [thumbnail_files("", row["path"])[0].stem[:12] for row in rows],
+        "path": column("path"),
+        "picture": [picture(photo, bool(inline_from)) for photo, _ in files],
+        "map": [picture(blur_map, bool(inline_from)) for _, blur_map in files],
+        "label": [DESIRABILITY.index(row["label"]) if row["label"] else None for row in rows],
+        "other": [DESIRABILITY.index(best_unspoilt(probabilities(row))) if row["label"] else None for row in rows],
+        "score": column("score", 4),
+        "subject": column("blur_on_subject", 3),
+        "background": column("blur_on_background", 3),
+        "fraction": column("blur_fraction", 3),
+        "shares": [[round(100 * row[name]) for name in PROBABILITIES] if row["label"] else None for row in rows],
+        "reason": [text(row["reason"]) for row in rows],
+        "taken": column("taken"),
+        "camera": [text(row["camera"]) for row in rows],
+        "width": column("width"),
+        "height": column("height"),
+        "raw": column("raw_path"),
+        "burst": column("burst"),
+        "rank": column("burst_rank"),
+        "sharpness": column("sharpness", 3),
+        "error": column("error"),
+        "texts": list(texts),
+    }
+
+
+def picture(path: Path | None, inline: bool) -> str | None:
+    """A picture's name, or its bytes as a data URI if they are to be part of the page."""
+    if path is None or not inline:
+        return path and path.name
+    if not path.exists():
+        return None
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def as_json(value) -> str:
+    """JSON that is also ASCII, a JavaScript expression, and safe inside a <script>."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def common_folder(table: pq.ParquetFile) -> str:
+    """The name of the folder, or of the archive or Parquet file, that all photos are in; nothing, if there is none."""
+    ends = pc.min_max(table.read(["path"])["path"]).as_py()
+    if ends["min"] is None:
+        return ""
+    start = os.path.commonprefix(list(ends.values()))
+    file, inside, _ = start.partition(INSIDE)
+    name = os.path.basename(file if inside else os.path.dirname(start))
+    return "".join(c if c.isprintable() else "?" for c in name)

@@ -1,0 +1,368 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""`abc-fusenet sort`: judge a photo library of any size, and write a table of it.
+
+Worker processes open photos and prepare them, batches of one shape go through the network meanwhile, and rows go to a
+journal (`journal.py`). `python -m abc_hf.library.sort` is the same; `accelerate launch -m abc_hf.library.sort` and
+`torchrun -m abc_hf.library.sort` share one job among processes and nodes, with an --out folder that all of them see.
+Each takes the photos whose path's checksum says so, and of each Parquet file a part.
+"""
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from .. import __version__
+from ..common.files import replacing
+from ..configuration_abc_fusenet import DESIRABILITY
+from ..image_processing_abc_fusenet import resize_map, working_shape
+from ..inference.loading import BUNDLED, download, load_pipeline, no_model
+from ..report import BlurReport
+from ..visualization import grey_image
+from .bursts import add_bursts
+from .find import Found, find_photos
+from .html_report import check_single_file, write_report
+from .journal import SHARD_COLUMNS, Index, Writer, write_table
+from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
+from .workers import Workers, cores
+
+BATCH_SIZES = {"cpu": 1}
+"""The most photos judged at a time, by kind of device; `BATCH_SIZE` on others. On a CPU more gain nothing."""
+BATCH_SIZE = 16
+MAP_SIDE, ATTENTION_SIDE = 160, 64
+"""The long sides of the small blur map and of the small attention map [pixels]."""
+FIGURES = ("score", "blur_on_subject", "blur_on_background", "blur_fraction")
+SUMMARY = "sort.json"
+"""The name of the file that says what the table was made of; written last."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors that mean there is no room."""
+
+
+def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> int:
+    """Judge the photos that are named (see `find_photos`) and write the table; options are those of `Sort`.
+
+    Returns:
+        the exit status: 0, 1 if a photo or a folder could not be read, or 130 if it was interrupted. What is done is
+        kept, and the same call goes on.
+    """
+    with Sort(out, **options) as job:
+        job.load()
+        job.find(sources)
+        try:
+            job.judge(job.todo(), job.index.count_todo())
+            job.wait_for_others()
+        except KeyboardInterrupt:
+            job.stop()
+            job.say("Interrupted. What is done is kept; the same command goes on.")
+            return 130
+        return job.finish(prune=True)
+
+
+class Sort:
+    """One job, or one process's share of it.
+
+    Args:
+        out: the folder to write to.
+        model, device, engine: as in `load_pipeline`.
+        batch_size: the most photos judged at a time; what suits the device unless given.
+        workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
+        verify_content: tell a changed photo by the SHA-256 of its file.
+        single_file: write the report as a single file.
+        complain: told of what cannot be read or goes wrong, a sentence each.
+        say: told of progress.
+    """
+
+    def __init__(
+        self,
+        out: str | os.PathLike,
+        *,
+        model: str | os.PathLike | None = None,
+        device: str | None = None,
+        engine: str = "torch",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        verify_content: bool = False,
+        single_file: bool = False,
+        complain: Callable[[str], None] = print,
+        say: Callable[[str], None] = print,
+    ):
+        self.out, self.engine, self.batch_size, self.verify_content = Path(out), engine, batch_size, verify_content
+        self.process, self.processes, self.device = *share(), device or own_device()
+        self.single_file = single_file
+        self.complain, self.say = complain, say if self.process == 0 else lambda sentence: None
+        self.model, self.pipe, self.complaints = model_folder(model), None, set()
+        self.settings = {"model": fingerprint(self.model), "engine": engine}
+        with contextlib.ExitStack() as stack:
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(f"--out {out} cannot be a folder ({error.strerror}); choose another one.") from None
+            if self.process == 0:
+                stack.enter_context(only_job(self.out))
+            self.journal = Writer(self.out / "shards", self.settings, self.process)
+            self.index = Index(self.journal.folder, self.settings, self.process, self.processes)
+            stack.callback(self.index.close)
+            stack.callback(self.journal.leave)
+            self.workers = stack.enter_context(Workers(self.model, workers, verify_content))
+            self.cleanup = stack.pop_all()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if getattr(error, "errno", None) not in FULL and not isinstance(error, sqlite3.OperationalError):
+            self.cleanup.close()
+            return
+        with contextlib.suppress(OSError):  # what is still to be written has no room either
+            self.cleanup.close()
+        raise OSError(
+            f"There is no room to write to {self.out} or for temporary files ({error}). What is done is kept; make "
+            "room, and the same command goes on."
+        ) from error
+
+    def load(self):
+        """See what is done."""
+        if others := self.index.load():
+            self.say(f"{others} results of another model or engine do not count; those photos are judged again.")
+
+    def find(self, sources: Iterable[str]):
+        """See what is there."""
+        self.look(sources)
+        if self.single_file:
+            check_single_file(self.index.count_found())
+        labels = self.index.labels()
+        known = labels.total() - labels[None]
+        self.say(f"{self.index.count_found()} photos, of which {known} were judged before.")
+
+    def look(self, sources: Iterable[str]):
+        self.index.find(find_photos(sources, self.cannot_read, skip=[self.out]))
+
+    def cannot_read(self, name: str, reason: str):
+        """Complain once."""
+        if self.process == 0 and name not in self.complaints:
+            self.complain(f"{name}: {reason}")
+        self.complaints.add(name)
+
+    def todo(self) -> Iterator[Found]:
+        """The photos to judge. With `verify_content`, of those that were judged, the ones whose files differ."""
+        for photo, row in self.index.todo(all=self.verify_content):
+            if self.verify_content and row and row["content"]:
+                if self.workers.here.reader.sha256(photo.path) == row["content"]:
+                    if (photo.bytes, photo.modified) != (row["bytes"], row["modified"]):
+                        self.note([row | {"bytes": photo.bytes, "modified": photo.modified}])
+                    continue
+            yield photo
+
+    def judge(self, photos: Iterable[Found], total: int | None = None) -> int:
+        """Judge photos; each batch is in the journal before the next. Returns how many there were.
+
+        Args:
+            total: about how many there will be.
+        """
+        photos = iter(photos)
+        first = next(photos, None)
+        if first is None:
+            return 0
+        self.workers.start()
+        if self.pipe is None:
+            self.pipe = load_pipeline(self.model, device=self.device, engine=self.engine)
+        size = self.batch_size or BATCH_SIZES.get(self.pipe.device.type, BATCH_SIZE)
+        start, number = time.monotonic(), 0
+        with tqdm(total=total, unit="photo", smoothing=0.05, disable=None if self.process == 0 else True) as bar:
+            prepared = self.workers.prepared(itertools.chain([first], photos))
+            for batch in by_shape(prepared, size):
+                self.judge_batch(batch)
+                number += len(batch)
+                bar.update(len(batch))
+        seconds = time.monotonic() - start
+        self.say(f"Judged {number} photos in {seconds:.1f} s, {number / seconds:.1f} a second.")
+        return number
+
+    def note(self, rows: list[dict]):
+        self.index.note(rows, self.journal.add(rows))
+
+    def judge_batch(self, batch: list[tuple[Found, dict]]):
+        """Judge photos of one shape, write their small pictures, and note them in the journal."""
+        if error := batch[0][1].get("error"):
+            self.note([row_of(*batch[0])])
+            self.complain(f"{batch[0][0].path}: {error}")
+            return
+        inputs = [
+            {"preview": p["preview"], "size": p["size"], "pixel_values": torch.from_numpy(p["pixel_values"])}
+            for _, p in batch
+        ]
+        outputs = self.pipe.forward({"photo": inputs})["photo"]
+        rows = []
+        for (photo, prepared), output in zip(batch, outputs, strict=True):
+            report = self.pipe.postprocess({"photo": output})
+            rows.append(row_of(photo, prepared, report))
+            write_thumbnails(self.out, rows[-1]["path"], prepared["thumbnail"], report)
+        self.note(rows)
+
+    def wait_for_others(self):
+        """Until all processes of the job have done their share; hours may lie between them."""
+        self.journal.close()
+        if self.processes > 1:
+            torch.distributed.init_process_group("gloo", timeout=timedelta(days=100))
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+            self.index.load()
+
+    def finish(self, prune: bool = False, bursts: bool = True) -> int:
+        """Write the table and what is made of it, unless they would be those there are; returns the exit status.
+
+        Args:
+            prune: tidy up the journal, which nobody must be writing.
+            bursts: look for them, which opens the photos in them again.
+        """
+        if self.process:
+            return 0
+        if prune:
+            self.index.prune()
+        labels = self.index.labels()
+        summary = {"settings": self.settings, "photos": labels.total(), "rows": self.index.digest()}
+        summary |= {"bursts": bursts, "single_file": self.single_file, "version": __version__}
+        if summary != read_summary(self.out):
+            write_table(self.out, self.index.rows())
+            if bursts:
+                add_bursts(self.out, self.workers.number and cores())
+            write_report(self.out, self.single_file)
+            with replacing(self.out / SUMMARY) as partial:
+                partial.write_text(json.dumps(summary, indent=2) + "\n")
+        counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
+        if labels[None]:
+            counts.append(f"{labels[None]} without a verdict (see the column error)")
+        self.say(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
+        self.say(f"{self.out / 'report.html'} shows them in a browser.")
+        return int(bool(labels[None] or self.complaints))
+
+    def stop(self):
+        """In the middle of it: keep what is done, and make the table of it."""
+        self.workers.stop()
+        self.journal.close()
+        if self.processes > 1:
+            self.index.load()
+        self.finish(bursts=False)
+
+
+def share() -> tuple[int, int]:
+    """The number of this process and of all, as torchrun and `accelerate launch` tell them."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def own_device() -> str | None:
+    """The accelerator that is this process's of several; None leaves the choice to `load_pipeline`."""
+    if share()[1] == 1 or not torch.accelerator.is_available():
+        return None
+    return f"{torch.accelerator.current_accelerator().type}:{os.environ.get('LOCAL_RANK', 0)}"
+
+
+def model_folder(model: str | os.PathLike | None) -> Path:
+    """A folder of the model, fetched from the Hub if it has to be.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if model is None or os.path.isdir(model):
+        return Path(model or BUNDLED)
+    try:
+        return download(str(model))
+    except Exception as error:
+        raise no_model(model, error) from error
+
+
+def fingerprint(model: Path) -> str:
+    """What tells a model, and how photos are prepared for it, from others: the SHA-256 of its files."""
+    sha = hashlib.sha256()
+    for path in sorted([*model.glob("*config.json"), *model.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return sha.hexdigest()
+
+
+@contextlib.contextmanager
+def only_job(out: Path) -> Iterator[None]:
+    """Hold a folder for one job at a time; the system lets go of it when the process ends, however it does.
+
+    Raises:
+        ValueError: if another job has it.
+    """
+    lock = FileLock(out / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"{out} is in use by another sort or watch; wait for it, or choose another --out.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def by_shape(photos: Iterable[tuple[Found, dict]], size: int, waiting: int = 8) -> Iterator[list[tuple[Found, dict]]]:
+    """Batches of photos of one shape, at most `size`. A photo that could not be opened is a batch of its own. No more
+    than `waiting` * `size` photos wait for others of their shape."""
+    groups = {}
+    for photo, prepared in photos:
+        if "error" in prepared:
+            yield [(photo, prepared)]
+            continue
+        shape = prepared["pixel_values"].shape
+        groups.setdefault(shape, []).append((photo, prepared))
+        if len(groups[shape]) == size:
+            yield groups.pop(shape)
+        elif sum(map(len, groups.values())) >= waiting * size:
+            yield groups.pop(next(iter(groups)))
+    yield from groups.values()
+
+
+def row_of(photo: Found, prepared: dict, report: BlurReport | None = None) -> dict:
+    """A row of the journal; figures are rounded to those that the table can hold."""
+    row = dict.fromkeys(SHARD_COLUMNS.names) | {"bytes": photo.bytes, "modified": photo.modified}
+    row |= {name: prepared[name] for name in row.keys() & prepared.keys()}
+    row |= {"path": path_text(photo.path), "raw_path": photo.raw_path and path_text(photo.raw_path)}
+    if report:
+        row |= {"width": report.size[0], "height": report.size[1], "label": report.label, "reason": report.reason}
+        figures = {name: getattr(report, name) for name in FIGURES}
+        figures |= dict(zip(PROBABILITIES, report.probabilities.values(), strict=True))
+        row |= {name: float(np.float32(value)) for name, value in figures.items()}
+    return row
+
+
+def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport):
+    """The small pictures of a photo; see `thumbnail_files`."""
+    photo, map = thumbnail_files(out, path)
+    photo.parent.mkdir(parents=True, exist_ok=True)
+    photo.write_bytes(thumbnail)
+    for file, values, side in (
+        (map, report.small_blur_map, MAP_SIDE),
+        (attention_file(out, path), report.small_attention_map, ATTENTION_SIDE),
+    ):
+        grey_image(resize_map(values, working_shape(*values.shape, side))).save(file, compress_level=3)
+
+
+def read_summary(out: Path) -> dict | None:
+    """What the table there is was made of; None if there is none."""
+    try:
+        return json.loads((out / SUMMARY).read_text()) if (out / "photos.parquet").exists() else None
+    except (OSError, ValueError):
+        return None
+
+
+if __name__ == "__main__":
+    import runpy
+
+    sys.argv.insert(1, "sort")
+    runpy.run_module("abc_hf", run_name="__main__", alter_sys=True)

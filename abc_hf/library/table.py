@@ -1,0 +1,80 @@
+"""The table that `abc-fusenet sort` writes: one row per photo, in Parquet and CSV; and where its small pictures are."""
+
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import pyarrow as pa
+
+from ..configuration_abc_fusenet import DESIRABILITY
+
+PROBABILITIES = tuple(f"p_{label.replace('-', '_')}" for label in DESIRABILITY)
+"""The columns of the classes' probabilities, in the classes' order."""
+COLUMNS = pa.schema(
+    [
+        ("path", pa.string()),  # absolute, `a.zip!/a.jpg`, `a.parquet!/image/07`, or an fsspec URL; see `path_text`
+        ("bytes", pa.int64()),
+        ("modified", pa.float64()),  # [s since 1970]
+        ("raw_path", pa.string()),  # the camera RAW file of the same shot, which counts once
+        ("taken", pa.string()),  # EXIF DateTimeOriginal with its fraction of a second, ISO 8601
+        ("camera", pa.string()),  # EXIF make and model
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("label", pa.string()),
+        *((name, pa.float32()) for name in PROBABILITIES),
+        ("score", pa.float32()),
+        ("blur_on_subject", pa.float32()),
+        ("blur_on_background", pa.float32()),
+        ("blur_fraction", pa.float32()),
+        ("reason", pa.string()),
+        ("perceptual_hash", pa.string()),  # 16 hexadecimal digits
+        ("burst", pa.int32()),  # shots of one moment share a number; null for a photo on its own
+        ("burst_rank", pa.int32()),  # 1 = the sharpest subject of its burst
+        ("sharpness", pa.float32()),  # of the subject in native pixels (abc_hf/inference/sharpness.py); within bursts
+        ("error", pa.string()),  # why there is no verdict, in one sentence; null if there is one
+    ]
+)
+ESCAPED = "file:///"
+"""How a path that is not UTF-8 begins in the table; no other does."""
+
+
+def path_text(path: str) -> str:
+    """A path as the table says it, always UTF-8: itself, or if it holds bytes that are not, a `file:` URI whose
+    special characters are percent-encoded (RFC 8089), such as `file:///photos/%FF.jpg`."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return ESCAPED + quote_from_bytes(os.fsencode(path), safe=b"/!").removeprefix("/")
+    return path
+
+
+def path_from_text(text: str) -> str:
+    """The path that `path_text` wrote, as `open` takes it."""
+    return os.fsdecode(unquote_to_bytes(text[len(ESCAPED) - 1 :])) if text.startswith(ESCAPED) else text
+
+
+def thumbnail_files(out: str | os.PathLike, path: str) -> tuple[Path, Path]:
+    """Where the small pictures of a photo are: the photo, a JPEG with a long side of at most 320 pixels, and its blur
+    map, an 8-bit grey PNG of at most 160 (black = 0, sharp; white = 1, strongly blurred), in
+    `thumbs/ab/abcd....jpg` and `thumbs/ab/abcd...._map.png`.
+
+    Args:
+        out: the folder that `abc-fusenet sort` writes to.
+        path: as in the table; the files are named by its SHA-1.
+    """
+    name = hashlib.sha1(path.encode(), usedforsecurity=False).hexdigest()
+    folder = Path(out) / "thumbs" / name[:2]
+    return folder / f"{name}.jpg", folder / f"{name}_map.png"
+
+
+def attention_file(out: str | os.PathLike, path: str) -> Path:
+    """Where the attention map of a photo is, an 8-bit grey PNG of at most 64 pixels, from which the sharpness of its
+    subject is measured if it is in a burst; arguments as in `thumbnail_files`."""
+    photo, _ = thumbnail_files(out, path)
+    return photo.with_name(f"{photo.stem}_attention.png")
+
+
+def probabilities(row: dict) -> dict[str, float]:
+    """The classes' probabilities in a row of the table."""
+    return {label: row[name] for label, name in zip(DESIRABILITY, PROBABILITIES, strict=True)}

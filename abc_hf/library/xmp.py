@@ -1,0 +1,203 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""XMP sidecars: rating, colour label and keywords beside a photo, as darktable, digiKam and Lightroom read them.
+
+A sidecar that is there is merged: what others wrote stays, byte order mark, packet markers and unknown namespaces
+included. A photographer's own rating and colour label are kept as well: ours are replaced by ours alone, which are told
+by what `NAMESPACE` says of them. Keywords are added to `dc:subject`, and to digiKam's and Lightroom's own lists where
+there are such, because these programs read theirs first.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lxml import etree
+
+from ..photos import RAW_EXTENSIONS
+
+NAMESPACE = "urn:abc-fusenet:xmp:1.0/"
+"""Of what we note of our own values."""
+NAMES = {
+    "x": "adobe:ns:meta/",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "lr": "http://ns.adobe.com/lightroom/1.0/",
+    "digiKam": "http://www.digikam.org/ns/1.0/",
+    "darktable": "http://darktable.sf.net/",
+    "abc_fusenet": NAMESPACE,
+}
+LABELS = {"no-blur": "Blue", "good-blur": "Green", "ok-blur": "Yellow", "bad-blur": "Red"}
+"""The colour of each verdict, as Lightroom spells it in English and darktable and digiKam read it."""
+DARKTABLE_LABELS = ("Red", "Yellow", "Green", "Blue", "Purple")
+DIGIKAM_LABELS = ("", "Red", "Orange", "Yellow", "Green", "Blue")
+"""The colour labels of these programs, by number."""
+BEST_OF_BURST = "best-of-burst"
+EMPTY = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    f'xmlns:rdf="{NAMES["rdf"]}"><rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
+).encode()
+
+
+class XmpError(ValueError):
+    """A sidecar that is no XMP; it is left as it is."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is said of a photo.
+
+    Args:
+        rating: 1 to 5 stars, or -1 for a rejected photo, which replaces any rating.
+        label: a colour of `LABELS`.
+        keywords: the verdict, and `BEST_OF_BURST` if it is that.
+    """
+
+    rating: int
+    label: str
+    keywords: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: dict, group: str, rejected: bool = False) -> "Marks":
+        """The marks of a row of the table that is sorted under `group`: 1 star for a score of 0, 5 for 1."""
+        keywords = (group, BEST_OF_BURST) if row["burst_rank"] == 1 else (group,)
+        return cls(-1 if rejected else 1 + round(4 * row["score"]), LABELS[group], keywords)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def sidecars(photo: Path) -> list[Path]:
+    """The sidecars of a photo: `photo.jpg.xmp`, for camera RAW also `photo.xmp`."""
+    beside = [photo.with_name(photo.name + ".xmp")]
+    return [*beside, photo.with_suffix(".xmp")] if photo.name.lower().endswith(RAW_EXTENSIONS) else beside
+
+
+def merge(old: bytes | None, marks: Marks) -> bytes:
+    """The bytes of a sidecar with these marks; `old` are those of the one there is.
+
+    Raises:
+        XmpError: if that is no XMP.
+    """
+    document = parse(EMPTY if old is None else old)
+    rdf = document.getroot()
+    rdf = rdf if rdf.tag == tag("rdf:RDF") else rdf.find(tag("rdf:RDF"))
+    if rdf is None:
+        raise XmpError("it has no rdf:RDF element")
+    set_value(rdf, "rating", "xmp:Rating", str(marks.rating), free=("", "0"), force=marks.rating == -1)
+    set_label(rdf, marks.label)
+    for name in ("dc:subject", "digiKam:TagsList", "lr:hierarchicalSubject"):
+        add_keywords(rdf, name, marks.keywords, create=name == "dc:subject")
+    declaration = old is None or old.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml")
+    text = etree.tostring(document, encoding="UTF-8", xml_declaration=declaration)
+    return text if text.endswith(b"\n") else text + b"\n"
+
+
+def parse(data: bytes) -> etree._ElementTree:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, remove_blank_text=False)
+    try:
+        return etree.fromstring(data, parser).getroottree()
+    except etree.XMLSyntaxError as error:
+        raise XmpError(f"it is no XML: {error.msg}") from None
+
+
+def tag(name: str) -> str:
+    """`prefix:name` as lxml spells it."""
+    prefix, local = name.split(":")
+    return f"{{{NAMES[prefix]}}}{local}"
+
+
+def descriptions(rdf) -> list:
+    return rdf.findall(tag("rdf:Description"))
+
+
+def get(rdf, name: str) -> str | None:
+    """A simple property, which may be an attribute or an element of any description."""
+    for description in descriptions(rdf):
+        if (value := description.get(tag(name))) is not None:
+            return value
+        if (element := description.find(tag(name))) is not None:
+            return element.text or ""
+    return None
+
+
+def put(rdf, name: str, value: str):
+    """Set a simple property where it is, or as an attribute of the first description."""
+    for description in descriptions(rdf):
+        if (element := description.find(tag(name))) is not None:
+            element.text = value
+            return
+        if description.get(tag(name)) is not None:
+            description.set(tag(name), value)
+            return
+    first_with(rdf, name).set(tag(name), value)
+
+
+def first_with(rdf, name: str):
+    """The first description, made to know the prefix of a name."""
+    prefix = name.split(":")[0]
+    first = next(iter(descriptions(rdf)), None)
+    if first is None:
+        first = etree.SubElement(rdf, tag("rdf:Description"), {tag("rdf:about"): ""})
+    if NAMES[prefix] in first.nsmap.values():
+        return first
+    known = {key: uri for key, uri in first.nsmap.items() if key not in (rdf.nsmap or {})}
+    clone = etree.Element(first.tag, dict(first.attrib), nsmap={**known, prefix: NAMES[prefix]})
+    clone.text, clone.tail = first.text, first.tail
+    clone.extend(list(first))
+    rdf.replace(first, clone)
+    return clone
+
+
+def set_value(rdf, note: str, name: str, value: str, free: tuple[str, ...] = ("",), force: bool = False) -> bool:
+    """Set a property unless a person did, and note what we set; returns whether it is ours now."""
+    present = get(rdf, name)
+    if present is not None and present not in free and present != get(rdf, f"abc_fusenet:{note}") and not force:
+        return False
+    put(rdf, name, value)
+    put(rdf, f"abc_fusenet:{note}", value)
+    return True
+
+
+def set_label(rdf, label: str):
+    """The colour label; where there are darktable's or digiKam's own, these, too, because they count more there."""
+    earlier = get(rdf, "abc_fusenet:label")
+    own = [element for d in descriptions(rdf) for element in d.findall(tag("darktable:colorlabels"))]
+    theirs = [item.text for element in own for item in element.iter(tag("rdf:li"))]
+    ours = [str(DARKTABLE_LABELS.index(earlier))] if earlier in DARKTABLE_LABELS else []
+    digikam = get(rdf, "digiKam:ColorLabel")
+    free = {None, "", "0", *(str(number) for number, name in enumerate(DIGIKAM_LABELS) if name == earlier)}
+    if theirs not in ([], ours) or digikam not in free or not set_value(rdf, "label", "xmp:Label", label):
+        return
+    if own:
+        fill(own[0], "rdf:Seq", [str(DARKTABLE_LABELS.index(label))])
+    if digikam is not None:
+        put(rdf, "digiKam:ColorLabel", str(DIGIKAM_LABELS.index(label)))
+
+
+def add_keywords(rdf, name: str, keywords: tuple[str, ...], create: bool):
+    """Add to a list of keywords, in the place of those we added before."""
+    element = next((each for d in descriptions(rdf) for each in d.findall(tag(name))), None)
+    if element is None:
+        if not create:
+            return
+        element = etree.SubElement(first_with(rdf, name), tag(name))
+    ours = {*LABELS, BEST_OF_BURST}
+    theirs = [item.text or "" for item in element.iter(tag("rdf:li")) if item.text not in ours]
+    fill(element, "rdf:Bag", [*theirs, *keywords])
+
+
+def fill(element, kind: str, values: list[str]):
+    """Make a list of values of an element; the kind of list it is stays."""
+    items = next(iter(element), None)
+    if items is None:
+        items = etree.SubElement(element, tag(kind))
+    kept = {item.text: item for item in items.findall(tag("rdf:li"))}
+    tail = next((item.tail for item in items), None)
+    for item in items.findall(tag("rdf:li")):
+        items.remove(item)
+    for value in values:
+        item = kept.get(value)
+        if item is None:
+            item = etree.Element(tag("rdf:li"))
+            item.text, item.tail = value, tail
+        items.append(item)

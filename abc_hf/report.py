@@ -1,0 +1,163 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""`BlurReport`: the maps, figures and sentences about one photo."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .image_processing_abc_fusenet import resize_map
+from .verdicts import MapFacts, Verdict, explain, judge, read_maps
+from .visualization import LEVELS, grey_image, report_figure
+
+
+@dataclass(frozen=True, eq=False)
+class BlurReport:
+    """What is said of one photo.
+
+    Args:
+        probabilities: of no-blur, good-blur, ok-blur and bad-blur, in this order; they add up to 1.
+        size: width and height of the photo [pixels].
+        preview: the photo at the working size, at which it was judged.
+        small_blur_map: float32 (h, w) at the preview's size; 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
+        small_attention_map: the same for what the photo is about; 0 = unimportant, 1 = its subject.
+        kind_probabilities: of defocus, motion and camera-shake, if there is blur; they add up to 1.
+        certain_from: the probability from which a verdict is certain, as the model says.
+    """
+
+    probabilities: dict[str, float]
+    size: tuple[int, int]
+    preview: Image.Image = field(repr=False)
+    small_blur_map: np.ndarray = field(repr=False)
+    small_attention_map: np.ndarray = field(repr=False)
+    kind_probabilities: dict[str, float] = field(default_factory=dict)
+    certain_from: float = 0.0
+
+    @cached_property
+    def facts(self) -> MapFacts:
+        """What the maps say in figures."""
+        return read_maps(self.small_blur_map, self.small_attention_map)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The one verdict, by `verdicts.judge`."""
+        return judge(self.probabilities, self.kind_probabilities, self.facts, self.certain_from)
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.verdict.label
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of blur: "defocus", "motion" or "camera-shake"; None for no-blur."""
+        return self.verdict.kind
+
+    @property
+    def certain(self) -> bool:
+        """Whether the label is sure enough to act on; if not, `verdict.between` names the two labels in question."""
+        return self.verdict.certain
+
+    @property
+    def score(self) -> float:
+        """0 = blur ruins the photo, 1 = no unwanted blur: the expected value of a class when no-blur and good-blur
+        count 1, ok-blur 0.5 and bad-blur 0."""
+        return self.verdict.score
+
+    @property
+    def blur_map(self) -> np.ndarray:
+        """(H, W) float32 at the photo's size, made from the small map each time it is read."""
+        return resize_map(self.small_blur_map, self.size[::-1])
+
+    @property
+    def attention_map(self) -> np.ndarray:
+        """(H, W) float32 at the photo's size, made from the small map each time it is read."""
+        return resize_map(self.small_attention_map, self.size[::-1])
+
+    @property
+    def small_blur_attended(self) -> np.ndarray:
+        """B x A: the blur map times the attention map, which the classifier is given as blur on what counts; float32
+        (h, w) in 0..1, at the preview's size."""
+        return self.small_blur_map * self.small_attention_map
+
+    @property
+    def small_blur_unattended(self) -> np.ndarray:
+        """B x (1 - A): the same for blur on the rest."""
+        return self.small_blur_map * (1 - self.small_attention_map)
+
+    @property
+    def blur_on_subject(self) -> float:
+        """Blur of the subject, 0..1: of the sharper part of attention's core; of the frame where no subject stands
+        out."""
+        return self.facts.subject
+
+    @property
+    def blur_on_background(self) -> float:
+        """Mean of the blur map weighted by 1 - attention; by nothing, where attention is 1 everywhere."""
+        return self.facts.background
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The share of the photo that is nearest to each level: none, low, medium and high blur."""
+        nearest = np.rint(self.small_blur_map * 3).astype(int)
+        return {name: float((nearest == level).mean()) for level, name in enumerate(LEVELS)}
+
+    @property
+    def blur_fraction(self) -> float:
+        """The share of the photo that is blurred: nearer to low blur than to none, 1/6 or more in the blur map."""
+        return self.facts.blurred
+
+    @property
+    def reason(self) -> str:
+        """One sentence that gives the reason for the verdict."""
+        return explain(self.verdict, self.facts)
+
+    def to_dict(self) -> dict:
+        """Everything but the maps, as JSON can say it."""
+        return {
+            "label": self.label,
+            "certain": self.certain,
+            "between": None if self.certain else list(self.verdict.between),
+            "kind": self.kind,
+            "probabilities": self.probabilities,
+            "kind_probabilities": self.kind_probabilities,
+            "score": self.score,
+            "blur_on_subject": self.blur_on_subject,
+            "blur_on_background": self.blur_on_background,
+            "blur_fraction": self.blur_fraction,
+            "levels": self.levels,
+            "reason": self.reason,
+            "width": self.size[0],
+            "height": self.size[1],
+        }
+
+    def figure(self):
+        """A `matplotlib.figure.Figure`: the verdict, the photo, its blur map and its attention map."""
+        return report_figure(self)
+
+    def save(self, folder: str | os.PathLike, stem: str = "photo") -> list[Path]:
+        """Write `STEM.json`, `STEM_figure.png`, and for both maps `STEM_blur.png` (8 bits, at the working size) and
+        `STEM_blur_16bit.png` (at the photo's size); white is 1. Files of these names are replaced.
+
+        Returns:
+            the files.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = []
+
+        def name(end: str) -> Path:
+            files.append(folder / f"{stem}{end}")
+            return files[-1]
+
+        name(".json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        self.figure().savefig(name("_figure.png"))
+        for kind in ("blur", "attention"):
+            small, full = getattr(self, f"small_{kind}_map"), getattr(self, f"{kind}_map")
+            grey_image(small).save(name(f"_{kind}.png"))
+            grey_image(full, bits=16).save(name(f"_{kind}_16bit.png"), compress_level=1)  # a quarter of the time
+        return files

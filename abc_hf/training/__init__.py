@@ -1,0 +1,1 @@
+"""What train_accelerate.py is made of."""

@@ -1,0 +1,230 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""What a training run says of itself: run.json, metrics.jsonl, curves, samples and the model card."""
+
+import importlib.metadata
+import json
+import math
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from ..data.card import truth_colors
+from ..evaluation.scoring import predict
+from ..visualization import colorize
+
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow")
+
+
+class RunLog:
+    """The account of a run in its folder; only the main process writes.
+
+    `history` is all that was logged, also in metrics.jsonl, one JSON object a line.
+    """
+
+    def __init__(self, accelerator, out: Path, settings: dict, data: dict):
+        self.accelerator, self.out, self.history = accelerator, out, []
+        self.account = {
+            "settings": settings,
+            "data": data,
+            "code": code_version(),
+            "command": [Path(sys.argv[0]).name, *without_token(sys.argv[1:])],
+            "versions": {"python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in PACKAGES},
+            "processes": accelerator.num_processes,
+            "device": str(accelerator.device),
+        }
+        self.restore([])
+
+    def restore(self, history: list[dict]) -> None:
+        """Go on from what had been logged at a checkpoint."""
+        self.history = history
+        if self.accelerator.is_main_process:
+            (self.out / "metrics.jsonl").write_text("".join(json.dumps(plain(entry)) + "\n" for entry in history))
+
+    def log(self, **entry) -> None:
+        self.history.append(entry)
+        self.accelerator.log(flatten(entry), step=entry["step"])
+        if self.accelerator.is_main_process:
+            with (self.out / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(plain(entry)) + "\n")
+
+    def save(self, model, processor, folder: Path, **more) -> None:
+        """Weights, processor and run.json in a folder."""
+        if self.accelerator.is_main_process:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            record = plain(self.account | more)
+            (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+    def draw(self, name: str, figure: Figure) -> None:
+        path = self.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+
+
+def plain(value):
+    """The same with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flatten(entry: dict, prefix: str = "") -> dict[str, float]:
+    """The numbers of a nested dict, by phase and path: what trackers take."""
+    prefix = prefix or f"{entry['phase']}/"
+    numbers = {}
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            numbers |= flatten(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and key != "step":
+            numbers[prefix + key] = value
+    return numbers
+
+
+def without_token(arguments: list[str]) -> list[str]:
+    """The command line without the value of --hub_token."""
+    kept = [a if not a.startswith("--hub_token=") else "--hub_token=..." for a in arguments]
+    return ["..." if before == "--hub_token" else a for before, a in zip(["", *kept], kept, strict=False)]
+
+
+def code_version() -> str:
+    """The commit of the checkout, or the version of the package."""
+    git = ["git", "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        answer = ""
+    return answer or f"abc-fusenet {importlib.metadata.version('abc-fusenet')}"
+
+
+def best_scores(history: list[dict]) -> dict[str, dict]:
+    """Of each phase, the logged scores of the weights that were kept: the highest, the last if none is a number."""
+    best: dict[str, dict] = {}
+    for entry in history:
+        if "selection" in entry:
+            before = best.get(entry["phase"], {}).get("selection")
+            if before is None or not math.isfinite(before) or (entry["selection"] or -math.inf) > before:
+                best[entry["phase"]] = entry
+    return best
+
+
+def curves(history: list[dict]) -> Figure:
+    """Loss and learning rate, and the score that picks the best, over the steps of each phase."""
+    phases = list(dict.fromkeys(entry["phase"] for entry in history))
+    figure = Figure((4.5 * max(1, len(phases)), 5.5), dpi=100, layout="constrained")
+    axes = figure.subplots(2, max(1, len(phases)), squeeze=False)
+    for column, phase in enumerate(phases):
+        entries = [entry for entry in history if entry["phase"] == phase]
+        for row, key, title in ((0, "loss", "training loss"), (1, "selection", "score on validation")):
+            points = [(entry["step"], entry[key]) for entry in entries if entry.get(key) is not None]
+            axes[row, column].plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=3)
+            axes[row, column].set(title=f"{phase}: {title}", xlabel="step")
+            axes[row, column].grid(alpha=0.3)
+    return figure
+
+
+def samples(model, processor, rows, branches: tuple[str, ...]) -> Figure | None:
+    """Photos of a data set, a row each: the photo; of each map of the branches that run, the truth and the prediction.
+
+    Maps are on their full range of 0..1; what nobody labelled is grey. None if no branch has a map or there is no row.
+    """
+    maps = [(f"{name}_map", column) for name, column in (("blur", "blur_map"), ("attention", "salient_mask"))]
+    maps = [(output, column) for output, column in maps if output.removesuffix("_map") in branches]
+    if not maps or not len(rows):
+        return None
+    figure = Figure((2.4 * (1 + 2 * len(maps)), 1.9 * len(rows)), dpi=80, layout="constrained")
+    axes = figure.subplots(len(rows), 1 + 2 * len(maps), squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        photo = row["image"].convert("RGB")
+        predicted = predict(model, processor, photo, branches)
+        panels = [(row["source"], np.asarray(photo.resize(predicted[maps[0][0]].shape[::-1])))]
+        for output, column in maps:
+            panels += [(f"{column}, truth", truth_colors(row[column], column)), (output, colorize(predicted[output]))]
+        for axis, (title, image) in zip(line, panels, strict=True):
+            axis.set_axis_off()
+            axis.set_title(title[-28:], fontsize=7)
+            if image is not None:
+                axis.imshow(image)
+    return figure
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of `count` indices, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
+
+
+def model_card(account: dict, scores: dict, name: str = "PATH OR NAME OF THIS MODEL") -> str:
+    """README.md of a trained model, from what the run says of itself; `name` is that of its repository on the Hub."""
+    settings, data = account["settings"], account["data"]
+    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in flatten(scores, " ").items() if value == value)
+    names = [Path(name).name if Path(name).is_absolute() else name for name in settings["dataset_name"]]
+    return f"""---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-classification
+tags: [blur-detection, image-quality, abc-fusenet]
+---
+# ABC-FuseNet, {settings["variant"]}
+
+Says of a photo where it is blurred and how much, what matters in it, and whether the blur is wanted
+(*Learning to Understand Image Blur*, CVPR 2018).
+
+```python
+from abc_hf import load_pipeline  # of the package abc-fusenet; it runs no code of this repository
+
+assess = load_pipeline("{name}")
+report = assess("photo.jpg")
+print(report.label, report.score, report.reason)
+```
+
+Of the Hub, without the package:
+
+```python
+from transformers import pipeline
+
+assess = pipeline("blur-understanding", model="{name}", trust_remote_code=True)
+report = assess("photo.jpg")
+print(report.label, report.score, report.reason)
+```
+
+## Training
+
+Recipe `{settings["recipe"]}`, phases `{settings["phase"]}`, data {", ".join(names)} ({data["train"]["rows"]} rows,
+digest {data["train"]["digest"]}), code {account["code"]}. `run.json` has all settings, versions and scores;
+`metrics.jsonl` and `curves.png` show the course. The terms of the training photos apply beside the licence of the code.
+
+## Limits
+
+It judges photos as those of its data sets were judged, and was tested on the validation split alone. A verdict is an
+opinion about photography: show it with its reason and its probabilities, and let people decide what is deleted.
+
+## Scores on the validation split
+
+| | |
+|---|---|
+{figures}
+
+## Citation
+
+The method is that of Zhang et al., *Learning to Understand Image Blur*, CVPR 2018. Please cite it.
+"""
+
+
+def say(accelerator, text: str) -> None:
+    """Print on the main process, beside progress bars."""
+    if accelerator.is_main_process:
+        tqdm.write(text)
+
+
+def sample_rows(validation, column: str, most: int = 4):
+    """A few rows of a split that have a label, evenly spread."""
+    table = validation.select_columns([column]).with_format("arrow")[:]
+    labelled = np.flatnonzero(table[column].is_valid().to_numpy())
+    return validation.select([int(labelled[i]) for i in spread(len(labelled), most)] if len(labelled) else [])

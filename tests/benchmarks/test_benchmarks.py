@@ -1,0 +1,180 @@
+"""The peers of tests/benchmarks find blur where it is put, and the benchmarks write what they say."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from skimage.feature import local_binary_pattern
+
+from abc_hf.library.find import Reader, find_photos
+from abc_hf.trunks import ConvLayer
+from tests.benchmarks import (
+    engines,
+    peers,
+    scale,
+    speed,
+)
+from tests.benchmarks.u2netp import U2NetP
+from tests.toy_photos import write_toy_split
+
+
+@pytest.fixture
+def half_blurred():
+    """Noise, blurred in the right half."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128), dtype=np.uint8)
+    photo = Image.fromarray(noise).convert("RGB")
+    photo.paste(photo.filter(ImageFilter.GaussianBlur(4)).crop((64, 0, 128, 96)), (64, 0))
+    return photo
+
+
+@pytest.mark.parametrize("name", peers.METHODS)
+def test_a_peer_finds_the_blurred_half(half_blurred, name):
+    if name.startswith("HiFST"):
+        pytest.importorskip("blur_detector")
+    values = peers.METHODS[name](half_blurred)
+    assert values.shape == (96, 128) and values.min() >= 0 and values.max() <= 1 + 1e-9
+    assert values[24:72, 80:112].mean() > values[24:72, 16:48].mean() + 0.2
+
+
+def test_patterns_of_a_difference_in_one_direction_are_those_of_scikit_image():
+    """A centre that is nowhere above its neighbours: then what counts differences counts what the usual ones count."""
+    values = np.ones((15, 15))
+    values[1::3, 1::3] = 0  # isolated dark pixels, each in the middle of ones
+    usual = local_binary_pattern(values.astype(np.uint8), 8, 1, "uniform")
+    ours = peers.uniform_patterns(values, 0.5)
+    dark = values == 0
+    assert (ours[dark] == usual[dark]).all() and (ours[dark] == 8).all()
+    assert (peers.uniform_patterns(np.ones((5, 5)), 0.016) == 0).all()
+
+
+def test_the_benchmark_writes_json_table_and_plot(tmp_path, tiny_folder, monkeypatch, capsys):
+    monkeypatch.delitem(peers.METHODS, "HiFST (blur-detector)")
+    dataset = write_toy_split(tmp_path / "set")
+    out = tmp_path / "out"
+    peers.main(["--dataset", str(dataset), "--model", str(tiny_folder), "--limit", "3", "--out", str(out)])
+    result = json.loads((out / "peers.json").read_text())
+    assert (result["photos"], result["of"], result["sources"]) == (3, 9, ["toy"])
+    assert [each["name"] for each in result["methods"]] == ["ABC-FuseNet", *peers.METHODS]
+    assert all(each["seconds"] > 0 and each["blur_map"]["all"]["photos"] == 2 for each in result["methods"])
+    assert (out / "peers.md").read_text() == capsys.readouterr().out
+    with Image.open(out / "peers.png") as plot:
+        assert plot.width > 500
+
+
+def test_u2netp_is_of_the_published_size():
+    """The authors' U2NETP has 1,131,181 parameters, a bias in each convolution before a BatchNorm among them."""
+    network = U2NetP().eval()
+    biases = sum(layer.convolution.out_channels for layer in network.modules() if isinstance(layer, ConvLayer))
+    assert sum(parameter.numel() for parameter in network.parameters()) + biases == 1_131_181
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 96, 160)).shape == (1, 1, 96, 160)
+
+
+def test_the_speed_benchmark_measures_everything_in_one_call(tmp_path, tiny_folder, photo, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    for seed in range(2):
+        photo(120, 80, seed).save(tmp_path / "photos" / f"{seed}.jpg")
+    monkeypatch.setattr(speed, "SIZES", {"1 MP": (150, 100), "24 MP": (300, 200)})
+    monkeypatch.setattr(speed, "MATRIX", 64)
+    monkeypatch.setitem(peers.METHODS, speed.HIFST, lambda image: time.sleep(0.001))
+    monkeypatch.setattr(speed, "cores", lambda: 1)
+    monkeypatch.delitem(speed.ENGINES, "openvino")
+    monkeypatch.setattr(speed, "measure_sort", lambda photos, model, engine: {"seconds": 0.1, "start": 2.0})
+    command = ["--photos", str(tmp_path / "photos"), "--model", str(tiny_folder), "--out", str(tmp_path / "out")]
+    speed.main([*command, "--count", "8", "--repeats", "2"])
+    result = json.loads((tmp_path / "out" / "speed.json").read_text())
+    assert {name: each["count"] for name, each in result["photos"].items()} == {"1 MP": 8, "24 MP": 2}
+    for stages in result["stages"].values():
+        assert stages["decode"] > 0 and stages["model"] > 0
+    assert list(result["engines"]) == ["torch", "bf16"] and list(result["peers"]) == ["U2NetP", speed.HIFST]
+    assert all(each["seconds"] > 0 and each["share_of_peak"] > 0 for each in result["engines"].values())
+    assert set(result["targets"]) == {
+        "share of what the stages allow",
+        "times as fast as HiFST",
+        "times as fast as U2NetP",
+        "cost of 24 megapixels in that of 1",
+    }
+    assert "times as fast as U2NetP: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_sort_is_launched_as_users_launch_it(tmp_path, tiny_folder, photo):
+    files = [tmp_path / f"{seed}.jpg" for seed in range(24)]
+    for seed, file in enumerate(files):
+        photo(120, 80, seed).save(file)
+    found = speed.measure_sort(files, str(tiny_folder), "torch")
+    assert 0 < found["seconds"] < 1 < found["start"] < 60
+
+
+@pytest.mark.parametrize("kind", scale.WRITERS)
+def test_photos_of_the_scale_benchmark_differ_wherever_they_are(tmp_path, kind):
+    reader, files = Reader(), []
+    for found in find_photos([str(scale.WRITERS[kind](tmp_path / "photos", 12))], pytest.fail):
+        with reader.photo(found.path) as photo:
+            files.append(photo if isinstance(photo, bytes) else Path(photo).read_bytes())
+    reader.close()
+    assert len(set(files)) == 12
+    assert sorted(files) == sorted(data for _, data in scale.photos(12))
+
+
+@pytest.mark.slow
+def test_the_scale_benchmark_takes_stock_on_the_way(tmp_path):
+    scale.main(["--count", "40", "--kinds", "parquet", "zip", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "scale.json").read_text())
+    for kind in ("parquet", "zip"):
+        stages = result[kind]
+        assert list(stages) == ["found", "judged 4", "judged 20", "judged 40", "finished", "again"]
+        seconds = [stage["seconds"] for stage in list(stages.values())[:-1]]
+        assert seconds == sorted(seconds) and stages["again"]["seconds"] < seconds[1]
+        assert 100 < stages["found"]["megabytes"] <= stages["finished"]["megabytes"]
+        assert stages["judged 40"]["megabytes_of_workers"] > 100 and stages["again"]["megabytes_of_workers"] == 0
+
+
+def test_photos_of_the_speed_benchmark_have_the_size_and_detail(tmp_path, photo):
+    (tmp_path / "from").mkdir()
+    photo(64, 64).save(tmp_path / "from" / "a.png")
+    files = speed.write_photos(tmp_path / "from", tmp_path / "to", (300, 200), 3)
+    assert [file.name for file in files] == ["0000.jpg", "0001.jpg", "0002.jpg"]
+    assert files[0].read_bytes() == files[2].read_bytes()
+    with Image.open(files[1]) as made:
+        assert made.size == (300, 200) and made.format == "JPEG"
+        values = np.asarray(made.convert("L"), float)
+    assert 3 < np.diff(values[:, 250:]).std() < 20  # the photo is smooth there; the grain is not
+
+
+def test_targets_are_reckoned_from_what_was_measured():
+    """Stages of 0.01 + 0.02 + 0.05 s allow 12.5 photos a second; sort does 10 of 1 megapixel, and 5 of 24."""
+    stages = {"1 MP": {"decode": 0.01, "preprocess": 0.02, "model": 0.05}}
+    whole = {"1 MP": {"seconds": 0.1}, "24 MP": {"seconds": 0.2}}
+    found = speed.targets(stages, whole, {"seconds": 0.05}, {"seconds": 0.2}, {"seconds": 1.6, "ours": 0.1})
+    assert [each["value"] for each in found.values()] == pytest.approx([0.8, 16, 4, 2])
+
+
+def test_the_engines_benchmark_counts_what_changes(tmp_path, tiny_folder, monkeypatch, capsys):
+    dataset = write_toy_split(tmp_path / "set", count=5)
+    monkeypatch.delitem(engines.ENGINES, "openvino")
+
+    def wrong(model):
+        def run(pixel_values):
+            with torch.no_grad():
+                output = model(pixel_values)
+            return {"logits": -output.logits, "blur_map": output.blur_map + 0.25, "attention_map": output.attention_map}
+
+        return run
+
+    monkeypatch.setitem(engines.ENGINES, "bf16", wrong)
+    command = ["--dataset", str(dataset), "--split", "test", "--model", str(tiny_folder), "--limit", "3"]
+    engines.main([*command, "--out", str(tmp_path / "out")])
+    result = json.loads((tmp_path / "out" / "engines.json").read_text())
+    assert (result["photos"], result["of"]) == (3, 5)
+    assert result["engines"]["torch"]["changed_verdicts"] == 0
+    assert result["engines"]["torch"]["blur_map_largest"] < 1e-4
+    other = result["engines"]["bf16"]
+    assert other["changed_verdicts"] == 3 and other["attention_map_largest"] == 0
+    assert other["blur_map_largest"] == pytest.approx(0.25, abs=1e-5) == other["blur_map_mean"]
+    ours, theirs = result["model"]["blur_map"]["pooled_ap"], other["blur_map"]["pooled_ap"]
+    assert ours == pytest.approx(theirs, abs=0.01)  # the order of the pixels is the same, but for the bins they fall in

@@ -1,0 +1,129 @@
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from abc_hf import load_pipeline
+from abc_hf.demo.batch_tab import FIELDS, judged, public_rows, shown, sorted_rows, write_csv, write_json, write_keepers
+from abc_hf.demo.uploads import Sent
+from abc_hf.verdicts import GROUPS, group_of
+
+
+def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="") -> dict:
+    """A row as `judged` gives it, with the score of `BlurReport`."""
+    shares = {"no-blur": no, "good-blur": good, "ok-blur": ok, "bad-blur": bad}
+    return {
+        "file": name,
+        "path": path,
+        "label": max(shares, key=shares.get),
+        "probabilities": shares,
+        "score": no + good + ok / 2,
+        "reason": "Because.",
+        "blur_on_subject": 0.1,
+        "blur_on_background": 0.2,
+        "blur_fraction": 0.3,
+        "width": 4,
+        "height": 3,
+        "thumbnail": {"path": "/tmp/x", "url": "/x"},
+    }
+
+
+ROWS = [
+    row("bad.jpg", bad=0.8, ok=0.2),  # scores 0.1
+    row("good.jpg", good=0.9, bad=0.1),  # 0.9
+    {"file": "<b>.jpg", "path": "/tmp/b", "error": "it is <empty>."},
+    row("no.jpg", no=0.6, ok=0.4),  # 0.8
+    row("doubtful.jpg", bad=0.55, good=0.45),  # 0.45: more probably bad than anything else
+    row("better.jpg", good=1.0),  # 1.0
+]
+
+
+def names(rows, threshold):
+    groups = {label: [] for label in GROUPS}
+    for each in sorted_rows(rows, threshold):
+        if "error" not in each:
+            groups[each["group"]].append(each["file"])
+    return groups
+
+
+def test_a_threshold_sorts():
+    assert group_of(ROWS[4]["score"], ROWS[4]["probabilities"], 0.45) == "good-blur"
+    assert group_of(ROWS[4]["score"], ROWS[4]["probabilities"], 0.46) == "bad-blur"
+    assert names(ROWS, 0) == {
+        "good-blur": ["better.jpg", "good.jpg", "doubtful.jpg"],
+        "ok-blur": ["bad.jpg"],
+        "no-blur": ["no.jpg"],
+        "bad-blur": [],
+    }
+    assert names(ROWS, 0.85)["bad-blur"] == ["no.jpg", "doubtful.jpg", "bad.jpg"]
+    assert sum(map(len, names(ROWS, 0.5).values())) == 5
+    assert sorted_rows(ROWS, 0.5)[-1]["error"]
+
+
+def test_the_gallery_has_counts_and_spells_names():
+    gallery = shown(ROWS, 0.35)
+    assert (gallery["kept"], gallery["judged"], gallery["total"]) == (4, 5, 6)
+    assert [(group["label"], len(group["photos"])) for group in gallery["groups"]] == [
+        ("good-blur", 3),
+        ("ok-blur", 0),
+        ("no-blur", 1),
+        ("bad-blur", 1),
+    ]
+    assert gallery["failed"] == [{"file": "&lt;b&gt;.jpg", "error": "it is &lt;empty&gt;."}]
+    assert shown([], 0.35)["total"] == 0
+
+
+def test_files_to_download(tmp_path):
+    for index, each in enumerate(ROWS):
+        each["path"] = str(tmp_path / f"{index}.jpg")
+        Path(each["path"]).write_bytes(each["file"].encode())
+    rows = [*ROWS, row("GOOD.jpg", good=0.7, bad=0.3, path=ROWS[1]["path"])]
+
+    with write_csv(rows, 0.35, str(tmp_path)).open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == FIELDS
+    assert [line["file"] for line in lines] == [each["file"] for each in sorted_rows(rows, 0.35)]
+    assert {line["file"] for line in lines if line["kept"] == "True"} == {
+        "better.jpg",
+        "good.jpg",
+        "GOOD.jpg",
+        "doubtful.jpg",
+        "no.jpg",
+    }
+    assert json.loads(write_json(rows, 0.35, str(tmp_path)).read_text()) == public_rows(rows, 0.35)
+    assert not any({"path", "thumbnail"} & set(each) for each in public_rows(rows, 0.35))
+
+    with zipfile.ZipFile(write_keepers(rows, 0.6, str(tmp_path))) as archive:
+        assert archive.namelist() == ["better.jpg", "good.jpg", "GOOD-2.jpg", "no.jpg"]
+        assert archive.read("good.jpg") == b"good.jpg"
+    with pytest.raises(gr.Error, match="No photo"):
+        write_keepers(rows[:1], 0.6, str(tmp_path))
+    Path(ROWS[5]["path"]).unlink()
+    with pytest.raises(gr.Error, match="deleted"):
+        write_keepers(rows, 0.6, str(tmp_path))
+
+
+def test_photos_are_judged_once_and_a_broken_one_is_listed(tiny_folder, photo, tmp_path):
+    pipeline = load_pipeline(tiny_folder)
+    photo(96, 64).save(tmp_path / "0.png")
+    (tmp_path / "1.jpg").write_bytes(b"not a photo")
+    sent = [
+        Sent("a.png", str(tmp_path / "0.png")),
+        Sent("b.jpg", str(tmp_path / "1.jpg")),
+        Sent("c.jpg", error="locked."),
+    ]
+    rows = list(judged(pipeline, sent, str(tmp_path)))
+    report = pipeline(tmp_path / "0.png").to_dict()
+    assert {key: rows[0][key] for key in report} == report
+    assert Path(rows[0]["thumbnail"]["path"]).is_file()
+    assert rows[1]["error"].startswith("not a photo") and str(tmp_path) not in rows[1]["error"]
+    assert rows[2]["error"] == "locked."
+
+    def forbidden(*args, **options):
+        raise AssertionError("judged again")
+
+    known = {each["path"]: each for each in rows if each["path"]}
+    assert list(judged(forbidden, sent[:2], str(tmp_path), known)) == rows[:2]

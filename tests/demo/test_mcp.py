@@ -1,0 +1,59 @@
+"""The demo as an MCP server, in an environment with the package that the extra `mcp` asks for."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+pytestmark = pytest.mark.slow
+EXAMPLE = Path(__file__).parents[2] / "abc_hf" / "examples" / "bokeh.jpg"
+CLIENT = """
+import asyncio, json, sys
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
+
+async def main(address):
+    async with streamablehttp_client(address) as (read, write, _), ClientSession(read, write) as session:
+        await session.initialize()
+        tools = (await session.list_tools()).tools
+        print(json.dumps({tool.name: [tool.description, sorted(tool.inputSchema["properties"])] for tool in tools}))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_the_endpoints_are_tools(tiny_folder, tmp_path):
+    project = tomllib.loads((EXAMPLE.parents[2] / "pyproject.toml").read_text())["project"]
+    assert Requirement(project["optional-dependencies"]["mcp"][0]).extras == {"mcp"}
+    wanted = [
+        str(each).split(";")[0]
+        for each in map(Requirement, requires("gradio"))
+        if each.marker and each.marker.evaluate({"extra": "mcp"}) and not each.marker.evaluate({"extra": ""})
+    ]
+    overlay = tmp_path / "overlay"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", overlay, *wanted], check=True)
+
+    environment = os.environ | {"PYTHONPATH": str(overlay), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "abc_hf.cli", "demo", "--model", tiny_folder, "--no-browser", "--mcp"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = next(found[0] for line in server.stdout if (found := re.search(r"http://[\d.:]+", line)))
+            client = [sys.executable, "-c", CLIENT, f"{address}/gradio_api/mcp/"]
+            answer = subprocess.run(client, env=environment, capture_output=True, text=True, check=True)
+        finally:
+            server.terminate()
+    tools = json.loads(answer.stdout.splitlines()[-1])
+    assert {name: parameters for name, (_, parameters) in tools.items()} == {
+        "assess": ["photo"],
+        "full_size_file": ["kind", "photo"],
+        "sort": ["photos", "threshold"],
+        "compare": ["photos"],
+    }
+    assert tools["assess"][0].startswith("Judge the blur")

@@ -1,0 +1,382 @@
+import csv
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import ExifTags, Image, ImageFilter
+
+from abc_hf.cli import main
+from abc_hf.library import actions
+from abc_hf.library.actions import Request, act, read_decisions, read_steps, undo
+from abc_hf.library.table import path_text
+from tests.library.sort_toys import sort_row, write_sorted
+from tests.library.test_xmp import LIGHTROOM, values
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Photos of all kinds in two folders and the table of them in `out`; the toys' bytes are their names."""
+    folder = tmp_path / "photos"
+    rows = []
+    for name, label in (
+        ("a/one.jpg", "good-blur"),
+        ("b/one.jpg", "good-blur"),  # the same name
+        ("b/ONE.JPG", "good-blur"),
+        ("a/pair.jpg", "no-blur"),
+        ("a/bad.jpg", "bad-blur"),
+        ("a/strange\n'\"\\ name.jpg", "ok-blur"),
+        ("a/" + os.fsdecode(b"\xff\xfe.jpg"), "ok-blur"),
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(name))
+        os.utime(path, ns=(10**18, 10**18 + 123_456_789))
+        rows.append(sort_row(path_text(str(path)), label))
+    (folder / "a/pair.NEF").write_bytes(b"raw")
+    (folder / "a/pair.xmp").write_bytes(LIGHTROOM)
+    (folder / "a/one.jpg.xmp").write_bytes(LIGHTROOM)
+    rows[3]["raw_path"] = str(folder / "a/pair.NEF")
+    rows.append(sort_row(folder / "a/broken.jpg", None))
+    (folder / "a/broken.jpg").write_bytes(b"broken")
+    rows.append(sort_row(folder / "archive.zip!/c.jpg"))
+    rows.append(sort_row(folder / "data.parquet!/image/07"))
+    rows.append(sort_row("hf://datasets/user/name/d.jpg"))
+    (folder / "archive.zip").write_bytes(b"PK")
+    (folder / "data.parquet").write_bytes(b"PAR1")
+    write_sorted(tmp_path / "out", rows, 0)
+    return tmp_path
+
+
+def state(folder: Path) -> dict[str, tuple]:
+    """Each file's SHA-256 and time."""
+    return {
+        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def hashes(folder: Path) -> list[str]:
+    return sorted(digest for name, (digest, _) in state(folder).items() if not name.endswith(".xmp"))
+
+
+def undo_file(library: Path) -> Path:
+    return max((library / "out").glob("undo-*.jsonl"))
+
+
+def silent(text: str):
+    pass
+
+
+def run(library: Path, expected: int = 0, dry_run: bool = False, **options) -> list[str]:
+    said = []
+    assert act(library / "out", Request(**options), dry_run, said.append, said.append) == expected
+    return said
+
+
+@pytest.mark.parametrize("kind", ["copy", "move", "link"])
+@pytest.mark.parametrize("xmp", [False, True])
+def test_photos_go_into_class_folders_and_back(library, kind, xmp):
+    before, to = state(library / "photos"), library / "sorted"
+    said = run(library, kind=kind, to=to, xmp=xmp)
+    assert any("3 photos lie in archives, in Parquet files or behind URLs" in line for line in said)
+    names = {name for name in state(to) if not name.endswith(".xmp")}
+    strange, broken = "ok-blur/strange\n'\"\\ name.jpg", "ok-blur/" + os.fsdecode(b"\xff\xfe.jpg")
+    assert names == {
+        "good-blur/one.jpg", "good-blur/one-2.jpg", "good-blur/ONE-3.JPG", "no-blur/pair.jpg", "no-blur/pair.NEF",
+        "bad-blur/bad.jpg", strange, broken,
+    }  # fmt: skip
+    assert (to / "good-blur/one.jpg").read_bytes() == b"a/one.jpg"
+    assert (to / "good-blur/one-2.jpg").read_bytes() == b"b/one.jpg"
+    assert (to / "no-blur/pair.xmp").exists() and (to / "good-blur/one.jpg.xmp").exists()
+    assert (to / "no-blur/pair.jpg.xmp").exists() == xmp
+    after = state(library / "photos")
+    if kind == "move":
+        assert set(after) == {"a/broken.jpg", "archive.zip", "data.parquet"}
+    else:
+        assert after == before  # bytes, times and sidecars
+        assert os.path.samefile(to / "no-blur/pair.NEF", library / "photos/a/pair.NEF") == (kind == "link")
+    assert set(hashes(to)) <= {digest for digest, _ in before.values()}
+
+    said = []
+    assert undo(undo_file(library), True, said.append, said.append) == 0
+    assert "Nothing was done" in said[-1] and state(to)
+    assert undo(undo_file(library), False, said.append, said.append) == 0
+    assert state(library / "photos") == before
+    assert not to.exists()
+    assert undo(undo_file(library), False, said.append, said.append) == 0  # again: there is nothing to undo
+    assert said[-1] == "Undone: nothing."
+
+
+def test_sidecars_are_written_beside_the_photos_and_taken_back(library):
+    before = state(library / "photos")
+    run(library, xmp=True)
+    after = state(library / "photos")
+    assert {name for name in after if after[name] != before.get(name)} == {
+        f"{name}.xmp" for name in ("a/one.jpg", "b/one.jpg", "b/ONE.JPG", "a/pair.jpg", "a/pair.NEF", "a/pair")
+    } | {"a/bad.jpg.xmp", "a/strange\n'\"\\ name.jpg.xmp", "a/" + os.fsdecode(b"\xff\xfe.jpg.xmp")}
+    assert all(after[name] == before[name] for name in before if not name.endswith(".xmp"))
+    merged = (library / "photos/a/pair.xmp").read_bytes()
+    assert values(merged, "xmp:Rating") == ["3"] and "no-blur" in values(merged, "dc:subject")
+    assert run(library, xmp=True)[-1] == "There is nothing to do."
+    assert len(list((library / "out").glob("undo-*"))) == 1
+    assert undo(undo_file(library), say=silent) == 0
+    assert state(library / "photos") == before
+
+
+def test_a_dry_run_changes_nothing(library):
+    before = state(library)
+    said = run(library, dry_run=True, kind="move", to=library / "sorted", xmp=True)
+    assert state(library) == before and not (library / "sorted").exists()
+    assert sum(line.startswith("move: ") for line in said) == 10  # 8 files and 2 sidecars
+    assert sum(line.startswith("xmp: ") for line in said) == 9
+    assert said[-1].startswith("Nothing was done (--dry-run): 10 moved, 9 sidecars written")
+
+
+def test_a_name_that_is_taken_is_never_overwritten(library):
+    to = library / "sorted"
+    (to / "good-blur").mkdir(parents=True)
+    (to / "good-blur/one.jpg").write_bytes(b"other")
+    (to / "no-blur").mkdir()
+    (to / "no-blur/pair.NEF").write_bytes(b"other")
+    run(library, kind="copy", to=to)
+    assert (to / "good-blur/one.jpg").read_bytes() == b"other" == (to / "no-blur/pair.NEF").read_bytes()
+    assert (to / "good-blur/one-2.jpg").read_bytes() == b"a/one.jpg"
+    assert (to / "no-blur/pair-2.jpg").exists() and (to / "no-blur/pair-2.NEF").read_bytes() == b"raw"
+    assert (to / "no-blur/pair-2.xmp").exists()  # a pair and its sidecar keep one name
+    assert undo(undo_file(library), say=silent) == 0
+    assert set(state(to)) == {"good-blur/one.jpg", "no-blur/pair.NEF"}
+
+
+def test_the_threshold_sorts_as_in_the_report(library):
+    run(library, kind="copy", to=library / "all", threshold=1.01)
+    assert {name.split("/")[0] for name in state(library / "all")} == {"bad-blur"}
+    run(library, kind="copy", to=library / "none", threshold=0)
+    assert "bad-blur" not in {name.split("/")[0] for name in state(library / "none")}
+
+
+@pytest.mark.parametrize("kind", ["copy", "move", "link"])
+def test_decisions_come_before_verdicts(library, kind):
+    folder, to = library / "photos", library / "sorted"
+    decisions = {str(folder / "a/one.jpg"): "reject", str(folder / "a/bad.jpg"): "keep", "/gone.jpg": "keep"}
+    said = run(library, kind=kind, to=to, xmp=True, decisions=decisions)
+    assert "Decisions about photos that are not here: 1, such as /gone.jpg." in said
+    assert (to / "kept/bad.jpg").exists() and not (to / "bad-blur").exists()
+    assert (to / "rejected/one.jpg").exists() == (kind == "move")
+    assert not (to / "good-blur/one.jpg").exists() or (to / "good-blur/one.jpg").read_bytes() == b"b/one.jpg"
+    place = to / "rejected" if kind == "move" else folder / "a"
+    assert values((place / "one.jpg.xmp").read_bytes(), "xmp:Rating") == ["-1"]
+    assert undo(undo_file(library), say=silent) == 0
+    assert (folder / "a/one.jpg.xmp").read_bytes() == LIGHTROOM
+
+
+def test_what_the_report_exports_is_read(tmp_path):
+    decisions = {'/a/strange\n"name",.jpg': "keep", "/b.jpg": "reject"}
+    with (tmp_path / "d.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "decision"), *decisions.items()])
+    rows = [{"path": path, "decision": decision} for path, decision in decisions.items()]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    assert read_decisions(tmp_path / "d.csv") == decisions == read_decisions(tmp_path / "d.json")
+    for text in ("", "a,b\n1,2\n", "[1]", "path,decision\na.jpg,maybe\n", "[{", "\xff"):
+        (tmp_path / "bad").write_text(text, "latin-1")
+        with pytest.raises(ValueError, match="holds no decisions"):
+            read_decisions(tmp_path / "bad")
+
+
+def test_undo_leaves_what_has_changed_since(library):
+    folder, to = library / "photos", library / "sorted"
+    run(library, kind="move", to=to)
+    (to / "good-blur/one.jpg").write_bytes(b"edited since")
+    (to / "bad-blur/bad.jpg").unlink()
+    (folder / "a/pair.jpg").write_bytes(b"a new photo of this name")
+    said = []
+    assert undo(undo_file(library), False, silent, said.append) == 1
+    assert (to / "good-blur/one.jpg").read_bytes() == b"edited since"
+    assert (folder / "a/pair.jpg").read_bytes() == b"a new photo of this name"
+    assert (to / "no-blur/pair.jpg").read_bytes() == b"a/pair.jpg"
+    assert (folder / "a/pair.NEF").read_bytes() == b"raw"
+    assert len(said) == 3 and all("it is left as it is" in line for line in said)
+
+
+def test_undo_never_deletes_the_last_copy(library):
+    folder, to = library / "photos", library / "sorted"
+    for kind in ("copy", "link"):
+        run(library, kind=kind, to=to / kind)
+        (folder / "a/bad.jpg").rename(library / "elsewhere.jpg")
+        assert undo(undo_file(library), say=silent, complain=silent) == 1
+        assert list((to / kind).rglob("*.jpg")) == [to / kind / "bad-blur/bad.jpg"]
+        (library / "elsewhere.jpg").rename(folder / "a/bad.jpg")
+
+
+def test_undo_leaves_a_sidecar_that_was_edited(library):
+    run(library, xmp=True)
+    edited = library / "photos/a/pair.xmp"
+    edited.write_bytes(edited.read_bytes().replace(b"0.35", b"0.70"))
+    assert undo(undo_file(library), say=silent, complain=silent) == 1
+    assert b"0.70" in edited.read_bytes() and not (library / "photos/b/one.jpg.xmp").exists()
+
+
+@pytest.mark.parametrize("kind", ["copy", "move", "link"])
+@pytest.mark.parametrize("after", [0, 1, 4, 7])
+def test_what_was_interrupted_can_be_undone(library, monkeypatch, kind, after):
+    """The plan is on the disk before the first step."""
+    before, real, taken = state(library / "photos"), actions.carry_out, []
+
+    def killed(step):
+        assert len(list(read_steps(undo_file(library)))) == 19  # 8 files, 2 sidecars moved or copied, 9 written
+        if len(taken) == after:
+            raise KeyboardInterrupt
+        taken.append(step)
+        real(step)
+
+    monkeypatch.setattr(actions, "carry_out", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(library, kind=kind, to=library / "sorted", xmp=True)
+    monkeypatch.undo()
+    assert undo(undo_file(library), say=silent) == 0
+    assert state(library / "photos") == before and state(library / "sorted") == {}
+
+
+def test_across_disks_a_move_is_a_copy_first(library, monkeypatch):
+    """Another disk is played by `os.rename`; killed between copy and deletion, both are there."""
+    before, rename = state(library / "photos"), os.rename
+
+    def other_disk(old, new):
+        if not str(old).endswith(".partial"):
+            raise OSError(actions.errno.EXDEV, "Invalid cross-device link")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", other_disk)
+    run(library, kind="move", to=library / "sorted")
+    assert set(state(library / "photos")) == {"a/broken.jpg", "archive.zip", "data.parquet"}
+    shutil.copy2(library / "sorted/bad-blur/bad.jpg", library / "photos/a/bad.jpg")
+    assert undo(undo_file(library), say=silent) == 0
+    assert state(library / "photos") == before and state(library / "sorted") == {}
+
+
+def test_links_across_disks_are_refused_in_words(library, monkeypatch):
+    def refuse(old, new):
+        raise OSError(actions.errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    said = run(library, 1, kind="link", to=library / "sorted")
+    assert sum("hard links stay on one disk; use --copy-to" in line for line in said) == 8
+
+
+def test_a_full_disk_ends_it_and_leaves_no_half_file(library, monkeypatch):
+    def full(old, new):
+        Path(new).write_bytes(b"half")
+        raise OSError(actions.errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    said = run(library, 1, kind="copy", to=library / "sorted")
+    assert sum("No space left on device" in line for line in said) == 1
+    assert state(library / "sorted") == {}
+
+
+def test_a_damaged_sidecar_is_left_as_it_is(library):
+    (library / "photos/a/one.jpg.xmp").write_bytes(b"<x:xmp")
+    said = run(library, xmp=True)
+    [line] = [line for line in said if "one.jpg.xmp: this sidecar is left as it is (it is no XML: " in line]
+    assert "string" not in line
+    assert (library / "photos/a/one.jpg.xmp").read_bytes() == b"<x:xmp"
+
+
+def test_a_file_that_is_gone_is_told(library):
+    (library / "photos/a/bad.jpg").unlink()
+    said = run(library, 1, kind="copy", to=library / "sorted")
+    assert any("bad.jpg: it was left as it is (No such file or directory)" in line for line in said)
+    assert said[-1].endswith("; 1 failed.")
+    assert undo(undo_file(library), say=silent) == 0
+
+
+def test_a_sidecar_of_two_photos_goes_with_the_first(tmp_path):
+    for name in ("a.jpg", "a.png", "a.xmp"):
+        (tmp_path / name).write_text(name)
+    write_sorted(tmp_path / "out", [sort_row(tmp_path / "a.jpg"), sort_row(tmp_path / "a.png")], 0)
+    run(tmp_path, kind="move", to=tmp_path / "sorted")
+    assert sorted(state(tmp_path / "sorted")) == ["good-blur/a-2.png", "good-blur/a.jpg", "good-blur/a.xmp"]
+
+
+def test_links_are_not_moved(library):
+    photo = library / "photos/a/bad.jpg"
+    photo.rename(library / "photos/a/real")
+    photo.symlink_to("real")
+    said = run(library, kind="move", to=library / "sorted")
+    assert photo.is_symlink() and any("this is a symbolic link" in line for line in said)
+
+
+def test_another_file_is_no_undo_file(tmp_path):
+    for text in ("{}\n", "[1]\n", "hello\n", '{"do": "delete"}\n', "\xff\n"):
+        (tmp_path / "x").write_text(text, "latin-1")
+        with pytest.raises(ValueError, match="is no undo file"):
+            undo(tmp_path / "x")
+
+
+def shoot(path: Path, picture: Image.Image, second: int):
+    """Save a photo as a camera would."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Toy", "Toy One"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"2026:05:01 12:00:{second:02}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, exif=exif, quality=95)
+
+
+def test_the_command(tmp_path, tiny_folder, photo, capsys):
+    """From photos to a table with bursts, a report, folders, and back."""
+    folder, out, to = tmp_path / "photos", tmp_path / "out", tmp_path / "sorted"
+    scene = photo(320, 240, seed=3).resize((640, 480))
+    for number, radius in enumerate((4, 0, 1.5)):
+        shoot(folder / f"shot{number}.jpg", scene.filter(ImageFilter.GaussianBlur(radius)), number)
+    shoot(folder / "other.jpg", photo(300, 200, seed=9), 30)
+    before = state(folder)
+    command = ["sort", str(folder), "--out", str(out), "--model", str(tiny_folder), "--workers", "0"]
+    assert main(command) == 0
+    table = {row["path"][len(str(folder)) + 1 :]: row for row in pq.read_table(out / "photos.parquet").to_pylist()}
+    assert [table[f"shot{number}.jpg"]["burst_rank"] for number in range(3)] == [3, 1, 2]
+    assert table["other.jpg"]["burst"] is None and table["shot1.jpg"]["camera"] == "Toy One"
+    with (out / "photos.csv").open(newline="") as file:
+        assert sum(row["burst"] == "1" for row in csv.DictReader(file)) == 3
+    assert "shot2.jpg" in (out / "report" / "photos-0000.js").read_text()
+    assert not (out / "report.html").read_text().count("data:image")
+
+    capsys.readouterr()
+    assert main([*command, "--single-file", "--copy-to", str(to), "--xmp", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("\ncopy: ") == 4 == said.count("\nxmp: ") and "4 copied, 4 sidecars written" in said
+    assert (out / "report.html").read_text().count("data:image/jpeg") == 4
+    assert not to.exists()
+
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text(f"path,decision\r\n{folder / 'shot0.jpg'},reject\r\n{folder / 'shot1.jpg'},keep\r\n")
+    assert main([*command, "--move-to", str(to), "--xmp", "--decisions", str(decisions)]) == 0
+    assert (to / "rejected" / "shot0.jpg").exists() and (to / "kept" / "shot1.jpg.xmp").exists()
+    assert values((to / "kept" / "shot1.jpg.xmp").read_bytes(), "dc:subject")[-1] == "best-of-burst"
+    assert hashes(to) == sorted(digest for digest, _ in before.values())
+    capsys.readouterr()
+    assert main(["sort", "--undo", str(undo_file(tmp_path))]) == 0
+    assert capsys.readouterr().out == "Undone: 4 moved, 4 sidecars written.\n"
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "Name what to sort"),
+        (["a", "--out", "b", "--dry-run"], "--decisions and --dry-run go with"),
+        (["a", "--out", "b", "--copy-to", "file"], "--copy-to file is a file; choose a folder."),
+        (["a", "--out", "b", "--xmp", "--decisions", "file"], "file holds no decisions"),
+        (["a", "--out", "b", "--xmp", "--decisions", "gone"], "No such file"),
+        (["--undo", "file"], "file is no undo file"),
+    ],
+)
+def test_wrong_options_are_told_in_a_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("hello\n")
+    assert main(["sort", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["file"]

@@ -1,0 +1,155 @@
+import io
+import random
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from abc_hf.library.parquet import ParquetPhotos
+from abc_hf.photos import PhotoError
+from tests.library.sort_toys import Counted
+
+FILES = [random.Random(row).randbytes(3000 + row) for row in range(25)]
+
+
+def written(columns: dict, features: dict | None = None, rows_per_group: int = 10) -> io.BytesIO:
+    """A Parquet file by `datasets`."""
+    file = io.BytesIO()
+    data = datasets.Dataset.from_dict(columns, features=features and datasets.Features(features))
+    data.to_parquet(file, batch_size=rows_per_group)
+    return file
+
+
+def images(files: list[bytes | None]) -> list[dict | None]:
+    return [file and {"bytes": file, "path": None} for file in files]
+
+
+def contents(photos: ParquetPhotos, rows) -> list[bytes]:
+    return [photos.open(photos.name(row)).read() for row in rows]
+
+
+def test_rows_in_any_order():
+    photos = ParquetPhotos(written({"image": images(FILES)}, {"image": datasets.Image()}))
+    assert (photos.rows, photos.name(7), photos.name(24)) == (25, "image/07", "image/24")
+    for rows in (range(25), [24, 0, 9, 10, 10, 3, 19], range(24, -1, -1)):
+        assert contents(photos, rows) == [FILES[row] for row in rows]
+
+
+def test_the_file_is_read_once_and_of_rows_no_more_than_their_number_until_then(monkeypatch):
+    monkeypatch.setattr("abc_hf.library.parquet.BUFFER", 4096)
+    other = [random.Random(-row).randbytes(100_000) for row in range(25)]
+    columns = {"image": images(FILES), "sound": other}
+    file = Counted(written(columns, {"image": datasets.Image(), "sound": datasets.Value("binary")}).getvalue())
+    photos = ParquetPhotos(file)
+    assert photos.rows == 25 and file.count < 70_000 < sum(map(len, FILES))
+    before = file.count
+    contents(photos, range(25))
+    assert sum(map(len, FILES)) < file.count - before < 1.5 * sum(map(len, FILES)), "none of the other column"
+
+
+@pytest.mark.parametrize(
+    ("features", "column"),
+    [
+        ({"photo": datasets.Image(), "image": datasets.Image()}, "image"),
+        ({"left": datasets.Image(), "right": datasets.Image()}, "left"),
+        ({"image": datasets.Video(), "photo": datasets.Image()}, "photo"),
+        ({"image": datasets.Value("string"), "a.b": datasets.Image()}, "a.b"),
+    ],
+)
+def test_the_column(features, column):
+    columns = {name: ["text" if isinstance(kind, datasets.Value) else None] for name, kind in features.items()}
+    columns[column] = images([b"photo"])
+    photos = ParquetPhotos(written(columns, features))
+    assert photos.column == column
+    assert photos.open(f"{column}/0").read() == b"photo"
+
+
+@pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary()])
+def test_a_file_that_datasets_did_not_write(binary):
+    kind = pa.struct([("path", pa.string()), ("bytes", binary), ("more", pa.int8())])
+    file = io.BytesIO()
+    rows = [{"a/b": {"path": None, "bytes": b"photo", "more": 1}}]
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema([("a/b", kind)])), file, store_schema=False)
+    photos = ParquetPhotos(file)
+    assert photos.open("a/b/0").read() == b"photo"
+
+
+BYTES, PATH = pa.field("bytes", pa.binary()), pa.field("path", pa.string())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary(),
+        pa.struct([BYTES]),
+        pa.struct([pa.field("bytes", pa.string()), PATH]),
+        pa.list_(pa.struct([BYTES, PATH])),
+    ],
+)
+def test_no_column_holds_photos(kind):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": pa.array([], kind)}), file)
+    with pytest.raises(PhotoError, match="none of its columns holds photos"):
+        ParquetPhotos(file)
+
+
+HEADS = {
+    "wav": b"RIFF\x24\x08\0\0WAVEfmt ",
+    "aiff": b"FORM\0\0\0\x2eAIFFCOMM",
+    "flac": b"fLaC\0\0\0\x22",
+    "ogg": b"OggS\0\2",
+    "mp3": b"\xff\xfb\x90\x64",
+    "tagged mp3": b"ID3\4\0",
+    "m4a": b"\0\0\0\x20ftypM4A \0",
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_sounds_are_told_by_the_first_where_nothing_else_tells(kind):
+    def opened(sounds):
+        columns = {"audio": images(sounds), "picture": images([None, b"photo"])}
+        table = pa.Table.from_pydict(columns, schema=pa.schema([(name, pa.struct([BYTES, PATH])) for name in columns]))
+        file = io.BytesIO()
+        pq.write_table(table, file, row_group_size=1)
+        return ParquetPhotos(file)
+
+    assert opened([None, HEADS[kind]]).column == "picture"
+    assert opened([FILES[0], HEADS[kind]]).column == "audio", "a damaged photo, for all that is known"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "ICO"])
+def test_no_photo_is_a_sound(format):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(file, format)
+    photos = io.BytesIO()
+    schema = pa.schema([("shot", pa.struct([BYTES, PATH]))])
+    pq.write_table(pa.Table.from_pylist([{"shot": {"bytes": file.getvalue(), "path": None}}], schema), photos)
+    assert ParquetPhotos(photos).open("shot/0").read() == file.getvalue()
+
+
+def test_rows_without_a_photo():
+    column = [None, {"bytes": None, "path": "/elsewhere/1.jpg"}, {"bytes": b"photo", "path": "2.jpg"}]
+    photos = ParquetPhotos(written({"image": column}, {"image": datasets.Image()}))
+    for row in range(2):
+        with pytest.raises(PhotoError, match="the row holds no photo."):
+            photos.open(f"image/{row}")
+    for name in ("image/3", "photo/2", "image/x", "2"):
+        with pytest.raises(PhotoError, match="there is no such row."):
+            photos.open(name)
+    assert photos.open("image/2").read() == b"photo"
+
+
+def test_damage_spoils_its_row_group_alone():
+    data = bytearray(written({"image": images(FILES)}, {"image": datasets.Image()}).getvalue())
+    metadata = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0)
+    assert metadata.path_in_schema == "image.bytes"
+    start = metadata.data_page_offset
+    data[start : start + 40] = bytes(40)
+    photos = ParquetPhotos(io.BytesIO(data))
+    for row in (10, 15):
+        with pytest.raises((OSError, pa.ArrowException)):
+            photos.open(photos.name(row))
+    good = [*range(10), *range(20, 25)]
+    assert contents(photos, good) == [FILES[row] for row in good]

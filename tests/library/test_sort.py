@@ -1,0 +1,693 @@
+import contextlib
+import csv
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import datasets
+import fsspec
+import imagehash
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from abc_hf import load_pipeline
+from abc_hf.cli import main
+from abc_hf.library import journal as sort_journal
+from abc_hf.library import sort
+from abc_hf.library import workers as sort_workers
+from abc_hf.library.find import Found, find_photos
+from abc_hf.library.journal import Index, Writer, dealt_to, read_shard, shards
+from abc_hf.library.parquet import ParquetPhotos
+from abc_hf.library.table import COLUMNS, PROBABILITIES, thumbnail_files
+from abc_hf.photos import load_photo
+from tests.library.sort_toys import Counted
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def library(photo, tmp_path):
+    """Nine photos of three shapes."""
+    folder = tmp_path / "photos"
+    for number in range(9):
+        path = folder / ("a", "b/c", "b")[number % 3] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(*((64, 48), (48, 64), (96, 96))[number % 3], number).save(path)
+    return folder
+
+
+@pytest.fixture
+def run(tiny_folder, tmp_path, capsys):
+    """Run `abc-fusenet sort` with the tiny model: `run(*arguments)` is (status, stdout, stderr)."""
+
+    def run(*arguments, workers=0, model=tiny_folder, batch_size=2):
+        options = ["--out", tmp_path / "out", "--model", model, "--workers", workers, "--batch-size", batch_size]
+        status = main(["sort", *map(str, [*arguments, *options]), "--device", "cpu"])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """The paths of the photos that are judged, in order."""
+    paths = []
+    judge_batch = sort.Sort.judge_batch
+
+    def spy(self, batch):
+        judge_batch(self, batch)
+        paths.extend(photo.path for photo, _ in batch)
+
+    monkeypatch.setattr(sort.Sort, "judge_batch", spy)
+    return paths
+
+
+@contextlib.contextmanager
+def ctrl_c_after(count: int, judged: list[str], monkeypatch):
+    """Ctrl-C comes before the first batch after `count` photos."""
+    judge_batch = sort.Sort.judge_batch
+
+    def interrupted(self, batch):
+        if len(judged) >= count:
+            raise KeyboardInterrupt
+        judge_batch(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sort.Sort, "judge_batch", interrupted)
+        yield
+
+
+def table(out: Path) -> list[dict]:
+    return pq.read_table(out / "photos.parquet").to_pylist()
+
+
+def assert_same(rows: list[dict], others: list[dict]):
+    """But for what the company of a batch does to the last digits."""
+    assert len(rows) == len(others)
+    for row, other in zip(rows, others, strict=True):
+        for name in row:
+            expected = pytest.approx(other[name], abs=1e-5) if isinstance(other[name], float) else other[name]
+            assert row[name] == expected, (name, row["path"])
+
+
+def test_the_table(run, library, tmp_path, tiny_folder):
+    """Against the pipeline, one photo at a time."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "NIKON CORPORATION", "NIKON D850"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2024:05:01 12:34:56"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.SubsecTimeOriginal] = "07"
+    first = library / "a" / "0.jpg"
+    with Image.open(first) as image:
+        image.save(first, exif=exif)
+    (library / "a" / "0.nef").touch()
+    status, out, err = run(library)
+    assert (status, err) == (0, "")
+    assert "9 photos, of which 0 were judged before." in out and "Judged 9 photos in" in out
+    written = pq.read_table(tmp_path / "out" / "photos.parquet")
+    assert written.schema.equals(COLUMNS)
+    rows = written.to_pylist()
+    assert [row["path"] for row in rows] == sorted(str(path) for path in library.rglob("*.jpg"))
+    pipe = load_pipeline(tiny_folder, device="cpu")
+    for row in rows:
+        report = pipe(row["path"])
+        assert (row["width"], row["height"], row["label"]) == (*report.size, report.label)
+        assert [row[name] for name in PROBABILITIES] == pytest.approx(list(report.probabilities.values()), abs=1e-5)
+        for name in ("score", "blur_on_subject", "blur_on_background", "blur_fraction"):
+            assert row[name] == pytest.approx(getattr(report, name), abs=2e-3 if name == "blur_fraction" else 1e-5)
+        assert row["reason"] == report.reason
+        assert row["perceptual_hash"] == str(imagehash.phash(load_photo(row["path"])))
+        assert (row["bytes"], row["modified"]) == (os.stat(row["path"]).st_size, os.stat(row["path"]).st_mtime)
+        assert row["error"] is row["burst"] is row["burst_rank"] is row["sharpness"] is None
+    assert (rows[0]["taken"], rows[0]["camera"]) == ("2024-05-01T12:34:56.07", "NIKON D850")
+    assert rows[0]["raw_path"] == f"{library}/a/0.nef"
+    assert rows[1]["taken"] is rows[1]["camera"] is rows[1]["raw_path"] is None
+    with (tmp_path / "out" / "photos.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == COLUMNS.names
+    assert [line["path"] for line in lines] == [row["path"] for row in rows]
+    assert [float(line["score"]) for line in lines] == pytest.approx([row["score"] for row in rows], abs=1e-6)
+
+
+def test_thumbnails(run, library, photo, tmp_path, tiny_folder):
+    photo(800, 200).save(library / "wide.png")
+    run(library)
+    picture, map = thumbnail_files(tmp_path / "out", f"{library}/wide.png")
+    with Image.open(picture) as picture, Image.open(map) as map:
+        assert (picture.size, picture.format) == ((96, 24), "JPEG"), "the working size, which is smaller than 320"
+        assert (map.size, map.mode, map.format) == ((96, 24), "L", "PNG")
+        report = load_pipeline(tiny_folder, device="cpu")(library / "wide.png")
+        assert np.abs(np.asarray(map) / 255 - report.small_blur_map).max() < 0.003
+    assert len(list((tmp_path / "out" / "thumbs").rglob("*.*"))) == 30
+    with Image.open(io.BytesIO(sort_workers.thumbnail(Image.new("RGB", (512, 256))))) as picture:
+        assert picture.size == (320, 160)
+
+
+def test_nothing_is_done_twice(run, library, photo, tmp_path, judged, monkeypatch):
+    run(library)
+    assert len(judged) == 9
+    before, written = table(tmp_path / "out"), (tmp_path / "out" / "photos.csv").stat()
+    judged.clear()
+    finished = []
+    monkeypatch.setattr(sort, "write_report", lambda out, single_file: finished.append(out))
+    status, out, _ = run(library, batch_size=3)
+    assert status == 0 and "9 photos, of which 9 were judged before." in out
+    assert (tmp_path / "out" / "photos.csv").stat() == written and not finished, "unchanged, so not written again"
+
+    (library / "a" / "0.jpg").unlink()
+    photo(64, 48, 77).save(library / "a" / "3.jpg")
+    photo(64, 48, 78).save(library / "new.jpg")
+    (library / "a" / "6.cr2").touch()
+    run(library)
+    assert judged == [f"{library}/new.jpg", f"{library}/a/3.jpg"]
+    after = {row["path"]: row for row in table(tmp_path / "out")}
+    assert after.keys() == {row["path"] for row in before} - {f"{library}/a/0.jpg"} | {f"{library}/new.jpg"}
+    assert after[f"{library}/a/6.jpg"]["raw_path"] == f"{library}/a/6.cr2"
+    changed = {row["path"] for row in before if after.get(row["path"]) not in (row, None)}
+    assert changed == {f"{library}/a/3.jpg", f"{library}/a/6.jpg"}
+    assert finished == [tmp_path / "out"]
+
+
+def test_content_decides_where_it_is_asked_for(run, library, photo, tmp_path, judged):
+    run(library, "--verify-content")
+    judged.clear()
+    touched, same_time = library / "a" / "0.jpg", library / "a" / "3.jpg"
+    os.utime(touched, (1, 1))
+    status = same_time.stat()
+    data = bytearray(same_time.read_bytes())
+    data[-10] ^= 1
+    same_time.write_bytes(data)
+    os.utime(same_time, ns=(status.st_atime_ns, status.st_mtime_ns))
+    run(library)
+    assert judged == [str(touched)], "by time"
+    judged.clear()
+    os.utime(touched, (2, 2))
+    run(library, "--verify-content")
+    assert judged == [str(touched), str(same_time)], "the last run did not look at contents"
+    judged.clear()
+    os.utime(touched, (3, 3))
+    run(library, "--verify-content")
+    assert not judged
+    assert {row["path"]: row["modified"] for row in table(tmp_path / "out")}[str(touched)] == 3
+
+
+def test_results_of_another_model_do_not_count(run, library, tiny_folder, tmp_path, judged):
+    run(library)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in tiny_folder.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    processor = json.loads((other / "preprocessor_config.json").read_text())
+    (other / "preprocessor_config.json").write_text(json.dumps(processor | {"size": {"longest_edge": 64}}))
+    judged.clear()
+    _, out, _ = run(library, model=other)
+    assert "9 results of another model or engine do not count; those photos are judged again." in out
+    assert len(judged) == 9
+    assert len(table(tmp_path / "out")) == 9 and len(shards(tmp_path / "out" / "shards")) == 1
+
+
+def test_a_photo_that_cannot_be_opened_does_not_stop_the_rest(run, library, tmp_path, judged):
+    (library / "broken.jpg").write_bytes(b"no photo")
+    (library / "two\nlines.jpg").write_bytes(b"")
+    odd = os.fsdecode(os.fsencode(library) + b"/\xff.jpg")
+    os.link(library / "a" / "0.jpg", odd)
+    status, out, err = run(library, library / "gone.png", library / "nothing")
+    assert status == 1
+    assert sorted(err.splitlines()) == [
+        f"abc-fusenet: {library}/broken.jpg: not a photo that can be read; convert it to one of JPEG, PNG, WEBP, AVIF, "
+        "TIFF, GIF, BMP, JPEG2000, PPM, ICO.",
+        f"abc-fusenet: {library}/gone.png: there is no such file.",
+        f"abc-fusenet: {library}/nothing: there is no such file.",
+        rf"abc-fusenet: {library}/two\nlines.jpg: the file is empty.",
+    ]
+    rows = {row["path"]: row for row in table(tmp_path / "out")}
+    assert rows[f"{library}/two\nlines.jpg"]["error"] == "the file is empty."
+    assert rows[f"{library}/gone.png"]["error"] == "there is no such file."
+    assert rows[f"{library}/gone.png"]["label"] is None
+    assert rows[f"file://{library}/%FF.jpg"]["label"] == rows[f"{library}/a/0.jpg"]["label"]
+    with (tmp_path / "out" / "photos.csv").open(newline="", encoding="utf-8") as file:
+        assert {line["path"] for line in csv.DictReader(file)} == rows.keys()
+
+    judged.clear()
+    (library / "broken.jpg").unlink()
+    os.link(library / "a" / "0.jpg", library / "gone.png")
+    status, _, err = run(library, library / "gone.png", library / "nothing")
+    assert status == 1 and err.count("\n") == 2, "those that failed are tried again"
+    assert sorted(map(os.path.basename, judged)) == ["gone.png", "nothing", "two\nlines.jpg"]
+
+
+def test_archives_and_urls(run, library, tmp_path):
+    """The same photos from a folder, a zip and fsspec's file system in memory, which worker processes do not share."""
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for path in library.rglob("*.jpg"):
+            archive.write(path, path.relative_to(library))
+        archive.writestr("broken.jpg", b"no photo")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(library), "/photos", recursive=True)
+    try:
+        status, out, err = run(library, tmp_path / "photos.zip", "memory://photos")
+    finally:
+        memory.rm("/photos", recursive=True)
+    assert status == 1 and "28 photos, of which 0 were judged before." in out
+    assert err.startswith(f"abc-fusenet: {tmp_path}/photos.zip!/broken.jpg: not a photo that can be read;")
+    rows = {row.pop("path"): row for row in table(tmp_path / "out")}
+    for path in map(str, library.rglob("*.jpg")):
+        for elsewhere in (f"{tmp_path}/photos.zip!/", "memory:///photos/"):
+            other = rows[path.replace(f"{library}/", elsewhere)]
+            assert [other[name] for name in PROBABILITIES] == pytest.approx(
+                [rows[path][name] for name in PROBABILITIES], abs=1e-5
+            )
+            same = ("bytes", "width", "height", "label", "perceptual_hash")
+            assert [other[name] for name in same] == [rows[path][name] for name in same]
+
+
+def parquet_of(path: Path, photos: list, rows_per_group: int = 4) -> Path:
+    """Written by `datasets`, each photo's file as it is."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    rows = [{"image": photo and {"bytes": photo.read_bytes(), "path": photo.name}, "label": 1} for photo in photos]
+    path.parent.mkdir(exist_ok=True)
+    datasets.Dataset.from_list(rows, features=features).to_parquet(path, batch_size=rows_per_group)
+    return path
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_photos_in_parquet_files(run, library, photo, tmp_path, judged, monkeypatch, workers):
+    """The same photos in a folder and in two Parquet files; interrupted, and gone on with; one file written anew."""
+    photos = sorted(library.rglob("*.jpg"))
+    photos.insert(2, None)
+    first = parquet_of(tmp_path / "set" / "train-00000-of-00002.parquet", photos[:6])
+    parquet_of(tmp_path / "set" / "train-00001-of-00002.parquet", photos[6:], 100)
+    with ctrl_c_after(12, judged, monkeypatch):
+        assert run(library, tmp_path / "set", workers=workers)[0] == 130
+    before = len(judged)
+    assert 12 <= before < 18
+    status, out, err = run(library, tmp_path / "set", workers=workers)
+    inside = f"{first}!/image"
+    assert (status, err) == (1, f"abc-fusenet: {inside}/2: the row holds no photo.\n")
+    assert "19 photos, of which" in out
+    assert {path for path in judged if judged.count(path) > 1} <= {f"{inside}/2"}, "what failed is tried again"
+
+    rows = table(tmp_path / "out")
+    where = [f"{inside}/{row}" for row in range(6)]
+    where += [f"{tmp_path}/set/train-00001-of-00002.parquet!/image/{row}" for row in range(4)]
+    assert [row["path"] for row in rows if ".parquet!/" in row["path"]] == where
+    by_path = {row["path"]: row for row in rows}
+    for path, there in zip(photos, where, strict=True):
+        one, other = by_path.get(str(path)), by_path[there]
+        assert other["bytes"] is None and other["modified"] == os.stat(there.split("!")[0]).st_mtime
+        if path is None:
+            assert (other["label"], other["error"]) == (None, "the row holds no photo.")
+            continue
+        assert [other[name] for name in PROBABILITIES] == pytest.approx([one[name] for name in PROBABILITIES], abs=1e-5)
+        same = ("width", "height", "label", "perceptual_hash")
+        assert [other[name] for name in same] == [one[name] for name in same]
+        pictures, others = (thumbnail_files(tmp_path / "out", name) for name in (str(path), there))
+        assert [file.read_bytes() for file in pictures] == [file.read_bytes() for file in others]
+
+    judged.clear()
+    parquet_of(first, photos[3:5])
+    os.utime(first, (5, 5))
+    status, out, _ = run(library, tmp_path / "set", workers=workers)
+    assert (status, judged) == (0, [f"{inside}/0", f"{inside}/1"])
+    assert [row["path"] for row in table(tmp_path / "out") if row["path"].startswith(inside)] == judged
+
+
+def test_an_empty_library(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, out, err = run(tmp_path / "empty")
+    assert (status, err) == (1, f"abc-fusenet: {tmp_path}/empty: the folder holds no photos.\n")
+    assert table(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "file"], "--out file cannot be a folder ("),
+        (["--model", "empty"], "No ABC-FuseNet model can be loaded from empty ("),
+        (["--engine", "steam"], "There is no engine steam; there are torch, bf16, openvino."),
+        (["--device", "steam"], "The device steam cannot be used here ("),
+    ],
+)
+def test_a_mistake_is_one_sentence(library, tmp_path, tiny_folder, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    defaults = {"--out": "out", "--model": str(tiny_folder), "--device": "cpu", "--workers": "0"}
+    options = defaults | {arguments[0]: arguments[1]}
+    assert main(["sort", str(library), *(word for option in options.items() for word in option)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"abc-fusenet: {message}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "imagehash"])
+def test_without_the_packages_it_is_one_sentence(monkeypatch, capsys, package):
+    for name in list(sys.modules):
+        if name.startswith(tuple(f"abc_hf.library.{part}" for part in ("sort", "workers", "journal", "table"))):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["sort", "photos", "--out", "out"]) == 1
+    assert capsys.readouterr().err == (
+        'abc-fusenet: Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.\n'
+    )
+
+
+def test_one_job_at_a_time(run, library, tmp_path):
+    (tmp_path / "out").mkdir()
+    with sort.only_job(tmp_path / "out"):
+        status, _, err = run(library)
+    assert status == 1 and "in use by another sort or watch" in err
+    assert run(library)[0] == 0
+
+
+def test_ctrl_c_keeps_what_is_done(run, library, tmp_path, judged, monkeypatch):
+    with ctrl_c_after(4, judged, monkeypatch):
+        status, out, err = run(library)
+    assert (status, err) == (130, "")
+    assert "Interrupted. What is done is kept; the same command goes on." in out
+    assert {row["path"] for row in table(tmp_path / "out")} == set(judged)
+    assert run(library)[0] == 0
+    assert len(judged) == len(set(judged)) == 9 == len(table(tmp_path / "out"))
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(run, library, tmp_path, judged):
+    """No file may grow beyond some rows of the journal."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        status, _, err = run(library)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 1
+    assert err.startswith(f"abc-fusenet: There is no room to write to {tmp_path}/out or for ")
+    assert "File too large). What is done is kept;" in err
+    assert err.count("\n") == 1
+    assert 0 < len(judged) < 9
+    assert run(library)[0] == 0
+    assert len(judged) == len(set(judged)) == 9 == len(table(tmp_path / "out"))
+
+
+ROW = dict.fromkeys(sort_journal.SHARD_COLUMNS.names) | {"label": "no-blur"}
+
+
+def test_a_journal_cut_anywhere_gives_the_rows_before(tmp_path):
+    journal = Writer(tmp_path, {"model": "m"})
+    for number in range(3):
+        journal.add([ROW | {"path": f"é{number}", "score": 0.5}])
+    lines = Path(journal.leave())
+    data = lines.read_bytes()
+    ends = [position + 1 for position, byte in enumerate(data) if byte == ord("\n")]
+    for cut in range(len(data) + 1):
+        lines.write_bytes(data[:cut])
+        settings, rows = read_shard(lines)
+        assert [row["path"] for row in rows] == [f"é{number}" for number in range(sum(cut >= e for e in ends[1:]))]
+        assert settings == ({"model": "m"} if cut >= ends[0] else None)
+
+
+def test_shards(tmp_path, monkeypatch):
+    """Some hundred rows each; the later row of a photo counts; what is no use any more goes."""
+    monkeypatch.setattr(sort_journal, "SHARD_ROWS", 3)
+    journal = Writer(tmp_path, {"model": "m"}, process=1)
+    for number in range(7):
+        journal.add([ROW | {"path": str(number), "bytes": 1}])
+    assert [path.name for path in shards(tmp_path).values()] == [
+        "00001-00001-00001.parquet",
+        "00001-00001-00002.parquet",
+        "00001-00001-00003.jsonl",
+    ]
+    journal.leave()
+    (tmp_path / "00001-00001-00002.parquet").write_bytes(b"damaged")
+    other = Writer(tmp_path, {"model": "other"})
+    other.add([ROW | {"path": "0"}])
+    other.close()
+    journal = Writer(tmp_path, {"model": "m"})
+    journal.add([ROW | {"path": "6", "bytes": 2}])
+    journal.leave()
+    (tmp_path / "00009-00001-00001.parquet.partial").touch()
+    with contextlib.closing(Index(tmp_path, {"model": "m"})) as index:
+        index.load()
+        index.find(Found(str(number), 2 if number == 6 else 1, None) for number in range(8))
+        assert [row["path"] for row in index.rows()] == ["0", "1", "2", "6"]
+        assert [photo.path for photo, _ in index.todo()] == ["3", "4", "5", "7"]
+        index.prune()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "00001-00001-00001.parquet",
+        "00003-00000-00001.parquet",
+    ]
+
+
+def test_work_is_dealt_by_path(tmp_path):
+    shares = []
+    for process in range(3):
+        index = Index(tmp_path, {}, process, 3)
+        index.find(Found(f"/photos/{number}.jpg", 1, 1.0) for number in range(300))
+        shares.append({photo.path for photo, _ in index.todo()})
+        index.close()
+    assert len(set.union(*shares)) == sum(map(len, shares)) == 300
+    assert min(map(len, shares)) > 70
+
+
+def test_of_a_parquet_file_each_process_reads_its_part(tmp_path, monkeypatch):
+    """Of 24 row groups of 10 KB, a third each."""
+    monkeypatch.setattr("abc_hf.library.parquet.BUFFER", 1024)
+    files = [tmp_path / f"{number}.jpg" for number in range(48)]
+    for number, file in enumerate(files):
+        file.write_bytes(np.random.default_rng(number).bytes(5000))
+    sets = [parquet_of(tmp_path / "set" / f"{name}.parquet", files, rows_per_group=2) for name in "ab"]
+    shares = []
+    for process in range(3):
+        with contextlib.closing(Index(tmp_path, {}, process, 3)) as index:
+            index.find(find_photos(map(str, sets), pytest.fail))
+            share = [photo.path for photo, _ in index.todo()]
+        shares.append(share)
+        for file in sets:
+            opened = Counted(file.read_bytes())
+            photos = ParquetPhotos(opened)
+            mine = [path.split("!/")[1] for path in share if path.startswith(str(file))]
+            opened.count = 0
+            for name in mine:
+                photos.open(name)
+            assert len(mine) == 16 and 80_000 < opened.count < 90_000
+    assert len(set(sum(shares, []))) == 96
+
+
+def test_each_process_has_the_first_part_of_some_parquet_files():
+    firsts = [dealt_to(f"{number}.parquet!/image/0", 0.0, 3) for number in range(300)]
+    assert all(70 < firsts.count(process) < 130 for process in range(3))
+
+
+def test_batches_are_of_one_shape():
+    def photo(number, shape):
+        return Found(str(number), 1, 1.0), {"pixel_values": np.zeros(shape)}
+
+    stream = [photo(0, 1), photo(1, 2), (Found("2", 1, 1.0), {"error": "damaged"}), photo(3, 1), photo(4, 2)]
+    batches = [[int(found.path) for found, _ in batch] for batch in sort.by_shape(stream, 2)]
+    assert batches == [[2], [0, 3], [1, 4]]
+    stream = [photo(number, number) for number in range(50)]
+    sizes = [len(batch) for batch in sort.by_shape(stream, 2, waiting=4)]
+    assert sizes == [1] * 50, "shapes without company do not wait for ever"
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **more}
+
+
+def test_a_killed_run_goes_on(run, photo, tmp_path, tiny_folder, judged):
+    """SIGKILL while workers, network and journal are busy; the result is that of a run that nothing disturbed."""
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for number in range(60):
+        photo(*((64, 48), (48, 64))[number % 2], number).save(folder / f"{number}.png")
+    run(folder)
+    undisturbed = table(out)
+    out.rename(tmp_path / "undisturbed")
+    judged.clear()
+
+    options = ["--out", out, "--model", tiny_folder, "--device", "cpu", "--workers", "1", "--batch-size", "2"]
+    command = [sys.executable, "-c", SLOW, "sort", folder, *options]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, process_group=0)
+    deadline = time.monotonic() + 120
+    while not any(path.read_bytes().count(b"\n") > 12 for path in (out / "shards").glob("*.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        for _ in range(100):  # its workers end with it
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+        pytest.fail("a worker outlived the process")
+    before = {row["path"] for path in shards(out / "shards").values() for row in read_shard(path)[1]}
+    assert 12 <= len(before) < 60
+
+    status, text, _ = run(folder)
+    assert status == 0 and f"60 photos, of which {len(before)} were judged before." in text
+    assert len(judged) == len(set(judged)) and set(judged) == {row["path"] for row in undisturbed} - before
+    assert_same(table(out), undisturbed)
+
+
+SLOW = """
+import sys, time
+from abc_hf.library import sort
+from abc_hf import cli
+forward = sort.write_thumbnails
+sort.write_thumbnails = lambda *arguments: (time.sleep(0.02), forward(*arguments))
+if __name__ == "__main__":
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal(photo, tmp_path, tiny_folder):
+    """SIGINT reaches the workers, too."""
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for number in range(60):
+        photo(64, 48, number).save(folder / f"{number}.png")
+    options = ["--out", out, "--model", tiny_folder, "--device", "cpu", "--workers", "1", "--batch-size", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "sort", folder, *options],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    deadline = time.monotonic() + 120
+    while not any(path.read_bytes().count(b"\n") > 6 for path in (out / "shards").glob("*.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    text, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "Interrupted. What is done is kept; the same command goes on." in text
+    assert 6 <= len(table(out)) < 60
+
+
+def test_workers_change_nothing(run, library, tmp_path):
+    (library / "broken.jpg").write_bytes(b"no photo")
+    run(library)
+    alone = table(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "alone")
+    status, _, err = run(library, workers=2)
+    assert status == 1 and err.count("\n") == 1
+    assert_same(table(tmp_path / "out"), alone)
+
+
+def crash(path, data=None):
+    if path.endswith("3.jpg"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return sort_workers.prepare_in_worker_by(path, data)
+
+
+def test_a_photo_that_takes_its_worker_down(run, library, tmp_path, monkeypatch):
+    monkeypatch.setattr(sort_workers, "prepare_in_worker", crash)
+    status, _, err = run(library, workers=1)
+    assert status == 1
+    assert (
+        err == f"abc-fusenet: {library}/a/3.jpg: opening it ends the process; it is damaged, or too large for the "
+        "memory there is.\n"
+    )
+    assert [row["path"] for row in table(tmp_path / "out") if row["error"]] == [f"{library}/a/3.jpg"]
+    assert len(table(tmp_path / "out")) == 9
+
+
+def test_shares_of_a_job(run, library, tmp_path, judged, monkeypatch):
+    """As two processes have them, one after the other."""
+    run(library)
+    alone, all_paths = table(tmp_path / "out"), set(judged)
+    (tmp_path / "out").rename(tmp_path / "alone")
+    judged.clear()
+    for name in ("init_process_group", "barrier", "destroy_process_group"):
+        monkeypatch.setattr(torch.distributed, name, lambda *_, **__: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for process in ("1", "0"):
+        monkeypatch.setenv("RANK", process)
+        status, out, _ = run(library)
+        assert status == 0 and bool(out) == (process == "0"), "the first one speaks"
+        assert 0 < len(judged) < 9 or process == "0"
+    assert len(judged) == 9 and set(judged) == all_paths
+    assert_same(table(tmp_path / "out"), alone)
+
+
+@pytest.mark.slow
+def test_several_processes(run, library, tmp_path, tiny_folder):
+    (library / "broken.jpg").write_bytes(b"no photo")
+    run(library)
+    alone = table(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "alone")
+    options = ["--out", tmp_path / "out", "--model", tiny_folder, "--device", "cpu", "--workers", "0"]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "abc_hf.library.sort", library, *options],
+        env=environment(PYTHONWARNINGS="ignore"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "1 without a verdict" in done.stdout, done.stderr
+    assert_same(table(tmp_path / "out"), alone)
+    processes = {stem.split("-")[1] for stem in shards(tmp_path / "out" / "shards")}
+    assert processes == {"00000", "00001"}, "each wrote its own"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("ABC_SHARED" not in os.environ, reason="ABC_SHARED does not name the folder of research data")
+def test_bad_files(tmp_path):
+    """With the bundled weights and workers, as a user would."""
+    bad = Path(os.environ["ABC_SHARED"]) / "bad_inputs"
+    command = [sys.executable, "-m", "abc_hf.cli", "sort", bad, "--out", tmp_path, "--device", "cpu"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    rows = table(tmp_path)
+    errors = [row for row in rows if row["error"]]
+    assert done.returncode == 1
+    assert 0 < len(errors) < len(rows) and len(rows) > 300
+    assert len(done.stderr.splitlines()) == len(errors)
+    assert "Traceback" not in done.stderr
+    assert all("\n" not in row["error"] and row["error"].endswith(".") for row in errors)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says so how much memory it is now")
+def test_memory_stays_flat(photo, tmp_path, tiny_folder):
+    """In the second half of 1600 photos, whose previews are of 28 KB; the first shard, of 500, costs 40 MB."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo(96, 96).save(folder / "0.png")
+    for number in range(1, 1600):
+        os.link(folder / "0.png", folder / f"{number}.png")
+    options = ["--out", tmp_path / "out", "--model", tiny_folder, "--device", "cpu", "--workers", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "sort", folder, *options], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    memory = [int(line) for line in done.stderr.split()]
+    assert len(memory) == 4
+    assert memory[-1] - memory[1] < 15e3, "kilobytes"
+
+
+MEASURED = r"""
+import re, sys
+from pathlib import Path
+from abc_hf.library import sort
+from abc_hf import cli
+batches = 0
+judge_batch = sort.Sort.judge_batch
+def measured(self, batch):
+    global batches
+    judge_batch(self, batch)
+    batches += 1
+    if batches % 400 == 0:  # photos, as the batch on a CPU is one
+        print(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+sort.Sort.judge_batch = measured
+if __name__ == "__main__":
+    sys.exit(cli.main(sys.argv[1:]))
+"""
