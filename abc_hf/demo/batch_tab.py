@@ -12,7 +12,7 @@ import gradio as gr
 
 from ..common.files import unique_stems
 from ..photos import PHOTO_EXTENSIONS, PhotoError
-from ..verdicts import GROUPS, THRESHOLD, group_of
+from ..verdicts import GROUPS, THRESHOLD
 from .photo_tab import SAVE, Judge
 from .style import markup
 from .uploads import (
@@ -214,7 +214,7 @@ def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
         if "error" in row
         else {
             **row,
-            "group": group_of(row["score"], row["probabilities"], threshold),
+            "group": row["label"],
             "kept": row["score"] >= threshold,
         }
         for row in rows

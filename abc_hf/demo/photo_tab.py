@@ -9,8 +9,8 @@ import gradio as gr
 from PIL import Image
 
 from ..photos import PhotoError, load_photo
-from ..pipeline import AMOUNTS
 from ..report import BlurReport
+from ..verdicts import AMOUNTS
 from ..visualization import COLOR_SCALE, LEVEL_COLORS, colorize, grey_image, layer, overlay
 from .style import markup
 from .uploads import (

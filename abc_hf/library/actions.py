@@ -22,9 +22,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from ..verdicts import THRESHOLD, group_of
+from ..verdicts import THRESHOLD
 from .find import split_member
-from .table import path_from_text, path_text, probabilities
+from .table import path_from_text, path_text
 from .xmp import Marks, XmpError, merge, sidecars
 
 KEPT, REJECTED = "kept", "rejected"
@@ -95,7 +95,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
         if "://" in path or split_member(path)[1]:
             elsewhere += 1
             continue
-        group = group_of(row["score"], probabilities(row), request.threshold)
+        group = row["label"]
         files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
         places = {file: file for file in files}
         if request.kind and not (decision == "reject" and request.kind != "move"):

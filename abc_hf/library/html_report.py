@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..configuration_abc_fusenet import DESIRABILITY
-from ..verdicts import GROUPS, THRESHOLD, VERDICTS, best_unspoilt
+from ..verdicts import GROUPS, THRESHOLD, VERDICTS
 from ..visualization import COLOR_SCALE, COLORS, LABEL_COLORS
 from .find import INSIDE
-from .table import PROBABILITIES, probabilities, thumbnail_files
+from .table import PROBABILITIES, thumbnail_files
 
 CHUNK = 2000
 """Photos in a data file."""
@@ -162,7 +162,6 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
         "picture": [picture(photo, bool(inline_from)) for photo, _ in files],
         "map": [picture(blur_map, bool(inline_from)) for _, blur_map in files],
         "label": [DESIRABILITY.index(row["label"]) if row["label"] else None for row in rows],
-        "other": [DESIRABILITY.index(best_unspoilt(probabilities(row))) if row["label"] else None for row in rows],
         "score": column("score", 4),
         "subject": column("blur_on_subject", 3),
         "background": column("blur_on_background", 3),

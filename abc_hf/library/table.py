@@ -73,8 +73,3 @@ def attention_file(out: str | os.PathLike, path: str) -> Path:
     subject is measured if it is in a burst; arguments as in `thumbnail_files`."""
     photo, _ = thumbnail_files(out, path)
     return photo.with_name(f"{photo.stem}_attention.png")
-
-
-def probabilities(row: dict) -> dict[str, float]:
-    """The classes' probabilities in a row of the table."""
-    return {label: row[name] for label, name in zip(DESIRABILITY, PROBABILITIES, strict=True)}

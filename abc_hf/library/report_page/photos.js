@@ -4,7 +4,7 @@
 const FAILED = REPORT.labels.length; // the group of photos without a verdict
 const KEEP = 1, REJECT = 2;
 const WORDS = { [KEEP]: "keep", [REJECT]: "reject" }, SAID = { [KEEP]: "kept", [REJECT]: "rejected" };
-const COLUMNS = ["key", "path", "picture", "map", "label", "other", "score", "subject", "background", "fraction", "shares",
+const COLUMNS = ["key", "path", "picture", "map", "label", "score", "subject", "background", "fraction", "shares",
   "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error"];
 
 const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [] };
@@ -37,11 +37,8 @@ function shown(text) {
     c => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 }
 
-/** Where a photo is sorted: under bad-blur, if it scores less than the threshold, else under the most probable of the others. */
-function groupOf(index) {
-  const score = photos.score[index];
-  return score === null ? FAILED : score < filter.threshold ? REPORT.bad : photos.other[index];
-}
+/** The group of a photo: its label, whatever the threshold. */
+const groupOf = index => photos.label[index] ?? FAILED;
 
 /** The numbers of all photos in an order, which is made once. */
 function ordered(name) {
