@@ -10,6 +10,16 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""How a cell begins that a spreadsheet takes for a formula, or may take for one."""
+
+
+def csv_cell(value: object) -> object:
+    """A value for a CSV file: an apostrophe stands before text that a spreadsheet would run as a formula. Numbers stay
+    numbers."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
 def number(value: float | None) -> str:
     if value is None:
         return "-"
