@@ -14,7 +14,7 @@ from ..common.files import unique_stems
 from ..photos import PHOTO_EXTENSIONS, PhotoError
 from ..verdicts import GROUPS, THRESHOLD
 from .photo_tab import SAVE, Judge
-from .style import markup
+from .style import markup, web_file
 from .uploads import (
     MAX_PHOTO_BYTES,
     MAX_PHOTOS,
@@ -45,45 +45,6 @@ FIELDS = ["file", "group", "kept", "score", "label", "blur_on_subject", "blur_on
 FIELDS += ["width", "height", "error"]
 """The columns of the CSV file."""
 
-GALLERY = """
-${value && value.total ? `
-<p class="summary" role="status"><b>${value.kept} of ${value.judged}</b> photos kept${value.failed.length ?
-  `, ${value.failed.length} could not be opened` : ""}.</p>
-${value.groups.map(group => `
-<section class="group" style="--tone: ${colors[group.label]}">
-  <h2>${verdicts[group.label][0]} <span>${group.photos.length}</span></h2>
-  ${group.photos.length ? `<ul tabindex="0" aria-label="${verdicts[group.label][0]}">${group.photos.map(photo => `
-    <li><img src="${photo.thumbnail.url}" loading="lazy" alt="${photo.file}" title="${photo.reason}">
-      <span class="name">${photo.file}</span><b>${photo.score.toFixed(2)}</b></li>`).join("")}</ul>`
-    : `<p class="note">None.</p>`}
-</section>`).join("")}
-${value.failed.length ? `
-<section class="group failed"><h2>Could not be opened <span>${value.failed.length}</span></h2>
-  <dl>${value.failed.map(photo => `<div><dt>${photo.file}</dt><dd>${photo.error}</dd></div>`).join("")}</dl>
-</section>` : ""}`
-: `<div class="empty"><p>Your photos, sorted into ${labels.map(label => `
-  <b style="--tone: ${colors[label]}">${verdicts[label][0]}</b>`).join(" ")}</p><p class="note">${limits}</p></div>`}"""
-TABLE = """
-${value && value.judged ? `
-<div class="sheet" tabindex="0" role="region" aria-label="Table of the photos"><table>
-<thead><tr>${Object.entries(columns).map(([key, name]) => `
-  <th scope="col" ${key !== order.key ? "" : `aria-sort="${order.descending ? "descending" : "ascending"}"`}>
-    <button data-key="${key}">${name}</button></th>`).join("")}</tr></thead>
-<tbody>${value.groups.flatMap((group, index) => group.photos.map(photo => ({...photo, group: index})))
-  .sort((one, other) => (order.descending ? -1 : 1) * (typeof one[order.key] === "number" ?
-    one[order.key] - other[order.key] : one[order.key].localeCompare(other[order.key], undefined, {numeric: true})))
-  .map(photo => ({...photo, group: verdicts[labels[photo.group]][0], file: photo.file.replace(/[_-]+/g, "$&<wbr>")}))
-  .map(photo => `<tr>${Object.keys(columns).map(key =>
-    `<td>${typeof photo[key] === "number" ? photo[key].toFixed(2) : photo[key]}</td>`).join("")}</tr>`).join("")}
-</tbody></table></div>` : ""}"""
-TABLE_SCRIPT = """
-let order = props.order;
-element.addEventListener("click", event => {
-  const key = event.target.closest("th button")?.dataset.key;
-  if (key) props.order = order = {key, descending: order.key === key && !order.descending};
-});
-watch("value", () => { props.order = order; });  // with a new value, Gradio sets the first order
-"""
 LIMITS = (
     f"Up to {MAX_PHOTOS} photos, or a zip of them that unpacks to {MAX_TOTAL_BYTES >> 30} GB at most; "
     f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels a photo. They are deleted here after an hour."
@@ -131,9 +92,11 @@ def batch_tab(judge_photo: Judge) -> None:
                     as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
                     as_json = gr.Button("Table as JSON", size="sm", min_width=120)
         with gr.Column(scale=8, min_width=320):
-            gallery = markup(GALLERY, "gallery", labels=GROUPS, limits=LIMITS)
+            gallery = markup(web_file("gallery.html"), "gallery", labels=GROUPS, limits=LIMITS)
     order = {"key": "group", "descending": False}
-    table = markup(TABLE, "table", script=TABLE_SCRIPT, labels=GROUPS, columns=COLUMNS, order=order)
+    table = markup(
+        web_file("table.html"), "table", script=web_file("table.js"), labels=GROUPS, columns=COLUMNS, order=order
+    )
     rows = gr.State([], time_to_live=3600)
     ready = gr.File(visible="hidden")
 

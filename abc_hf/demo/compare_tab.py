@@ -9,30 +9,12 @@ from ..inference.sharpness import subject_sharpness
 from ..photos import PHOTO_EXTENSIONS, PhotoError
 from .batch_tab import photos_of
 from .photo_tab import Judge
-from .style import markup
+from .style import markup, web_file
 from .uploads import MAX_PIXELS, Sent, files_only, picture_data, sentence, toast
 
 MAX_SHOTS = 12
 WORDS = {0.97: "hardly softer", 0.85: "a little softer", 0.6: "softer", 0: "much softer"}
 """What is said of a shot with at least this share of the sharpest one's sharpness."""
-RANKING = """
-${value ? `
-<ol class="shots" style="--count: ${value.shots.length}">${value.shots.map((shot, index) => `
-  <li class="${index ? "" : "best"}">
-    <img src="${shot.crop.url}" alt="The middle of the subject of ${shot.file}, pixel for pixel">
-    <div class="line"><b>${index + 1}</b><span class="name">${shot.file.replace(/[_-]+/g, "$&<wbr>")}</span>
-      ${index ? "" : "<em>Sharpest</em>"}</div>
-    <div class="meter" role="meter" aria-label="Sharpness, of the sharpest" aria-valuemin="0" aria-valuemax="100"
-      aria-valuenow="${shot.percent}"><i style="width: ${shot.percent}%"></i></div>
-    <p><b>${shot.percent}%</b>${index ? ` as sharp, ${shot.words}` : ""}</p>
-    <p class="note" style="--tone: ${colors[shot.label]}"><i class="dot"></i>${verdicts[shot.label][0]},
-      score ${shot.score.toFixed(2)}</p>
-  </li>`).join("")}</ol>
-${value.failed.length ? `<section class="group failed"><h2>Could not be opened</h2><dl>${value.failed.map(shot =>
-  `<div><dt>${shot.file}</dt><dd>${shot.error}</dd></div>`).join("")}</dl></section>` : ""}`
-: `<div class="empty"><p>Ranked here, the sharpest first, each with its subject pixel for pixel.</p>
-   <p class="note">Sharpness is measured on what the attention map calls the subject, in the photo's own pixels, so
-   that a small miss of focus in a large photo shows. Exposure and grain do not count.</p></div>`}"""
 
 
 def compare_tab(judge_photo: Judge) -> None:
@@ -71,7 +53,7 @@ def compare_tab(judge_photo: Judge) -> None:
         height=180,
         elem_id="shots",
     )
-    ranking = markup(RANKING, "ranking")
+    ranking = markup(web_file("ranking.html"), "ranking")
     files_only(upload)
     ranked = upload.change(
         rank,

@@ -13,23 +13,8 @@ from .batch_tab import batch_tab
 from .compare_tab import compare_tab
 from .endpoints import api_endpoints
 from .photo_tab import EXAMPLES, photo_tab
-from .style import CSS, THEME, markup
+from .style import CSS, THEME, markup, web_file
 from .uploads import MAX_UPLOAD
-
-HEADER = """
-<header>
-  <p class="eyebrow">ABC-FuseNet</p>
-  <h1>Does the blur help this photo, or hurt it?</h1>
-  <p>Drop a photo. See where it is blurred, what it is about, and whether that blur is wanted.</p>
-</header>"""
-ABOUT = """
-<p class="note">{figures} A photo is judged at a long side of 512 pixels, so that blur too small to be seen there is not
-seen. The method is that of <i>Learning to Understand Image Blur</i> (Zhang et al., CVPR 2018).</p>"""
-CREDITS = """
-<p class="note">Examples: photos by vultilion and danielbuechele
-(<a href="https://creativecommons.org/licenses/by/2.0/">CC BY 2.0</a>), NASA, SpaceX, Rachel Michetti, Lav Varshney and
-ambientCG; the blur in Missed focus, Panning and Camera shake is computed. What you send is deleted after an
-hour.</p>"""
 
 
 def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = None) -> gr.Blocks:
@@ -44,7 +29,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
 
     judge = on_gpu(judge) if on_gpu else judge
     with gr.Blocks(title="ABC-FuseNet", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        markup(HEADER)
+        markup(web_file("header.html"))
         with gr.Tab("One photo"):
             photo_tab(judge)
         with gr.Tab("Many photos"):
@@ -54,7 +39,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
         api_endpoints(judge)
         with gr.Accordion("How far to trust it", open=False, elem_id="about"):
             markup(about(pipeline.model.name_or_path))
-        markup(CREDITS)
+        markup(web_file("credits.html"))
     return demo
 
 
@@ -63,10 +48,10 @@ def about(model: str) -> str:
     path = Path(model) / "run.json"
     record = json.loads(path.read_text()) if path.is_file() else {}
     if "cuhk" not in record:
-        return ABOUT.format(figures="These weights come without scores.")
+        return web_file("about.html").format(figures="These weights come without scores.")
     maps, chosen = record["cuhk"]["blur_map"]["all"], record["validation"]["desirability"]
     verdicts = record["cuhk"]["desirability"]
-    return ABOUT.format(
+    return web_file("about.html").format(
         figures=f"Of {maps['photos']} photos of the CUHK blur data set, none of which it trained on, it tells blurred "
         f"places from sharp ones with an average precision of {maps['pooled_ap']:.3f}. Its verdict is the annotators' "
         f"for {chosen['accuracy']:.1%} of {chosen['photos']} other photos it did not train on, and for "

@@ -12,7 +12,7 @@ from ..photos import PhotoError, load_photo
 from ..report import BlurReport
 from ..verdicts import AMOUNTS
 from ..visualization import COLOR_SCALE, LEVEL_COLORS, colorize, grey_image, layer, overlay
-from .style import markup
+from .style import markup, web_file
 from .uploads import (
     MAX_PHOTO_BYTES,
     MAX_PIXELS,
@@ -51,145 +51,7 @@ DOWNLOADS = {
 }
 """What can be downloaded of a photo, at its full size, and what it is called on the page."""
 
-# The strings below are JavaScript templates. `value` is what the event gives, or null; all of it is ours, no markup.
-VERDICT = """
-${value ? `
-<article class="verdict" style="--tone: ${colors[value.label]}">
-  <div class="statement"><p class="eyebrow">Verdict</p>
-  <div class="headline">
-    <h2>${verdicts[value.label][0]}</h2>
-    <p class="score"><b>${value.score.toFixed(2)}</b> score</p>
-  </div>
-  <p class="reason">${value.reason}</p>
-  <div class="meter" role="meter" aria-label="Score" aria-valuemin="0" aria-valuemax="1"
-    aria-valuenow="${value.score.toFixed(2)}"><i style="width: ${100 * value.score}%"></i></div>
-  <p class="ends"><span>0: blur ruins it</span><span>1: no unwanted blur</span></p></div>
-  <ul class="probabilities" aria-label="Probabilities">${Object.entries(value.probabilities).map(([label, share]) => `
-    <li style="--tone: ${colors[label]}; --share: ${100 * share}%"><span>${verdicts[label][0]}</span>
-      <i></i><b>${Math.round(100 * share)}%</b></li>`).join("")}</ul>
-</article>` : `
-<article class="verdict" style="--tone: var(--border-color-primary)">
-  <p class="eyebrow">Verdict</p>
-  <h2>One of four</h2>
-  <dl>${Object.entries(verdicts).map(([label, [name, meaning]]) =>
-    `<div><dt style="--tone: ${colors[label]}">${name}</dt><dd>${meaning}</dd></div>`).join("")}</dl>
-</article>`}"""
-EXAMPLE_BUTTONS = """
-<h2>Examples</h2>
-<div class="examples">${value.map((example, index) => `
-  <button data-index="${index}"><img src="${example.picture.url}" alt=""><span>${example.name}</span></button>`
-).join("")}</div>"""
-EXAMPLE_SCRIPT = """
-element.addEventListener("click", event => {
-  const button = event.target.closest("button");
-  if (button) trigger("click", {index: Number(button.dataset.index)});
-});"""
-VIEWER = """
-${value ? `
-<figure class="viewer" data-map="blur">
-  <div class="stage" tabindex="0" role="application"
-    aria-label="The photo and its map. Click a point, or move it by the arrow keys, to ask about it.">
-    <img class="base" src="${value.photo.url}" alt="The photo">
-    <div class="over">
-      <img class="blur" src="${value.blur.url}" alt="The more blurred a place is, the lighter its colour">
-      <img class="attention" src="${value.attention.url}" alt="The more a place counts, the lighter its colour"></div>
-    <span class="handle" aria-hidden="true"></span>
-    <span class="pin" aria-hidden="true" hidden></span>
-    <img class="values" src="${value.values.url}" alt="" hidden>
-  </div>
-  <p class="probe" role="status">Click a point of the photo: how blurred is it there, and how much does it count?</p>
-  <div class="controls">
-    <fieldset><legend>Show</legend>
-      <label><input type="radio" name="map" value="blur" checked>Blur</label>
-      <label><input type="radio" name="map" value="attention">Attention</label></fieldset>
-    <label>Before | after <input type="range" class="split" min="0" max="100" value="50"></label>
-    <label>Opacity <input type="range" class="opacity" min="0" max="100" value="80"></label>
-  </div>
-  <ul class="levels" aria-label="Blur levels, and the share of the photo of each">
-    ${Object.entries(value.levels).map(([level, share]) => `<li style="--tone: ${levels[level]}">
-      <span>${level}</span><b>${Math.round(100 * share)}%</b></li>`).join("")}</ul>
-</figure>` : ""}"""
-VIEWER_SCRIPT = """
-const style = (name, text) => element.style.setProperty(name, text);
-let pixels = null, point = [0.5, 0.5];
-async function load() {
-  pixels = null;
-  style("--split", "50%");
-  style("--opacity", 0.8);
-  const image = element.querySelector(".values");
-  if (!image) return;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-  const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.drawImage(image, 0, 0);
-  pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-}
-function ask(x, y) {
-  point = [x, y].map(part => Math.min(Math.max(part, 0), 0.9999));
-  const pin = element.querySelector(".pin");
-  pin.hidden = false;
-  pin.style.left = `${100 * point[0]}%`;
-  pin.style.top = `${100 * point[1]}%`;
-  if (!pixels) return;
-  const column = Math.floor(point[0] * pixels.width), row = Math.floor(point[1] * pixels.height);
-  const [blur, attention] = pixels.data.slice(4 * (row * pixels.width + column));
-  const amount = props.amounts[Math.round(blur / 85)], counts = Math.round(attention / 2.55);
-  element.querySelector(".probe").innerHTML =
-    `Here the photo is <b>${amount}</b> (${(blur / 255).toFixed(2)} of 1), and this point counts <b>${counts}%</b>.`;
-}
-function drag(event) {
-  const box = element.querySelector(".stage").getBoundingClientRect();
-  const share = Math.min(Math.max(100 * (event.clientX - box.left) / box.width, 0), 100);
-  element.querySelector(".split").value = share;
-  style("--split", `${share}%`);
-}
-element.addEventListener("input", event => {
-  const input = event.target;
-  if (input.matches(".split")) style("--split", `${input.value}%`);
-  if (input.matches(".opacity")) style("--opacity", input.value / 100);
-  if (input.name === "map") element.querySelector(".viewer").dataset.map = input.value;
-});
-element.addEventListener("pointerdown", event => {
-  if (!event.target.matches(".handle")) return;
-  event.preventDefault();
-  event.target.setPointerCapture(event.pointerId);
-  event.target.onpointermove = drag;
-  event.target.onpointerup = () => { event.target.onpointermove = null; };
-});
-element.addEventListener("click", event => {
-  const stage = event.target.closest(".stage");
-  if (!stage || event.target.matches(".handle")) return;
-  const box = stage.getBoundingClientRect();
-  ask((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
-});
-element.addEventListener("keydown", event => {
-  const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
-  if (!step || !event.target.matches(".stage")) return;
-  event.preventDefault();
-  ask(point[0] + step[0] / 50, point[1] + step[1] / 50);
-});
-watch("value", load);
-load();
-"""
-WHY = """
-${value ? `
-<section class="why">
-  <h3>Why</h3>
-  <p>The blur map <b>B</b> is multiplied with the attention map <b>A</b>, so that blur on what counts and blur on the
-  rest reach the judge apart. It sees these two and what the photo is of. ${value.means}</p>
-  <div class="panels">${value.panels.map(([title, meaning, picture]) => `
-    <figure><img src="${picture.url}" alt="${title}: ${meaning}">
-      <figcaption><b>${title}</b> ${meaning}</figcaption></figure>
-  `).join("")}</div>
-  <div class="scale" style="--colors: ${scale_colors}"><span>0</span><i></i><span>1</span></div>
-</section>` : ""}"""
-SAVE = """file => {
-  const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name});
-  document.body.append(link);
-  link.click();
-  link.remove();
-}"""
+SAVE = web_file("save.js")
 """JavaScript that saves a file on the visitor's machine."""
 
 
@@ -219,16 +81,18 @@ def photo_tab(judge_photo: Judge) -> None:
                 elem_id="photo",
             )
             examples = markup(
-                EXAMPLE_BUTTONS,
+                web_file("examples.html"),
                 "examples",
                 value=[{"picture": gr.FileData(path=file).model_dump(), "name": name} for file, name in named],
-                script=EXAMPLE_SCRIPT,
+                script=web_file("examples.js"),
             )
         with gr.Column(scale=7, min_width=320):
-            verdict = markup(VERDICT, "verdict")
-            viewer = markup(VIEWER, "viewer", script=VIEWER_SCRIPT, amounts=AMOUNTS, levels=LEVEL_COLORS)
+            verdict = markup(web_file("verdict.html"), "verdict")
+            viewer = markup(
+                web_file("viewer.html"), "viewer", script=web_file("viewer.js"), amounts=AMOUNTS, levels=LEVEL_COLORS
+            )
     with gr.Column(elem_id="results"):
-        why = markup(WHY, "why", scale_colors=COLOR_SCALE)
+        why = markup(web_file("why.html"), "why", scale_colors=COLOR_SCALE)
         markup("<h3>Download at full size</h3>")
         with gr.Row(elem_id="downloads"):
             buttons = {kind: gr.Button(name, size="sm", min_width=120) for kind, name in DOWNLOADS.items()}
