@@ -18,6 +18,7 @@ from typing import NamedTuple
 import fsspec
 
 from ..common.text import first_line
+from ..common.zips import is_hidden, open_zip, photo_entries, unpacking_error
 from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError
 from .parquet import ParquetPhotos
 
@@ -110,8 +111,7 @@ def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
 
 def is_wanted(name: str, extensions: tuple[str, ...] = PHOTO_EXTENSIONS) -> bool:
     """Named like a photo, and neither hidden nor in a hidden folder."""
-    hidden = any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
-    return name.lower().endswith(extensions) and not hidden
+    return name.lower().endswith(extensions) and not is_hidden(name)
 
 
 def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
@@ -305,9 +305,8 @@ def members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[tuple[str, i
             if entry.isfile() and is_wanted(entry.name):
                 yield entry.name, entry.size, float(entry.mtime)
         return
-    for entry in archive.infolist():
-        if not entry.is_dir() and is_wanted(entry.filename):
-            yield entry.filename, entry.file_size, zip_time(entry)
+    for name, entry in photo_entries(archive, PHOTO_EXTENSIONS):
+        yield name, entry.file_size, zip_time(entry)
 
 
 def zip_time(entry: zipfile.ZipInfo) -> float | None:
@@ -323,7 +322,7 @@ def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile | Parq
         if path.lower().endswith(PARQUET):
             yield ParquetPhotos(file)
         elif path.lower().endswith(ZIPS):
-            with zipfile.ZipFile(file) as archive:
+            with open_zip(file) as archive:
                 yield archive
         else:
             with tarfile.open(fileobj=file) as archive:
@@ -386,11 +385,9 @@ class Reader:
                 data = file.read(MAX_MEMBER_BYTES + 1)
         except PhotoError as error:
             raise PhotoError(f"{name}: {error}") from None
-        except RuntimeError as error:
-            if "password" not in str(error):
-                raise PhotoError(f"{name}: it cannot be read ({first_line(error)}).") from error
-            raise PhotoError(f"{name}: it is locked by a password.") from None
         except Exception as error:  # as in `in_archive`
+            if path.lower().endswith(ZIPS) and not isinstance(error, OSError | KeyError):
+                raise PhotoError(f"{name}: {unpacking_error(error)}") from error
             raise PhotoError(f"{name}: {why('it cannot be read', error)}") from error
         if len(data) > MAX_MEMBER_BYTES:
             raise PhotoError(f"{name}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
@@ -411,9 +408,11 @@ class Reader:
             self.path = path
             if isinstance(self.archive, tarfile.TarFile):
                 self.entries = {entry.name: entry for entry in self.archive}  # it would look through all for each
+            elif isinstance(self.archive, zipfile.ZipFile):
+                self.entries = dict(photo_entries(self.archive, PHOTO_EXTENSIONS))
         if isinstance(self.archive, tarfile.TarFile):
             return self.archive.extractfile(self.entries.get(member, member))
-        return self.archive.open(member)
+        return self.archive.open(self.entries.get(member, member))
 
 
 def sha256(photo: str | bytes) -> str:

@@ -1,0 +1,78 @@
+"""Photos inside zip files: their names, which of them count, and the reason why one cannot be unpacked."""
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+ENTRY, DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
+"""How the header of an entry begins, beside its data and in the directory at the end of the file."""
+IS_UTF8 = 0x08
+"""The bit of the second byte of an entry's flags that says that the entry's name is UTF-8."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is hidden, or lies in a hidden folder."""
+    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+
+
+def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """A zip file whose names are read by `entry_name`; one name that is damaged does not hide the other entries."""
+    return zipfile.ZipFile(_UnflaggedNames(file))
+
+
+def photo_entries(archive: zipfile.ZipFile, extensions: tuple[str, ...]) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    """The entries that have one of the extensions and are not hidden, each with its name, which includes its folders.
+
+    Args:
+        archive: of `open_zip`.
+    """
+    for entry in archive.infolist():
+        name = entry_name(entry)
+        if not entry.is_dir() and name.lower().endswith(extensions) and not is_hidden(name):
+            yield name, entry
+
+
+def entry_name(entry: zipfile.ZipInfo) -> str:
+    """The name as UTF-8, which macOS writes without saying so; if the name is no UTF-8, as code page 437."""
+    try:
+        return entry.filename.encode("cp437").decode().replace("\\", "/")
+    except UnicodeError:
+        return entry.filename.replace("\\", "/")
+
+
+def unpacking_error(error: Exception) -> str:
+    """The sentence for an error that `zipfile` raised while an entry was unpacked."""
+    if isinstance(error, NotImplementedError):
+        return "it is packed in a way that cannot be read here; pack the photos again as a plain zip."
+    if isinstance(error, RuntimeError) and "password" in str(error):
+        return "it is locked by a password."
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to unpack it."
+    return "it cannot be unpacked; the archive is damaged."
+
+
+class _UnflaggedNames:
+    """A zip file in which no entry claims that its name is UTF-8.
+
+    `zipfile` refuses the whole file if one such name is damaged. Without the claim it reads every name as code page
+    437, which can say any bytes.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+
+    def __getattr__(self, name: str):
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        if size == 30 and data.startswith(ENTRY) and len(data) == 30:
+            return data[:7] + bytes([data[7] & ~IS_UTF8]) + data[8:]
+        if data.startswith(DIRECTORY):
+            data, at = bytearray(data), 0
+            while data.startswith(DIRECTORY, at) and at + 46 <= len(data):
+                data[at + 9] &= ~IS_UTF8
+                at += 46 + sum(struct.unpack_from("<3H", data, at + 28))
+            return bytes(data)
+        return data
