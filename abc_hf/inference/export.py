@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import ImageOps
 
+from ..configuration_abc_fusenet import KINDS
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from ..photos import load_photo
@@ -120,14 +121,16 @@ RUNS = {
     "onnx": """import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
-logits, blur, attention = session.run(["logits", "blur_map", "attention_map"], {"pixel_values": pixel_values})
+names = ["logits", "kind_logits", "blur_map", "attention_map"]
+logits, kind_logits, blur, attention = session.run(names, {"pixel_values": pixel_values})
 """,
     "openvino": """import openvino
 
 # OpenVINO prefers bfloat16 where the CPU has it, which is faster, and changes a verdict here and there.
 program = openvino.compile_model("model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 outputs = program(pixel_values)
-logits, blur, attention = outputs["logits"], outputs["blur_map"], outputs["attention_map"]
+logits, kind_logits = outputs["logits"], outputs["kind_logits"]
+blur, attention = outputs["blur_map"], outputs["attention_map"]
 """,
 }
 
@@ -145,6 +148,8 @@ Written by `abc-fusenet export --format {format}`.
 - `attention_map` (B, 1, H, W): 0 = unimportant, 1 = what the photo is about.
 - `logits` (B, {len(classes)}): of {", ".join(classes)}. They are divided by the temperature of the
   calibration ({config.temperature:g}) already, so that their softmax is the probability.
+- `kind_logits` (B, {len(KINDS)}): of {", ".join(KINDS)}. Their softmax is the
+  probability of each kind, if there is blur.
 
 An upright sRGB photo is run so:
 
@@ -162,8 +167,9 @@ pixel_values = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 {RUNS[format]}
 blur, attention = blur[0, 0, :height, :width], attention[0, 0, :height, :width]
-probabilities = np.exp(logits[0] - logits[0].max())
-probabilities /= probabilities.sum()
-print(dict(zip({classes}, probabilities.round(3).tolist())), blur.mean())
+for names, scores in (({classes}, logits[0]), ({list(KINDS)}, kind_logits[0])):
+    probabilities = np.exp(scores - scores.max())
+    print(dict(zip(names, (probabilities / probabilities.sum()).round(3).tolist())))
+print(blur.mean(), attention.mean())
 ```
 """
