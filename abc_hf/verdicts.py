@@ -15,6 +15,10 @@ VERDICTS = {
     "bad-blur": ("Bad blur", "The blur is unwanted: it spoils the photo."),
 }
 """What each label is called on the pages, and what it means."""
+KINDS = {"defocus": "Defocus", "motion": "Motion", "camera-shake": "Camera shake"}
+"""What each kind of blur is called on the pages."""
+NOT_SURE = "not sure"
+"""The badge and the XMP keyword of a verdict that is not certain."""
 GROUPS = ("good-blur", "ok-blur", "no-blur", "bad-blur")
 """The order of the groups on the pages."""
 WORTH = {"no-blur": 1.0, "good-blur": 1.0, "ok-blur": 0.5, "bad-blur": 0.0}
@@ -28,6 +32,8 @@ BLURRED, CLEARLY_BLURRED = 1 / 6, 1 / 2
 CORE_ATTENTION, CORE_QUANTILE = 0.7, 0.3
 """The subject surely is where attention is above the first; its blur is the second quantile of the blur map there,
 since people look at what is sharp in a subject."""
+SOME = 0.01
+"""The smallest share of blur that counts as blur."""
 SMALLEST_CORE = 0.005
 """The share of the frame below which no subject stands out."""
 
@@ -115,12 +121,14 @@ def judge(
 
 def follows(label: str, kind: str | None, facts: MapFacts) -> bool:
     """Whether the maps allow a label. They speak against no-blur where much is blurred, against good and ok blur where
-    the subject is (unless motion is what the photo is about), and against bad blur where the subject is sharp."""
+    nothing is or the subject is (unless motion is what the photo is about), and against bad blur where the subject is
+    sharp."""
+    wanted = facts.blurred >= SOME and (facts.subject < CLEARLY_BLURRED or kind == "motion")
     return {
         "no-blur": facts.subject < BLURRED and facts.blurred < 0.3,
-        "good-blur": facts.subject < CLEARLY_BLURRED or kind == "motion",
-        "ok-blur": facts.subject < CLEARLY_BLURRED or kind == "motion",
-        "bad-blur": facts.subject >= BLURRED or facts.blurred >= 0.5,
+        "good-blur": wanted,
+        "ok-blur": wanted,
+        "bad-blur": facts.subject >= BLURRED or (not facts.has_subject and facts.blurred >= 0.5),
     }[label]
 
 
@@ -157,6 +165,10 @@ def observed(facts: MapFacts) -> str:
 
 
 def no_blur(kind: str | None, facts: MapFacts) -> str:
+    if facts.blurred >= 0.1:
+        return (
+            "The subject is sharp, and little else is blurred." if facts.has_subject else "Nearly all of it is sharp."
+        )
     return "The subject and its surroundings are sharp." if facts.has_subject else "The photo is sharp all over."
 
 
@@ -165,17 +177,19 @@ def good_blur(kind: str | None, facts: MapFacts) -> str:
         if facts.has_subject and facts.subject < BLURRED:
             return "The subject is sharp and its surroundings are smeared by motion, which shows speed."
         return "The motion is smeared on purpose, as in flowing water, light trails or a dance."
-    if facts.has_subject and facts.subject < BLURRED:
+    if facts.has_subject and facts.subject < BLURRED and facts.background_blurred >= SOME:
         part = share(facts.background_blurred)
         return f"The subject is sharp and {part} of the background is blurred, which sets it off."
     return "The blur looks wanted: it leads the eye to what is sharp."
 
 
 def ok_blur(kind: str | None, facts: MapFacts) -> str:
+    what = "The subject" if facts.has_subject else "The photo"
+    if facts.subject >= CLEARLY_BLURRED:  # of motion alone, see `follows`
+        return f"{what} is smeared by motion, which does the photo no harm."
     if facts.subject >= BLURRED:
-        what = "The subject" if facts.has_subject else "The photo"
         return f"{what} is slightly {BLUR_OF_KIND[kind]}, but its details can still be seen."
-    if facts.has_subject:
+    if facts.has_subject and facts.background_blurred >= SOME:
         part = share(facts.background_blurred)
         return f"The subject is sharp, and the blur on {part} of the background does the photo no harm."
     return f"{share(facts.blurred).capitalize()} of the photo is blurred, which does it no harm."
@@ -183,8 +197,10 @@ def ok_blur(kind: str | None, facts: MapFacts) -> str:
 
 def bad_blur(kind: str | None, facts: MapFacts) -> str:
     how = BLUR_OF_KIND[kind]
-    if not facts.has_subject or facts.background_blurred >= 0.7:
+    if (facts.background_blurred if facts.has_subject else facts.blurred) >= 0.7:
         return f"The whole photo is {how}, which spoils it."
+    if not facts.has_subject:
+        return f"{share(facts.blurred)} of the photo is {how}, which spoils it."
     if kind == "defocus" and facts.background < facts.subject:
         return "The subject is out of focus while the background is sharper: the focus missed it."
     return f"The subject is {how}, which spoils the photo."

@@ -91,7 +91,13 @@ def report_figure(report):
 
     top = height - margin
     text(margin, top, report.label, fontsize=24, fontweight="bold", color=LABEL_COLORS[report.label])
-    text(margin + 2.2, top - 0.1, f"score {report.score:.2f}", fontsize=13, color=GREY)
+    text(
+        margin + 2.2,
+        top - 0.1,
+        f"score {report.score:.2f}{'' if report.certain else ', not sure'}",
+        fontsize=13,
+        color=GREY,
+    )
     text(margin, top - 0.52, textwrap.fill(report.reason, 88), fontsize=11, linespacing=1.4)
 
     bars = axes(width - margin - 2.35, height - header + 0.4, 2.0, header - 0.6)

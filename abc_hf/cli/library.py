@@ -14,7 +14,7 @@ def add_actions(command: argparse.ArgumentParser):
         "actions", "Off unless asked for; each leaves an undo file in --out. The photos themselves are never changed."
     )
     place = group.add_mutually_exclusive_group()
-    place.add_argument("--copy-to", type=Path, metavar="DIR", help="copy photos into a folder per verdict")
+    place.add_argument("--copy-to", type=Path, metavar="DIR", help="copy photos into a folder per label")
     place.add_argument("--move-to", type=Path, metavar="DIR", help="move them there")
     place.add_argument("--link-to", type=Path, metavar="DIR", help="make hard links there")
     group.add_argument("--xmp", action="store_true", help="write sidecars with rating, colour label and keywords")
@@ -30,7 +30,11 @@ def add_actions(command: argparse.ArgumentParser):
         type=float,
         default=THRESHOLD,
         metavar="T",
-        help="photos that score less are bad-blur, as in the report (default: %(default)s)",
+        help="photos that score less are flagged `reject`, and keep their label (default: %(default)s)",
+    )
+    group.add_argument("--rejects", action="store_true", help="flagged photos go to `rejected`")
+    group.add_argument(
+        "--review", action="store_true", help="photos whose verdict is not certain go to `review`, flagged or not"
     )
     group.add_argument("--dry-run", action="store_true", help="say what the actions would do, and do nothing")
     group.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
@@ -46,6 +50,7 @@ def sort(args: argparse.Namespace) -> int:
         raise ValueError("Name what to sort, and the folder to write to with --out; or give --undo FILE alone.")
     request = action_request(args)
     options = sort_options(args) | {"verify_content": args.verify_content, "single_file": args.single_file}
+    options |= {"threshold": args.threshold}
     status = sort_library(args.photos, args.out, **options)
     if status == 130 or share()[0] or not request:
         return status
@@ -59,13 +64,16 @@ def action_request(args: argparse.Namespace):
     folders = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
     kind = next((kind for kind, to in folders.items() if to), None)
     to = folders.get(kind)
+    if not kind and (args.review or args.rejects):
+        raise ValueError("--review and --rejects go with --copy-to, --move-to or --link-to; add one.")
     if not (kind or args.xmp):
         if args.decisions or args.dry_run:
             raise ValueError("--decisions and --dry-run go with --copy-to, --move-to, --link-to or --xmp; add one.")
         return None
     if to and to.exists() and not to.is_dir():
         raise ValueError(f"--{kind}-to {to} is a file; choose a folder.")
-    return Request(kind, to, args.xmp, args.decisions and read_decisions(args.decisions), args.threshold)
+    decisions = args.decisions and read_decisions(args.decisions)
+    return Request(kind, to, args.xmp, decisions, args.threshold, args.review, args.rejects)
 
 
 def watch(args: argparse.Namespace) -> int:

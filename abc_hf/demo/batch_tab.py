@@ -12,7 +12,7 @@ import gradio as gr
 
 from ..common.files import unique_stems
 from ..photos import PHOTO_EXTENSIONS, PhotoError
-from ..verdicts import GROUPS, THRESHOLD
+from ..verdicts import GROUPS, KINDS, NOT_SURE, THRESHOLD
 from .photo_tab import SAVE, Judge
 from .style import markup, web_file
 from .uploads import (
@@ -34,16 +34,29 @@ THUMBNAIL = 320
 """The long side of a photo in the gallery [pixels]."""
 COLUMNS = {
     "file": "Photo",
-    "group": "Sorted under",
+    "label": "Verdict",
+    "kind": "Kind",
     "score": "Score",
     "blur_on_subject": "Blur, subject",
     "blur_on_background": "Blur, rest",
     "reason": "Why",
 }
 """What the table shows of a photo, and its heading, which sorts by it."""
-FIELDS = ["file", "group", "kept", "score", "label", "blur_on_subject", "blur_on_background", "blur_fraction", "reason"]
-FIELDS += ["width", "height", "error"]
+FIELDS = ["file", "label", "certain", "between", "kind", "score", "reject", "blur_on_subject", "blur_on_background"]
+FIELDS += ["blur_fraction", "reason", "width", "height", "error"]
 """The columns of the CSV file."""
+SHOWN = ("label", "certain", "kind", "score", "reject", "blur_on_subject", "blur_on_background", "reason")
+"""What the gallery and the table are told of a photo, beside its name and its thumbnail."""
+SHOW = {
+    "All": lambda row: True,
+    "Certain": lambda row: row["certain"],
+    "Not sure": lambda row: not row["certain"],
+    "Reject": lambda row: row["reject"],
+}
+"""The choices of a filter, and which rows each lets pass."""
+SHOW_KINDS = {"All": lambda row: True} | {
+    name: lambda row, kind=kind: row["kind"] == kind for kind, name in [*KINDS.items(), (None, "None")]
+}
 
 LIMITS = (
     f"Up to {MAX_PHOTOS} photos, or a zip of them that unpacks to {MAX_TOTAL_BYTES >> 30} GB at most; "
@@ -64,8 +77,8 @@ def batch_tab(judge_photo: Judge) -> None:
             progress((len(rows), len(photos)), unit="photos", desc=row["file"])
         return rows
 
-    def arrange(rows: list[dict], threshold: float):
-        found = shown(rows, threshold)
+    def arrange(rows: list[dict], threshold: float, show: str, kind: str):
+        found = shown(rows, threshold, show, kind)
         return found, found, gr.Column(visible=bool(rows))
 
     with gr.Row(equal_height=False):
@@ -82,26 +95,27 @@ def batch_tab(judge_photo: Judge) -> None:
                 1,
                 THRESHOLD,
                 step=0.01,
-                label="Bad below a score of",
-                info="Sorts anew at once; nothing is judged again.",
+                label="Reject below a score of",
+                info="Flags photos at once; their verdicts stay.",
                 elem_id="threshold",
             )
+            show = gr.Radio(list(SHOW), value=next(iter(SHOW)), label="Show", elem_id="show")
+            kind = gr.Radio(list(SHOW_KINDS), value=next(iter(SHOW_KINDS)), label="Kind of blur", elem_id="kind")
             with gr.Column(visible=False, elem_id="batch-downloads") as downloads:
                 keepers = gr.Button("Download the keepers (zip)", variant="primary")
                 with gr.Row():
                     as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
                     as_json = gr.Button("Table as JSON", size="sm", min_width=120)
         with gr.Column(scale=8, min_width=320):
-            gallery = markup(web_file("gallery.html"), "gallery", labels=GROUPS, limits=LIMITS)
-    order = {"key": "group", "descending": False}
-    table = markup(
-        web_file("table.html"), "table", script=web_file("table.js"), labels=GROUPS, columns=COLUMNS, order=order
-    )
+            gallery = markup(web_file("gallery.html"), "gallery", labels=GROUPS, limits=LIMITS, not_sure=NOT_SURE)
+    order = {"key": "label", "descending": False}
+    names = {"kinds": KINDS, "not_sure": NOT_SURE}
+    table = markup(web_file("table.html"), "table", script=web_file("table.js"), columns=COLUMNS, order=order, **names)
     rows = gr.State([], time_to_live=3600)
     ready = gr.File(visible="hidden")
 
     files_only(upload)
-    sorted_ = [gallery, table, downloads]
+    view, sorted_ = [rows, threshold, show, kind], [gallery, table, downloads]
     assessed = upload.change(
         judge,
         [upload, rows],
@@ -111,17 +125,20 @@ def batch_tab(judge_photo: Judge) -> None:
         concurrency_id="batch",
         api_visibility="private",
     )
-    assessed.success(arrange, [rows, threshold], sorted_, show_progress="hidden", api_visibility="private")
-    assessed.failure(lambda: ([], *arrange([], THRESHOLD)), None, [rows, *sorted_], api_visibility="private")
-    threshold.change(
-        arrange,
-        [rows, threshold],
-        sorted_,
-        queue=False,
-        trigger_mode="always_last",
-        show_progress="hidden",
-        api_visibility="private",
+    assessed.success(arrange, view, sorted_, show_progress="hidden", api_visibility="private")
+    assessed.failure(
+        lambda: ([], *arrange([], THRESHOLD, "All", "All")), None, [rows, *sorted_], api_visibility="private"
     )
+    for control in (threshold, show, kind):
+        control.change(
+            arrange,
+            view,
+            sorted_,
+            queue=False,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="private",
+        )
     for button, write in ((keepers, write_keepers), (as_csv, write_csv), (as_json, write_json)):
 
         def make(rows, threshold, write=write):
@@ -170,25 +187,20 @@ def judged(
 
 
 def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
-    """The rows with their `group` and whether they are `kept`: by group, the best score first; those with an `error`
-    last."""
-    placed = [
-        row
-        if "error" in row
-        else {
-            **row,
-            "group": row["label"],
-            "kept": row["score"] >= threshold,
-        }
-        for row in rows
-    ]
+    """The rows, each with whether the threshold flags it (`reject`): by label, the best score first; those with an
+    `error` last."""
+    flagged = [row if "error" in row else {**row, "reject": row["score"] < threshold} for row in rows]
     return sorted(
-        placed, key=lambda row: (1, 0, 0) if "error" in row else (0, GROUPS.index(row["group"]), -row["score"])
+        flagged, key=lambda row: (1, 0, 0) if "error" in row else (0, GROUPS.index(row["label"]), -row["score"])
     )
 
 
-def shown(rows: list[dict], threshold: float) -> dict:
-    """What the gallery and the table need; file names as HTML has to spell them."""
+def shown(rows: list[dict], threshold: float, show: str = "All", kind: str = "All") -> dict:
+    """What the gallery and the table need; file names as HTML has to spell them.
+
+    Args:
+        show, kind: a choice of `SHOW` and of `SHOW_KINDS`, which decide on the photos in `groups`.
+    """
     placed = sorted_rows(rows, threshold)
     good = [row for row in placed if "error" not in row]
     groups = [
@@ -197,11 +209,11 @@ def shown(rows: list[dict], threshold: float) -> dict:
             "photos": [
                 {
                     "file": html.escape(row["file"]),
-                    **{key: row[key] for key in ("score", "blur_on_subject", "blur_on_background", "reason")},
+                    **{key: row[key] for key in SHOWN},
                     "thumbnail": row["thumbnail"],
                 }
                 for row in good
-                if row["group"] == label
+                if row["label"] == label and SHOW[show](row) and SHOW_KINDS[kind](row)
             ],
         }
         for label in GROUPS
@@ -209,8 +221,8 @@ def shown(rows: list[dict], threshold: float) -> dict:
     failed = [
         {"file": html.escape(row["file"]), "error": html.escape(row["error"])} for row in placed if "error" in row
     ]
-    kept = sum(row["kept"] for row in good)
-    return {"groups": groups, "failed": failed, "kept": kept, "judged": len(good), "total": len(placed)}
+    counts = {"kept": sum(not row["reject"] for row in good), "unsure": sum(not row["certain"] for row in good)}
+    return {"groups": groups, "failed": failed, "judged": len(good), "total": len(placed), **counts}
 
 
 def public_rows(rows: list[dict], threshold: float) -> list[dict]:
@@ -226,7 +238,8 @@ def write_csv(rows: list[dict], threshold: float, folder: str) -> Path:
     with path.open("w", newline="", encoding="utf-8-sig") as file:  # the mark tells spreadsheets that it is UTF-8
         writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(public_rows(rows, threshold))
+        for row in public_rows(rows, threshold):
+            writer.writerow(row | {"between": " or ".join(row.get("between") or ())})
     return path
 
 
@@ -238,7 +251,7 @@ def write_json(rows: list[dict], threshold: float, folder: str) -> Path:
 
 def write_keepers(rows: list[dict], threshold: float, folder: str) -> Path:
     """A zip of the photos kept, as they were sent; a `gr.Error` if there are none."""
-    kept = [row for row in sorted_rows(rows, threshold) if row.get("kept")]
+    kept = [row for row in sorted_rows(rows, threshold) if row.get("reject") is False]
     if not kept:
         raise toast("No photo is kept at this threshold; lower it.")
     path = new_file(folder, "keepers.zip")

@@ -7,6 +7,7 @@ import gradio as gr
 
 from ..inference.sharpness import subject_sharpness
 from ..photos import PHOTO_EXTENSIONS, PhotoError
+from ..verdicts import NOT_SURE
 from .batch_tab import photos_of
 from .photo_tab import Judge
 from .style import markup, web_file
@@ -31,8 +32,7 @@ def compare_tab(judge_photo: Judge) -> None:
             "shots": [
                 {
                     "file": html.escape(shot["file"]),
-                    "label": shot["label"],
-                    "score": shot["score"],
+                    **{key: shot[key] for key in ("label", "certain", "score", "reason")},
                     "percent": round(100 * shot["sharpness"] / best),
                     "words": in_words(shot["sharpness"] / best),
                     "crop": picture_data(shot["loupe"], folder, "crop"),
@@ -53,7 +53,7 @@ def compare_tab(judge_photo: Judge) -> None:
         height=180,
         elem_id="shots",
     )
-    ranking = markup(web_file("ranking.html"), "ranking")
+    ranking = markup(web_file("ranking.html"), "ranking", not_sure=NOT_SURE)
     files_only(upload)
     ranked = upload.change(
         rank,

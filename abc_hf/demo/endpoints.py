@@ -25,7 +25,8 @@ def api_endpoints(judge_photo: Judge) -> None:
             photo: a photo, as a file
 
         Returns:
-            label, probabilities, score (0 = blur ruins the photo, 1 = no unwanted blur), reason, levels and more
+            label, certain, between (the two labels in question, if it is not certain), kind of blur, probabilities,
+            score (0 = blur ruins the photo, 1 = no unwanted blur), reason, levels and more
             the photo under its blur map, at most 1600 pixels wide or high
             the photo under its attention map
         """
@@ -48,16 +49,16 @@ def api_endpoints(judge_photo: Judge) -> None:
         return str(full_size(judge_photo, photo_of(photo, one.GRADIO_CACHE), kind, one.GRADIO_CACHE))
 
     def sort(photos: list[dict], threshold: float):
-        """Judge many photos, and sort them into good, ok, no and bad blur.
+        """Judge many photos, sort them into good, ok, no and bad blur, and flag those to reject.
 
         Args:
             photos: at most 200 photos, or zips of them, as files
-            threshold: the score, in 0..1, below which a photo is sorted under bad-blur
+            threshold: the score, in 0..1, below which a photo is flagged `reject`; its label stays
 
         Returns:
-            an object per photo, sorted: file, group, kept, and what `assess` says of it; or file and error
+            an object per photo, sorted: file, reject, and what `assess` says of it; or file and error
             the same as a CSV file
-            a zip of the photos kept; none if no photo is
+            a zip of the photos that are not flagged; none if all are
         """
         threshold = check_threshold(threshold)
         rows = list(judged(judge_photo, photos_of(photos, many)))

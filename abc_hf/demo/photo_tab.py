@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..photos import PhotoError, load_photo
 from ..report import BlurReport
-from ..verdicts import AMOUNTS
+from ..verdicts import AMOUNTS, KINDS, NOT_SURE
 from ..visualization import COLOR_SCALE, LEVEL_COLORS, colorize, grey_image, layer, overlay
 from .style import markup, web_file
 from .uploads import (
@@ -87,7 +87,7 @@ def photo_tab(judge_photo: Judge) -> None:
                 script=web_file("examples.js"),
             )
         with gr.Column(scale=7, min_width=320):
-            verdict = markup(web_file("verdict.html"), "verdict")
+            verdict = markup(web_file("verdict.html"), "verdict", kinds=KINDS, not_sure=NOT_SURE)
             viewer = markup(
                 web_file("viewer.html"), "viewer", script=web_file("viewer.js"), amounts=AMOUNTS, levels=LEVEL_COLORS
             )
@@ -181,8 +181,8 @@ def why_panels(report: BlurReport, folder: str) -> dict:
     ]
     return {
         "panels": [("Photo", "as it was judged", picture_data(report.preview, folder, "preview")), *panels],
-        "means": f"Here the mean blur is {report.blur_on_subject:.2f} on what counts and "
-        f"{report.blur_on_background:.2f} on the rest.",
+        "means": f"Here the blur is {report.blur_on_subject:.2f} on the subject, where it is sharpest, and "
+        f"{report.blur_on_background:.2f} on the background, of 1.",
     }
 
 

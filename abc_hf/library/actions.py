@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What `abc-fusenet sort` does with photos when it is told to: copies, moves or links them into a folder per verdict,
+"""What `abc-fusenet sort` does with photos when it is told to: copies, moves or links them into a folder per label,
 and writes XMP sidecars.
 
 All steps are planned first and written to an undo file, which reaches the disk before the first step is taken; then
@@ -27,8 +27,8 @@ from .find import split_member
 from .table import path_from_text, path_text
 from .xmp import Marks, XmpError, merge, sidecars
 
-KEPT, REJECTED = "kept", "rejected"
-"""The folders of photos that were kept or rejected by hand."""
+KEPT, REJECTED, REVIEW = "kept", "rejected", "review"
+"""The folders of photos that are not sorted by their label."""
 DONE = {"copy": "copied", "move": "moved", "link": "linked", "xmp": "sidecars written"}
 Say = Callable[[str], None]
 
@@ -38,11 +38,13 @@ class Request:
     """What to do.
 
     Args:
-        kind: "copy", "move" or "link", into folders named by verdict below `to`; None to leave photos where they are.
+        kind: "copy", "move" or "link", into folders named by label below `to`; None to leave photos where they are.
         xmp: write sidecars, beside the photos where they are then.
         decisions: "keep" or "reject" by path. Kept and rejected photos go to folders of these names, except that
             rejected ones are neither copied nor linked.
-        threshold: photos that score less go to bad-blur, the others to the most probable of the other three.
+        threshold: photos that score less are flagged `reject`.
+        review: photos whose verdict is not certain go to `review`.
+        rejects: flagged photos go to `rejected`, unless their verdict is not certain and `review` is set.
     """
 
     kind: str | None = None
@@ -50,6 +52,18 @@ class Request:
     xmp: bool = False
     decisions: dict[str, str] | None = None
     threshold: float = THRESHOLD
+    review: bool = False
+    rejects: bool = False
+
+    def folder(self, row: dict, decision: str | None) -> str:
+        """The name of the folder for a row of the table: a decision by hand comes before the verdict."""
+        if decision:
+            return {"keep": KEPT, "reject": REJECTED}[decision]
+        if self.review and not row["certain"]:
+            return REVIEW
+        if self.rejects and row["score"] < self.threshold:
+            return REJECTED
+        return row["label"]
 
 
 def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
@@ -95,11 +109,10 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
         if "://" in path or split_member(path)[1]:
             elsewhere += 1
             continue
-        group = row["label"]
         files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
         places = {file: file for file in files}
         if request.kind and not (decision == "reject" and request.kind != "move"):
-            folder = request.to.absolute() / {"keep": KEPT, "reject": REJECTED}.get(decision, group)
+            folder = request.to.absolute() / request.folder(row, decision)
             if request.kind == "move" and any(file.is_symlink() for file in files):
                 complain(f"{path}: this is a symbolic link, and only files are moved.")
                 continue
@@ -109,7 +122,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                     moved.add(step["from"])
                     yield step
         if request.xmp:
-            marks = Marks.of(row, group, decision == "reject")
+            marks = Marks.of(row, decision == "reject")
             for file, place in places.items():
                 for old, new in zip(sidecars(file), sidecars(place), strict=True):
                     try:

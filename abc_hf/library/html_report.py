@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..configuration_abc_fusenet import DESIRABILITY
-from ..verdicts import GROUPS, THRESHOLD, VERDICTS
+from ..verdicts import GROUPS, KINDS, NOT_SURE, THRESHOLD, VERDICTS
 from ..visualization import COLOR_SCALE, COLORS, LABEL_COLORS
 from .find import INSIDE
 from .table import PROBABILITIES, thumbnail_files
@@ -34,8 +34,11 @@ SINGLE_FILE_PHOTOS = 500
 SCRIPTS = ("photos.js", "grid.js", "page.js")
 
 
-def write_report(out: str | Path, single_file: bool = False) -> Path:
+def write_report(out: str | Path, single_file: bool = False, threshold: float = THRESHOLD) -> Path:
     """Write the report on `out/photos.parquet` to `out/report.html` and, unless it is a single file, `out/report/`.
+
+    Args:
+        threshold: where the slider stands at first; photos that score less are flagged `reject`.
 
     Raises:
         ValueError: if there are too many photos for a single file.
@@ -45,7 +48,7 @@ def write_report(out: str | Path, single_file: bool = False) -> Path:
     total = table.metadata.num_rows
     if single_file:
         check_single_file(total)
-    settings = report_settings(out, total)
+    settings = report_settings(out, total, threshold)
     title = html.escape(common_folder(table) or out.resolve().name or "Photos")
     folder = out / "report"
     remove_parts(folder)
@@ -114,14 +117,14 @@ def page_part(name: str) -> str:
 def styles() -> str:
     tones = [f'[data-group="{group}"] {{ --tone: {LABEL_COLORS[label]}; }}' for group, label in enumerate(DESIRABILITY)]
     tones.append(f'[data-group="{len(DESIRABILITY)}"] {{ --tone: var(--soft); }}')
-    return "\n".join([page_part("page.css"), *tones, f":root {{ --bad: {LABEL_COLORS['bad-blur']}; }}"]) + "\n"
+    return "\n".join([page_part("page.css"), *tones]) + "\n"
 
 
 def script(text: str) -> str:
     return f"<script>\n{text}\n</script>"
 
 
-def report_settings(out: Path, total: int) -> dict:
+def report_settings(out: Path, total: int, threshold: float) -> dict:
     """What the page is told of the report as a whole. A photo's group is its number in `DESIRABILITY`, or the number
     after them for a photo that could not be opened."""
     return {
@@ -130,9 +133,10 @@ def report_settings(out: Path, total: int) -> dict:
         "chunks": math.ceil(total / CHUNK),
         "data": "report",
         "thumbs": "thumbs",
-        "threshold": THRESHOLD,
+        "threshold": threshold,
         "labels": DESIRABILITY,
-        "bad": DESIRABILITY.index("bad-blur"),
+        "kinds": KINDS,
+        "not_sure": NOT_SURE,
         "names": [*(VERDICTS[label][0] for label in DESIRABILITY), "Could not be opened"],
         "order": [*(DESIRABILITY.index(label) for label in GROUPS), len(DESIRABILITY)],
     }
@@ -162,7 +166,12 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
         "picture": [picture(photo, bool(inline_from)) for photo, _ in files],
         "map": [picture(blur_map, bool(inline_from)) for _, blur_map in files],
         "label": [DESIRABILITY.index(row["label"]) if row["label"] else None for row in rows],
-        "score": column("score", 4),
+        "certain": column("certain"),
+        "between": [
+            row["between"] and [DESIRABILITY.index(each) for each in row["between"].split(" or ")] for row in rows
+        ],
+        "kind": column("kind"),
+        "score": column("score"),  # not rounded: the page compares it with the threshold as `actions` does
         "subject": column("blur_on_subject", 3),
         "background": column("blur_on_background", 3),
         "fraction": column("blur_fraction", 3),

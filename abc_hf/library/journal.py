@@ -26,6 +26,7 @@ from .table import COLUMNS, path_from_text, path_text
 SHARD_ROWS = 500
 """Rows of a shard."""
 SHARD_COLUMNS = COLUMNS.append(pa.field("content", pa.string()))  # SHA-256 of the photo's file, if it was asked for
+ALL_COLUMNS = set(SHARD_COLUMNS.names)
 SETTINGS = b"abc_fusenet.settings"
 """The key of the settings in the metadata of a shard."""
 
@@ -156,16 +157,15 @@ class Index:
                 self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?)", row)
 
     def load(self) -> int:
-        """Read all shards, of which later ones replace earlier ones; returns the number of rows that do not count,
-        because they were made by other settings."""
+        """Read all shards, of which later ones replace earlier ones; returns the number of rows that do not count:
+        those of other settings, and those of an older version, which lack columns."""
         others = 0
         with self.emptied("done"):
             for stem, path in shards(self.folder).items():
                 settings, rows = read_shard(path)
-                if settings == self.settings:
-                    self.note(rows, stem)
-                else:
-                    others += len(rows)
+                complete = [row for row in rows if settings == self.settings and row.keys() >= ALL_COLUMNS]
+                self.note(complete, stem)
+                others += len(rows) - len(complete)
         return others
 
     def note(self, rows: Iterable[dict], shard: str):
@@ -200,6 +200,10 @@ class Index:
         """How many photos have which label; None is for those that could not be opened."""
         query = f"FROM found JOIN done USING (path) WHERE {self.SAME} GROUP BY label"
         return Counter(dict(self.db.execute(f"SELECT label, count(*) {query}")))
+
+    def count_uncertain(self) -> int:
+        """How many photos have a verdict that is not certain."""
+        return self.count(f"found JOIN done USING (path) WHERE {self.SAME} AND NOT json_extract(row, '$.certain')")
 
     def rows(self) -> Iterator[dict]:
         """The rows of photos as they are now, by path."""

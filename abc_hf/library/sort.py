@@ -31,6 +31,7 @@ from ..configuration_abc_fusenet import DESIRABILITY
 from ..image_processing_abc_fusenet import resize_map, working_shape
 from ..inference.loading import BUNDLED, download, load_pipeline, no_model
 from ..report import BlurReport
+from ..verdicts import THRESHOLD
 from ..visualization import grey_image
 from .bursts import add_bursts
 from .find import Found, find_photos
@@ -81,6 +82,7 @@ class Sort:
         workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
         verify_content: tell a changed photo by the SHA-256 of its file.
         single_file: write the report as a single file.
+        threshold: the score below which the report flags photos at first.
         complain: told of what cannot be read or goes wrong, a sentence each.
         say: told of progress.
     """
@@ -96,12 +98,13 @@ class Sort:
         workers: int | None = None,
         verify_content: bool = False,
         single_file: bool = False,
+        threshold: float = THRESHOLD,
         complain: Callable[[str], None] = print,
         say: Callable[[str], None] = print,
     ):
         self.out, self.engine, self.batch_size, self.verify_content = Path(out), engine, batch_size, verify_content
         self.process, self.processes, self.device = *share(), device or own_device()
-        self.single_file = single_file
+        self.single_file, self.threshold = single_file, threshold
         self.complain, self.say = complain, say if self.process == 0 else lambda sentence: None
         self.model, self.pipe, self.complaints = model_folder(model), None, set()
         self.settings = {"model": fingerprint(self.model), "engine": engine}
@@ -136,7 +139,9 @@ class Sort:
     def load(self):
         """See what is done."""
         if others := self.index.load():
-            self.say(f"{others} results of another model or engine do not count; those photos are judged again.")
+            self.say(
+                f"{others} results of another model, engine or version do not count; those photos are judged again."
+            )
 
     def find(self, sources: Iterable[str]):
         """See what is there."""
@@ -235,17 +240,21 @@ class Sort:
         labels = self.index.labels()
         summary = {"settings": self.settings, "photos": labels.total(), "rows": self.index.digest()}
         summary |= {"bursts": bursts, "single_file": self.single_file, "version": __version__}
+        summary |= {"threshold": self.threshold}
         if summary != read_summary(self.out):
             write_table(self.out, self.index.rows())
             if bursts:
                 add_bursts(self.out, self.workers.number and cores())
-            write_report(self.out, self.single_file)
+            write_report(self.out, self.single_file, self.threshold)
             with replacing(self.out / SUMMARY) as partial:
                 partial.write_text(json.dumps(summary, indent=2) + "\n")
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
         if labels[None]:
             counts.append(f"{labels[None]} without a verdict (see the column error)")
         self.say(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
+        if judged := labels.total() - labels[None]:
+            unsure = self.index.count_uncertain()
+            self.say(f"{judged - unsure} verdicts are certain, {unsure} are not sure (see the column between).")
         self.say(f"{self.out / 'report.html'} shows them in a browser.")
         return int(bool(labels[None] or self.complaints))
 
@@ -335,6 +344,8 @@ def row_of(photo: Found, prepared: dict, report: BlurReport | None = None) -> di
     row |= {"path": path_text(photo.path), "raw_path": photo.raw_path and path_text(photo.raw_path)}
     if report:
         row |= {"width": report.size[0], "height": report.size[1], "label": report.label, "reason": report.reason}
+        between = None if report.certain else " or ".join(report.verdict.between)
+        row |= {"certain": report.certain, "between": between, "kind": report.kind}
         figures = {name: getattr(report, name) for name in FIGURES}
         figures |= dict(zip(PROBABILITIES, report.probabilities.values(), strict=True))
         row |= {name: float(np.float32(value)) for name, value in figures.items()}

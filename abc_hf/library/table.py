@@ -22,6 +22,9 @@ COLUMNS = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("label", pa.string()),
+        ("certain", pa.bool_()),  # whether the label is sure enough to act on
+        ("between", pa.string()),  # the two labels in question, "ok-blur or bad-blur"; null if the label is certain
+        ("kind", pa.string()),  # of the blur: defocus, motion or camera-shake; null for no-blur
         *((name, pa.float32()) for name in PROBABILITIES),
         ("score", pa.float32()),
         ("blur_on_subject", pa.float32()),

@@ -13,6 +13,7 @@ from pathlib import Path
 from lxml import etree
 
 from ..photos import RAW_EXTENSIONS
+from ..verdicts import NOT_SURE
 
 NAMESPACE = "urn:abc-fusenet:xmp:1.0/"
 """Of what we note of our own values."""
@@ -27,7 +28,7 @@ NAMES = {
     "abc_fusenet": NAMESPACE,
 }
 LABELS = {"no-blur": "Blue", "good-blur": "Green", "ok-blur": "Yellow", "bad-blur": "Red"}
-"""The colour of each verdict, as Lightroom spells it in English and darktable and digiKam read it."""
+"""The colour of each certain verdict, as Lightroom spells it in English and darktable and digiKam read it."""
 DARKTABLE_LABELS = ("Red", "Yellow", "Green", "Blue", "Purple")
 DIGIKAM_LABELS = ("", "Red", "Orange", "Yellow", "Green", "Blue")
 """The colour labels of these programs, by number."""
@@ -48,19 +49,21 @@ class Marks:
 
     Args:
         rating: 1 to 5 stars, or -1 for a rejected photo, which replaces any rating.
-        label: a colour of `LABELS`.
-        keywords: the verdict, and `BEST_OF_BURST` if it is that.
+        label: a colour of `LABELS`; None for a verdict that is not certain.
+        keywords: the label of the verdict; `NOT_SURE` and `BEST_OF_BURST` where they apply.
     """
 
     rating: int
-    label: str
+    label: str | None
     keywords: tuple[str, ...]
 
     @classmethod
-    def of(cls, row: dict, group: str, rejected: bool = False) -> "Marks":
-        """The marks of a row of the table that is sorted under `group`: 1 star for a score of 0, 5 for 1."""
-        keywords = (group, BEST_OF_BURST) if row["burst_rank"] == 1 else (group,)
-        return cls(-1 if rejected else 1 + round(4 * row["score"]), LABELS[group], keywords)
+    def of(cls, row: dict, rejected: bool = False) -> "Marks":
+        """The marks of a row of the table: 1 star for a score of 0, 5 for 1."""
+        label, certain = row["label"], row["certain"]
+        more = {NOT_SURE: not certain, BEST_OF_BURST: row["burst_rank"] == 1}
+        keywords = (label, *(keyword for keyword, applies in more.items() if applies))
+        return cls(-1 if rejected else 1 + round(4 * row["score"]), LABELS[label] if certain else None, keywords)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -148,18 +151,31 @@ def first_with(rdf, name: str):
     return clone
 
 
-def set_value(rdf, note: str, name: str, value: str, free: tuple[str, ...] = ("",), force: bool = False) -> bool:
-    """Set a property unless a person did, and note what we set; returns whether it is ours now."""
-    present = get(rdf, name)
-    if present is not None and present not in free and present != get(rdf, f"abc_fusenet:{note}") and not force:
+def drop(rdf, name: str):
+    """Remove a simple property."""
+    for description in descriptions(rdf):
+        description.attrib.pop(tag(name), None)
+        for element in description.findall(tag(name)):
+            description.remove(element)
+
+
+def set_value(rdf, note: str, name: str, value: str | None, free: tuple[str, ...] = ("",), force: bool = False) -> bool:
+    """Set a property unless a person did, and note what we set; None removes what we set. Returns whether the property
+    is ours now."""
+    present, ours = get(rdf, name), get(rdf, f"abc_fusenet:{note}")
+    if present is not None and present not in free and present != ours and not force:
         return False
-    put(rdf, name, value)
-    put(rdf, f"abc_fusenet:{note}", value)
+    for each in (name, f"abc_fusenet:{note}"):
+        if value is not None:
+            put(rdf, each, value)
+        elif ours is not None:
+            drop(rdf, each)
     return True
 
 
-def set_label(rdf, label: str):
-    """The colour label; where there are darktable's or digiKam's own, these, too, because they count more there."""
+def set_label(rdf, label: str | None):
+    """The colour label, or none; where there are darktable's or digiKam's own, these, too, because they count more
+    there."""
     earlier = get(rdf, "abc_fusenet:label")
     own = [element for d in descriptions(rdf) for element in d.findall(tag("darktable:colorlabels"))]
     theirs = [item.text for element in own for item in element.iter(tag("rdf:li"))]
@@ -169,9 +185,9 @@ def set_label(rdf, label: str):
     if theirs not in ([], ours) or digikam not in free or not set_value(rdf, "label", "xmp:Label", label):
         return
     if own:
-        fill(own[0], "rdf:Seq", [str(DARKTABLE_LABELS.index(label))])
+        fill(own[0], "rdf:Seq", [str(DARKTABLE_LABELS.index(label))] if label else [])
     if digikam is not None:
-        put(rdf, "digiKam:ColorLabel", str(DIGIKAM_LABELS.index(label)))
+        put(rdf, "digiKam:ColorLabel", str(DIGIKAM_LABELS.index(label or "")))
 
 
 def add_keywords(rdf, name: str, keywords: tuple[str, ...], create: bool):
@@ -181,7 +197,7 @@ def add_keywords(rdf, name: str, keywords: tuple[str, ...], create: bool):
         if not create:
             return
         element = etree.SubElement(first_with(rdf, name), tag(name))
-    ours = {*LABELS, BEST_OF_BURST}
+    ours = {*LABELS, NOT_SURE, BEST_OF_BURST}
     theirs = [item.text or "" for item in element.iter(tag("rdf:li")) if item.text not in ours]
     fill(element, "rdf:Bag", [*theirs, *keywords])
 

@@ -162,7 +162,7 @@ class Grid {
     const cell = document.createElement("div");
     cell.className = "cell";
     cell.setAttribute("role", "option");
-    cell.innerHTML = '<div class="frame"></div><div class="caption"><span class="name"></span> '
+    cell.innerHTML = '<div class="frame"></div><p class="badges" aria-hidden="true"></p><div class="caption"><span class="name"></span> '
       + '<b class="score"></b></div> <span class="unseen"></span>';
     this.canvas.append(cell);
     return cell;

@@ -22,6 +22,17 @@ function picture(index, map) {
   return image;
 }
 
+/** The words beside a verdict: that it is not certain, and that the threshold flags the photo. */
+const badgesOf = index => [certaintyOf(index) === "unsure" && REPORT.not_sure, rejects(index) && "reject"].filter(Boolean);
+
+function fillBadges(element, index) {
+  element.replaceChildren(...badgesOf(index).map(text => {
+    const badge = Object.assign(document.createElement("span"), { textContent: text, className: "badge" });
+    badge.classList.toggle("reject", text === "reject");
+    return badge;
+  }));
+}
+
 /** What a cell shows; the cell itself says the photo's name. */
 function thumbnail(index) {
   const image = picture(index);
@@ -53,7 +64,8 @@ function fillCell(cell, index) {
   const score = photos.score[index];
   cell.querySelector(".score").textContent = score === null ? "–" : score.toFixed(2);
   cell.dataset.burst = burstWords(index);
-  cell.querySelector(".unseen").textContent = [REPORT.names[group], photos.rank[index] === 1 && "sharpest of its burst", SAID[decision]]
+  fillBadges(cell.querySelector(".badges"), index);
+  cell.querySelector(".unseen").textContent = [REPORT.names[group], ...badgesOf(index), photos.rank[index] === 1 && "sharpest of its burst", SAID[decision]]
     .filter(Boolean).join(", ");
   if (document.body.classList.contains("maps") && !grid.flying) addMap(frame, index);
 }
@@ -99,10 +111,12 @@ function choose(index) {
   detail.querySelector(".folder").textContent = shown(folderOf(index));
   detail.querySelector(".headline b").textContent = REPORT.names[group];
   detail.querySelector(".headline span").textContent = score === null ? "" : `score ${score.toFixed(2)}`;
+  fillBadges(detail.querySelector(".badges"), index);
   detail.querySelector(".reason").textContent = photos.error[index] ?? photos.reason[index] ?? "";
   detail.querySelector(".probabilities").replaceChildren(...(photos.shares[index] ?? []).map((share, label) => {
     const row = document.createElement("li");
     row.dataset.group = label;
+    row.classList.toggle("between", photos.between[index]?.includes(label) ?? false);
     row.style.setProperty("--share", `${share}%`);
     row.append(...["span", "i", "b"].map(tag => document.createElement(tag)));
     row.firstChild.textContent = REPORT.names[label];
@@ -122,8 +136,9 @@ function facts(index) {
   const share = value => value === null ? null : `${Math.round(100 * value)}%`, figure = value => value?.toFixed(2);
   const burst = photos.burst[index];
   return [
+    ["Kind of blur", REPORT.kinds[photos.kind[index]]],
     ["Blur on the subject", figure(photos.subject[index])],
-    ["Blur on the rest", figure(photos.background[index])],
+    ["Blur on the background", figure(photos.background[index])],
     ["Blurred part", share(photos.fraction[index])],
     ["In its burst", burst === null ? null : `no. ${photos.rank[index]} by sharpness`],
     ["Subject’s sharpness", figure(photos.sharpness[index])],
@@ -147,7 +162,7 @@ function fillLarge() {
   const map = picture(chosenPhoto, true);
   stage.replaceChildren(...[small, map].filter(Boolean));
   const decision = photos.decision[chosenPhoto];
-  $("#large p").textContent = [nameOf(chosenPhoto), REPORT.names[groupOf(chosenPhoto)], SAID[decision]]
+  $("#large p").textContent = [nameOf(chosenPhoto), REPORT.names[groupOf(chosenPhoto)], ...badgesOf(chosenPhoto), SAID[decision]]
     .filter(Boolean).join("  ·  ");
   $("#large").dataset.decision = WORDS[decision] ?? "";
   if (!original) return;
@@ -261,6 +276,9 @@ function arrange() {
     row.querySelector("b").textContent = number(counts[row.dataset.group]);
     row.hidden = Number(row.dataset.group) === FAILED && !counts[FAILED];
   });
+  showCounts("certainty", ["certain", "unsure"], certaintyOf);
+  showCounts("flag", ["reject", "none"], flagOf);
+  showCounts("kind", [...Object.keys(REPORT.kinds), "none"], kindOf);
   showDecisions();
   if (chosenPhoto !== null) choose(chosenPhoto);
 }
@@ -268,10 +286,15 @@ function arrange() {
 const soon = () => { pending ||= requestAnimationFrame(arrange); };
 
 function showDecisions() {
-  const counts = { all: photos.count, undecided: 0, keep: 0, reject: 0 };
-  for (let i = 0; i < photos.count; i++) counts[WORDS[photos.decision[i]] ?? "undecided"]++;
-  document.querySelectorAll("#decisions li").forEach(row => {
-    row.querySelector("b").textContent = number(counts[row.dataset.decision]);
+  showCounts("decision", ["undecided", "keep", "reject"], index => WORDS[photos.decision[index]] ?? "undecided");
+}
+
+/** How many photos each row of a list of filters stands for. */
+function showCounts(name, values, valueOf) {
+  const counts = { all: photos.count, ...Object.fromEntries(values.map(value => [value, 0])) };
+  for (let i = 0; i < photos.count; i++) counts[valueOf(i)]++;
+  document.querySelectorAll(`li[data-${name}]`).forEach(row => {
+    row.querySelector("b").textContent = number(counts[row.dataset[name]]);
   });
 }
 
@@ -301,17 +324,18 @@ function drawHistogram() {
 }
 
 function markHistogram() {
-  for (const bar of $("#histogram").children) bar.classList.toggle("bad", Number(bar.dataset.from) < filter.threshold);
+  for (const bar of $("#histogram").children) bar.classList.toggle("reject", Number(bar.dataset.from) < filter.threshold);
   $("#threshold-value").textContent = filter.threshold.toFixed(2);
-  $("#threshold").setAttribute("aria-valuetext", `bad below ${filter.threshold.toFixed(2)}`);
+  $("#threshold").setAttribute("aria-valuetext", `reject below ${filter.threshold.toFixed(2)}`);
 }
 
 function showAll() {
   filter.groups.clear();
-  Object.assign(filter, { least: 0, most: 1, decision: "all", text: "", sharpest: false });
+  filter.kinds.clear();
+  Object.assign(filter, { certainty: "all", flag: "all", least: 0, most: 1, decision: "all", text: "", sharpest: false });
   $("#bursts input").checked = false;
-  document.querySelectorAll("#verdicts input").forEach(input => { input.checked = true; });
-  $("#decisions input").checked = true;
+  document.querySelectorAll("#verdicts input, #kinds input").forEach(input => { input.checked = true; });
+  for (const list of ["#certainty", "#flags", "#decisions"]) $(`${list} input`).checked = true;
   $("#least").value = 0;
   $("#most").value = 1;
   $("#search input").value = "";
@@ -353,22 +377,38 @@ function loadChunk(number) {
 
 /* Controls */
 
+/** The values of the rows of a list that are checked, such that an empty set lets all pass. */
+function checked(list, valueOf) {
+  const rows = [...document.querySelectorAll(`${list} li`)], on = rows.filter(row => row.querySelector("input").checked);
+  return new Set(on.length === rows.length ? [] : on.length ? on.map(valueOf) : [-1]);
+}
+
 REPORT.order.forEach(group => $("#verdicts").append(filterRow("checkbox", "verdict", REPORT.names[group], { group }, true,
   () => {
-    const rows = [...document.querySelectorAll("#verdicts li")].filter(row => row.querySelector("input").checked);
-    const groups = rows.map(row => Number(row.dataset.group));
-    filter.groups = new Set(groups.length === REPORT.order.length ? [] : groups.length ? groups : [-1]);
+    filter.groups = checked("#verdicts", row => Number(row.dataset.group));
     soon();
   })));
+for (const [kind, text] of [...Object.entries(REPORT.kinds), ["none", "None"]]) {
+  $("#kinds").append(filterRow("checkbox", "kind", text, { kind }, true, () => {
+    filter.kinds = checked("#kinds", row => row.dataset.kind);
+    soon();
+  }));
+}
 $("#bursts ul").append(filterRow("checkbox", "sharpest", "Only the sharpest of each", {}, false, event => {
   filter.sharpest = event.target.checked;
   soon();
 }));
-for (const [decision, text] of [["all", "All"], ["undecided", "Undecided"], ["keep", "Kept"], ["reject", "Rejected"]]) {
-  $("#decisions").append(filterRow("radio", "decision", text, { decision }, decision === "all", () => {
-    filter.decision = decision;
-    soon();
-  }));
+for (const [list, name, choices] of [
+  ["#certainty", "certainty", { all: "All", certain: "Certain", unsure: "Not sure" }],
+  ["#flags", "flag", { all: "All", reject: "Flagged reject", none: "Not flagged" }],
+  ["#decisions", "decision", { all: "All", undecided: "Undecided", keep: "Kept", reject: "Rejected" }],
+]) {
+  for (const [value, text] of Object.entries(choices)) {
+    $(list).append(filterRow("radio", name, text, { [name]: value }, value === "all", () => {
+      filter[name] = value;
+      soon();
+    }));
+  }
 }
 $("#threshold").value = filter.threshold;
 $("#threshold").addEventListener("input", event => {

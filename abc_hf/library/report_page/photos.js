@@ -4,13 +4,13 @@
 const FAILED = REPORT.labels.length; // the group of photos without a verdict
 const KEEP = 1, REJECT = 2;
 const WORDS = { [KEEP]: "keep", [REJECT]: "reject" }, SAID = { [KEEP]: "kept", [REJECT]: "rejected" };
-const COLUMNS = ["key", "path", "picture", "map", "label", "score", "subject", "background", "fraction", "shares",
+const COLUMNS = ["key", "path", "picture", "map", "label", "certain", "between", "kind", "score", "subject", "background", "fraction", "shares",
   "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error"];
 
 const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [] };
 for (const name of COLUMNS) photos[name] = [];
-const filter = { threshold: REPORT.threshold, groups: new Set(), least: 0, most: 1, decision: "all", text: "",
-  order: "verdict", bursts: false, sharpest: false };
+const filter = { threshold: REPORT.threshold, groups: new Set(), kinds: new Set(), certainty: "all", flag: "all", least: 0,
+  most: 1, decision: "all", text: "", order: "verdict", bursts: false, sharpest: false };
 let orders = {};
 
 /** Called by each data file. Texts that repeat come as a list of them and numbers into it. */
@@ -40,6 +40,13 @@ function shown(text) {
 /** The group of a photo: its label, whatever the threshold. */
 const groupOf = index => photos.label[index] ?? FAILED;
 
+/** Whether the threshold flags a photo: beside its label, which stays. */
+const rejects = index => photos.score[index] !== null && photos.score[index] < filter.threshold;
+
+const kindOf = index => photos.kind[index] ?? "none";
+const certaintyOf = index => photos.certain[index] === null ? "" : photos.certain[index] ? "certain" : "unsure";
+const flagOf = index => rejects(index) ? "reject" : "none";
+
 /** The numbers of all photos in an order, which is made once. */
 function ordered(name) {
   if (orders[name]) return orders[name];
@@ -60,6 +67,9 @@ const collator = new Intl.Collator("en", { numeric: true });
 function passes(index, group) {
   const score = photos.score[index];
   if (filter.groups.size && !filter.groups.has(group)) return false;
+  if (filter.kinds.size && !filter.kinds.has(kindOf(index))) return false;
+  if (filter.certainty !== "all" && filter.certainty !== certaintyOf(index)) return false;
+  if (filter.flag !== "all" && filter.flag !== flagOf(index)) return false;
   if (score !== null && (score < filter.least || score > filter.most)) return false;
   if (filter.decision !== "all" && (WORDS[photos.decision[index]] ?? "undecided") !== filter.decision) return false;
   if (filter.sharpest && !filter.bursts && (photos.rank[index] ?? 1) !== 1) return false;
