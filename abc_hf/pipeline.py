@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from transformers import Pipeline
 
@@ -97,10 +98,15 @@ class BlurUnderstandingPipeline(Pipeline):
 
     def postprocess(self, outputs: dict, on_error: str = "raise") -> BlurReport | PhotoError:
         photo = outputs["photo"]
-        if "error" in photo:
+        error = photo.get("error")
+        if error is None:
+            answers = (photo[name] for name in ("probabilities", "kind_probabilities", "blur_map", "attention_map"))
+            if not all(np.isfinite(answer).all() for answer in answers):
+                error = PhotoError("the network's answer is no number; try another engine, device or model.")
+        if error is not None:
             if on_error == "raise":
-                raise photo["error"]
-            return photo["error"]
+                raise error
+            return error
         return BlurReport(
             probabilities=dict(zip(DESIRABILITY, photo["probabilities"].tolist(), strict=True)),
             size=photo["size"],

@@ -1,5 +1,7 @@
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
@@ -295,6 +298,56 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path, prepare, reason
     assert message.startswith(f"No ABC-FuseNet model can be loaded from {tmp_path} (")
     assert message.endswith("; give a folder or a Hub repository that holds one.")
     assert reason in message and "\n" not in message
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(tiny_folder, tmp_path, value):
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    name = max(weights)
+    weights[name].view(-1)[-1] = value
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=f"its weights are damaged: {name} holds values that are not finite"):
+        load_pipeline(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("image_std", value)
+            for value in ([0.5, 0, 0.5], [0.5], ["a"] * 3, 0, [math.nan] * 3, [-1, 1, 1], "abc", None)
+        ),
+        *(("image_mean", value) for value in ([math.inf] * 3, [], {"a": 1}, None)),
+        *(("rescale_factor", value) for value in (0, "1/255", math.nan, None, [1])),
+        *(
+            ("size", value)
+            for value in ({"longest_edge": 0}, {"longest_edge": "512"}, {"height": 3, "width": 3}, 10**9, [])
+        ),
+        *(("size_divisor", value) for value in (0, -32, 31, "32", None, 1.5)),
+        *(("resample", value) for value in (99, -1, "x", None)),
+        *(("do_normalize", value) for value in ("yes", 3)),
+    ],
+)
+def test_a_preprocessor_that_cannot_work_is_refused(tiny_folder, tmp_path, name, value):
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    path = tmp_path / "model" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=r"^No ABC-FuseNet model can be loaded from [^\n]*\.$"):
+        load_pipeline(tmp_path / "model")
+
+
+def test_an_answer_that_is_no_number_is_the_photo_s_error(tiny_folder, photo, monkeypatch):
+    """Finite weights can be so large that their sums are not."""
+    pipe = load_pipeline(tiny_folder, device="cpu")
+    engine = pipe.engine
+    monkeypatch.setattr(
+        pipe, "engine", lambda pixel_values: engine(pixel_values) | {"logits": torch.full((1, 4), math.inf)}
+    )
+    with pytest.raises(PhotoError, match="no number"):
+        pipe(photo())
+    (answer,) = pipe([photo()], on_error="return")
+    assert isinstance(answer, PhotoError)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

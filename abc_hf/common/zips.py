@@ -16,9 +16,13 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
-def open_zip(file: BinaryIO) -> zipfile.ZipFile:
-    """A zip file whose names are read by `entry_name`; one name that is damaged does not hide the other entries."""
-    return zipfile.ZipFile(_UnflaggedNames(file))
+def open_zip(file: BinaryIO, max_directory: int | None = None) -> zipfile.ZipFile:
+    """A zip file whose names are read by `entry_name`; one name that is damaged does not hide the other entries.
+
+    Args:
+        max_directory: the bytes of the largest table of contents that is read, which is held in memory.
+    """
+    return zipfile.ZipFile(_UnflaggedNames(file, max_directory))
 
 
 def photo_entries(archive: zipfile.ZipFile, extensions: tuple[str, ...]) -> Iterator[tuple[str, zipfile.ZipInfo]]:
@@ -41,6 +45,12 @@ def entry_name(entry: zipfile.ZipInfo) -> str:
         return entry.filename.replace("\\", "/")
 
 
+def parts(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of an entry, in parts. `zipfile` unpacks all of bzip2 and LZMA that it reads, so it reads little."""
+    while part := file.read(2**12):
+        yield part
+
+
 def unpacking_error(error: Exception) -> str:
     """The sentence for an error that `zipfile` raised while an entry was unpacked."""
     if isinstance(error, NotImplementedError):
@@ -59,8 +69,8 @@ class _UnflaggedNames:
     437, which can say any bytes.
     """
 
-    def __init__(self, file: BinaryIO):
-        self.file = file
+    def __init__(self, file: BinaryIO, max_directory: int | None):
+        self.file, self.max_directory = file, max_directory
 
     def __getattr__(self, name: str):
         return getattr(self.file, name)
@@ -70,6 +80,8 @@ class _UnflaggedNames:
         if size == 30 and data.startswith(ENTRY) and len(data) == 30:
             return data[:7] + bytes([data[7] & ~IS_UTF8]) + data[8:]
         if data.startswith(DIRECTORY):
+            if self.max_directory is not None and len(data) > self.max_directory:
+                raise zipfile.BadZipFile("the table of contents is too large")
             data, at = bytearray(data), 0
             while data.startswith(DIRECTORY, at) and at + 46 <= len(data):
                 data[at + 9] &= ~IS_UTF8

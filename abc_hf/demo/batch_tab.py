@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ..common.files import unique_stems
+from ..common.text import csv_cell
 from ..photos import PHOTO_EXTENSIONS, PhotoError
 from ..verdicts import GROUPS, KINDS, NOT_SURE, THRESHOLD
 from .photo_tab import SAVE, Judge
@@ -20,14 +20,18 @@ from .uploads import (
     MAX_PHOTOS,
     MAX_PIXELS,
     MAX_TOTAL_BYTES,
+    Budget,
     Sent,
     UploadError,
     files_only,
     new_file,
+    photo_errors,
     picture_data,
     sent_photos,
-    sentence,
     toast,
+    unique_paths,
+    unpacked,
+    visitor_of,
 )
 
 THUMBNAIL = 320
@@ -59,7 +63,7 @@ SHOW_KINDS = {"All": lambda row: True} | {
 }
 
 LIMITS = (
-    f"Up to {MAX_PHOTOS} photos, or a zip of them that unpacks to {MAX_TOTAL_BYTES >> 30} GB at most; "
+    f"Up to {MAX_PHOTOS} photos, or zips of them that unpack to {MAX_TOTAL_BYTES >> 30} GB at most; "
     f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels a photo. They are deleted here after an hour."
 )
 
@@ -67,12 +71,13 @@ LIMITS = (
 def batch_tab(judge_photo: Judge) -> None:
     """Lay the tab out."""
 
-    def judge(files: list[dict] | None, known: list[dict], progress=gr.Progress()):
+    def judge(files: list[dict] | None, known: list[dict], request: gr.Request, progress=gr.Progress()):
         photos = photos_of(files, upload)
-        earlier = {row["path"]: row for row in known if row["path"]}
+        earlier = {row["sent"]: row for row in known}
         rows = []
         progress((0, len(photos)), unit="photos")
-        for row in judged(judge_photo, photos, upload.GRADIO_CACHE, earlier):
+        budget = Budget(visitor_of(request))
+        for row in judged(judge_photo, photos, upload.GRADIO_CACHE, budget, earlier, thumbnails=True):
             rows.append(row)
             progress((len(rows), len(photos)), unit="photos", desc=row["file"])
         return rows
@@ -141,17 +146,17 @@ def batch_tab(judge_photo: Judge) -> None:
         )
     for button, write in ((keepers, write_keepers), (as_csv, write_csv), (as_json, write_json)):
 
-        def make(rows, threshold, write=write):
-            return str(write(rows, threshold, upload.GRADIO_CACHE))
+        def make(rows, threshold, request: gr.Request, write=write):
+            return str(write(rows, threshold, upload.GRADIO_CACHE, Budget(visitor_of(request))))
 
         made = button.click(make, [rows, threshold], ready, show_progress="hidden", api_visibility="private")
         made.success(None, ready, None, js=SAVE)
 
 
 def photos_of(files: list[dict] | None, component: gr.File, most: int = MAX_PHOTOS) -> list[Sent]:
-    """The photos a visitor sent, zips opened; a `gr.Error` if they are too many or too large together."""
+    """The photos a visitor sent, zips looked into; a `gr.Error` if they are too many."""
     try:
-        return sent_photos(files, component.GRADIO_CACHE, component.temp_files, most)  # these Gradio deletes
+        return sent_photos(files, component.GRADIO_CACHE, most)
     except UploadError as error:
         raise toast(str(error)) from None
 
@@ -159,30 +164,33 @@ def photos_of(files: list[dict] | None, component: gr.File, most: int = MAX_PHOT
 def judged(
     judge_photo: Judge,
     photos: Iterable[Sent],
-    folder: str | None = None,
-    known: dict[str, dict] | None = None,
+    folder: str,
+    budget: Budget,
+    known: dict[Sent, dict] | None = None,
+    thumbnails: bool = False,
 ) -> Iterator[dict]:
-    """A row per photo: `file`, `path`, and either `error` or what `BlurReport.to_dict` says, with a folder also a
-    `thumbnail` in it. Rows that are `known`, by their paths, are given as they are."""
+    """A row per photo: `file`, `sent`, and either `error` or the entries of `BlurReport.to_dict`.
+
+    Args:
+        folder: where photos are unpacked, one at a time, and thumbnails stay.
+        known: rows of the same photos, which are given as they are.
+        thumbnails: whether rows have a `thumbnail`.
+    """
     for photo in photos:
-        if known and photo.path in known:
-            yield known[photo.path]
+        if known and photo in known:
+            yield known[photo]
             continue
-        row = {"file": photo.name, "path": photo.path}
+        row = {"file": photo.name, "sent": photo}
         try:
-            if photo.error:
-                raise PhotoError(photo.error)
-            if Path(photo.path).stat().st_size > MAX_PHOTO_BYTES:
-                raise PhotoError(f"the file is larger than {MAX_PHOTO_BYTES >> 20} MB; send a smaller copy.")
-            report = judge_photo(photo.path, max_pixels=MAX_PIXELS)
+            with photo_errors(photo), unpacked(photo, folder, budget) as file, photo_errors(file):
+                report = judge_photo(file.path, max_pixels=MAX_PIXELS)
+                row |= report.to_dict()
+                if thumbnails:
+                    thumbnail = report.preview.copy()
+                    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+                    row["thumbnail"] = picture_data(thumbnail, folder, "thumbnail")
         except PhotoError as error:
-            yield {**row, "error": sentence(error, photo)}
-            continue
-        row |= report.to_dict()
-        if folder:
-            thumbnail = report.preview.copy()
-            thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-            row["thumbnail"] = picture_data(thumbnail, folder, "thumbnail")
+            row = {"file": photo.name, "sent": photo, "error": str(error)}
         yield row
 
 
@@ -228,39 +236,42 @@ def shown(rows: list[dict], threshold: float, show: str = "All", kind: str = "Al
 def public_rows(rows: list[dict], threshold: float) -> list[dict]:
     """The sorted rows without where their files lie here."""
     return [
-        {key: value for key, value in row.items() if key not in ("path", "thumbnail")}
+        {key: value for key, value in row.items() if key not in ("sent", "thumbnail")}
         for row in sorted_rows(rows, threshold)
     ]
 
 
-def write_csv(rows: list[dict], threshold: float, folder: str) -> Path:
+def write_csv(rows: list[dict], threshold: float, folder: str, budget: Budget | None = None) -> Path:
     path = new_file(folder, "blur.csv")
     with path.open("w", newline="", encoding="utf-8-sig") as file:  # the mark tells spreadsheets that it is UTF-8
         writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
         writer.writeheader()
         for row in public_rows(rows, threshold):
-            writer.writerow(row | {"between": " or ".join(row.get("between") or ())})
+            row |= {"between": " or ".join(row.get("between") or ())}
+            writer.writerow({key: csv_cell(value) for key, value in row.items()})
     return path
 
 
-def write_json(rows: list[dict], threshold: float, folder: str) -> Path:
+def write_json(rows: list[dict], threshold: float, folder: str, budget: Budget | None = None) -> Path:
     path = new_file(folder, "blur.json")
-    path.write_text(json.dumps(public_rows(rows, threshold), indent=2) + "\n")
+    path.write_text(json.dumps(public_rows(rows, threshold), indent=2, allow_nan=False) + "\n")
     return path
 
 
-def write_keepers(rows: list[dict], threshold: float, folder: str) -> Path:
-    """A zip of the photos kept, as they were sent; a `gr.Error` if there are none."""
+def write_keepers(rows: list[dict], threshold: float, folder: str, budget: Budget) -> Path:
+    """A zip of the photos kept, as they were sent; a `gr.Error` if there are none, or they cannot be packed."""
     kept = [row for row in sorted_rows(rows, threshold) if row.get("reject") is False]
     if not kept:
         raise toast("No photo is kept at this threshold; lower it.")
     path = new_file(folder, "keepers.zip")
-    names = [Path(row["file"]) for row in kept]
+    names = unique_paths([row["file"] for row in kept])
     try:
         with zipfile.ZipFile(path, "w") as archive:  # stored: photos are compressed already
-            for row, stem, name in zip(kept, unique_stems(names), names, strict=True):
-                archive.write(row["path"], stem + name.suffix)
-    except FileNotFoundError:
+            for row, name in zip(kept, names, strict=True):
+                with photo_errors(row["sent"]), unpacked(row["sent"], folder, budget) as file:
+                    budget.take(Path(file.path).stat().st_size)
+                    archive.write(file.path, name)
+    except PhotoError as error:
         path.unlink()
-        raise toast("These photos were deleted here, an hour after they were sent; send them again.") from None
+        raise toast(f"The keepers cannot be packed: {error}") from None
     return path

@@ -1,6 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo's third tab: shots of one scene, ranked by how sharp their subject is in their own pixels."""
 
+import contextlib
 import html
 
 import gradio as gr
@@ -11,7 +12,17 @@ from ..verdicts import NOT_SURE
 from .batch_tab import photos_of
 from .photo_tab import Judge
 from .style import markup, web_file
-from .uploads import MAX_PIXELS, Sent, files_only, picture_data, sentence, toast
+from .uploads import (
+    MAX_PIXELS,
+    Budget,
+    Sent,
+    files_only,
+    photo_errors,
+    picture_data,
+    toast,
+    unpacked,
+    visitor_of,
+)
 
 MAX_SHOTS = 12
 WORDS = {0.97: "hardly softer", 0.85: "a little softer", 0.6: "softer", 0: "much softer"}
@@ -21,11 +32,11 @@ WORDS = {0.97: "hardly softer", 0.85: "a little softer", 0.6: "softer", 0: "much
 def compare_tab(judge_photo: Judge) -> None:
     """Lay the tab out."""
 
-    def rank(files: list[dict] | None, progress=gr.Progress()):
+    def rank(files: list[dict] | None, request: gr.Request, progress=gr.Progress()):
         if not files or (len(files) == 1 and not is_zip(files[0])):
             return None
-        shots = compared(judge_photo, photos_of(files, upload, MAX_SHOTS), progress)
-        folder = upload.GRADIO_CACHE
+        folder, budget = upload.GRADIO_CACHE, Budget(visitor_of(request))
+        shots = compared(judge_photo, photos_of(files, upload, MAX_SHOTS), folder, budget, progress)
         good = [shot for shot in shots if "error" not in shot]
         best = max((shot["sharpness"] for shot in good), default=0) or 1
         return {
@@ -67,14 +78,14 @@ def compare_tab(judge_photo: Judge) -> None:
     ranked.failure(lambda: None, None, ranking, api_visibility="private")
 
 
-def is_zip(file: dict) -> bool:
-    return str(file.get("orig_name") or file.get("path")).lower().endswith(".zip")
+def is_zip(file: object) -> bool:
+    return isinstance(file, dict) and str(file.get("orig_name") or file.get("path")).lower().endswith(".zip")
 
 
-def compared(judge_photo: Judge, photos: list[Sent], progress=None) -> list[dict]:
+def compared(judge_photo: Judge, photos: list[Sent], folder: str, budget: Budget, progress=None) -> list[dict]:
     """A dict per shot, the sharpest first, those that cannot be opened last: `file`, and either `error` or the report's
     figures, `sharpness`, `box` and `loupe` (see `SubjectSharpness`). Shots of different sizes
-    are measured at the smallest one's.
+    are measured at the smallest one's. Shots of a zip are in `folder` until the answer is there.
 
     Raises:
         gr.Error: for fewer than two photos or more than `MAX_SHOTS`.
@@ -88,31 +99,30 @@ def compared(judge_photo: Judge, photos: list[Sent], progress=None) -> list[dict
         if progress:
             progress((next(steps), 2 * len(photos)), unit="steps", desc=name)
 
-    for photo in photos:
-        try:
-            if photo.error:
-                raise PhotoError(photo.error)
-            reports.append((photo, judge_photo(photo.path, max_pixels=MAX_PIXELS)))
-        except PhotoError as error:
-            failed.append({"file": photo.name, "error": sentence(error, photo)})
-        step(photo.name)
-    long_side = min((max(report.size) for _, report in reports), default=None)
-    for photo, report in reports:
-        try:
-            measured = subject_sharpness(photo.path, report.small_attention_map, long_side, max_pixels=MAX_PIXELS)
-        except PhotoError as error:  # a large JPEG that is damaged may open at a smaller size alone
-            failed.append({"file": photo.name, "error": sentence(error, photo)})
-            continue
-        step(photo.name)
-        shots.append(
-            {
-                "file": photo.name,
-                **report.to_dict(),
-                "sharpness": measured.sharpness,
-                "box": list(measured.box),
-                "loupe": measured.loupe,
-            }
-        )
+    with contextlib.ExitStack() as files:
+        for photo in photos:
+            try:
+                with photo_errors(photo):
+                    file = files.enter_context(unpacked(photo, folder, budget))
+                with photo_errors(file):
+                    reports.append((file, judge_photo(file.path, max_pixels=MAX_PIXELS)))
+            except PhotoError as error:
+                failed.append({"file": photo.name, "error": str(error)})
+            step(photo.name)
+        long_side = min((max(report.size) for _, report in reports), default=None)
+        for file, report in reports:
+            try:
+                with photo_errors(file):
+                    figures = report.to_dict()
+                    measured = subject_sharpness(
+                        file.path, report.small_attention_map, long_side, max_pixels=MAX_PIXELS
+                    )
+            except PhotoError as error:  # a large JPEG that is damaged may open at a smaller size alone
+                failed.append({"file": file.name, "error": str(error)})
+                continue
+            step(file.name)
+            measures = {"sharpness": measured.sharpness, "box": list(measured.box), "loupe": measured.loupe}
+            shots.append({"file": file.name, **figures, **measures})
     return sorted(shots, key=lambda shot: -shot["sharpness"]) + failed
 
 

@@ -12,7 +12,7 @@ from ..visualization import overlay
 from .batch_tab import judged, photos_of, public_rows, write_csv, write_keepers
 from .compare_tab import MAX_SHOTS, compared
 from .photo_tab import DOWNLOADS, Judge, full_size, photo_of, read
-from .uploads import files_only, new_file
+from .uploads import Budget, files_only, new_file, visitor_of
 
 
 def api_endpoints(judge_photo: Judge) -> None:
@@ -44,11 +44,11 @@ def api_endpoints(judge_photo: Judge) -> None:
         Returns:
             the file
         """
-        if kind not in DOWNLOADS:
+        if not isinstance(kind, str) or kind not in DOWNLOADS:
             raise gr.Error(f"The kind must be one of {', '.join(DOWNLOADS)}.", print_exception=False)
         return str(full_size(judge_photo, photo_of(photo, one.GRADIO_CACHE), kind, one.GRADIO_CACHE))
 
-    def sort(photos: list[dict], threshold: float):
+    def sort(photos: list[dict], threshold: float, request: gr.Request):
         """Judge many photos, sort them into good, ok, no and bad blur, and flag those to reject.
 
         Args:
@@ -60,13 +60,13 @@ def api_endpoints(judge_photo: Judge) -> None:
             the same as a CSV file
             a zip of the photos that are not flagged; none if all are
         """
-        threshold = check_threshold(threshold)
-        rows = list(judged(judge_photo, photos_of(photos, many)))
+        threshold, visitor = check_threshold(threshold), visitor_of(request)
+        rows = list(judged(judge_photo, photos_of(photos, many), many.GRADIO_CACHE, Budget(visitor)))
         kept = any(row.get("score", -1) >= threshold for row in rows)
-        keepers = str(write_keepers(rows, threshold, many.GRADIO_CACHE)) if kept else None
+        keepers = str(write_keepers(rows, threshold, many.GRADIO_CACHE, Budget(visitor))) if kept else None
         return public_rows(rows, threshold), str(write_csv(rows, threshold, many.GRADIO_CACHE)), keepers
 
-    def compare(photos: list[dict]):
+    def compare(photos: list[dict], request: gr.Request):
         """Rank shots of one scene by how sharp their subject is, in the photos' own pixels.
 
         Args:
@@ -77,7 +77,8 @@ def api_endpoints(judge_photo: Judge) -> None:
             fine texture), box (the subject's: left, top, right, bottom), and what `assess` says; or file and error
             the middle of each subject, pixel for pixel, in the same order
         """
-        shots = compared(judge_photo, photos_of(photos, many, MAX_SHOTS))
+        shots = photos_of(photos, many, MAX_SHOTS)
+        shots = compared(judge_photo, shots, many.GRADIO_CACHE, Budget(visitor_of(request)))
         crops = []
         for shot in shots:
             if "error" not in shot:
@@ -128,6 +129,6 @@ def endpoint(function: Callable, inputs: list, outputs: list, group: str, name: 
 
 
 def check_threshold(threshold: float) -> float:
-    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise gr.Error("The threshold must be a number from 0 to 1.", print_exception=False)
     return threshold

@@ -12,9 +12,10 @@ from ..pipeline import BlurUnderstandingPipeline
 from .batch_tab import batch_tab
 from .compare_tab import compare_tab
 from .endpoints import api_endpoints
+from .guard import answer_in_sentences, guarded
 from .photo_tab import EXAMPLES, photo_tab
 from .style import CSS, THEME, markup, web_file
-from .uploads import MAX_UPLOAD
+from .uploads import HOUR, MAX_UPLOAD, own_folder
 
 
 def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = None) -> gr.Blocks:
@@ -28,7 +29,8 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
         return pipeline(photo, **options)
 
     judge = on_gpu(judge) if on_gpu else judge
-    with gr.Blocks(title="ABC-FuseNet", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+    own_folder()
+    with gr.Blocks(title="ABC-FuseNet", analytics_enabled=False, delete_cache=(600, HOUR)) as demo:
         markup(web_file("header.html"))
         with gr.Tab("One photo"):
             photo_tab(judge)
@@ -40,6 +42,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
         with gr.Accordion("How far to trust it", open=False, elem_id="about"):
             markup(about(pipeline.model.name_or_path))
         markup(web_file("credits.html"))
+    answer_in_sentences(demo)
     return demo
 
 
@@ -81,5 +84,5 @@ def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
         footer_links=["api"],
         max_file_size=MAX_UPLOAD,
         allowed_paths=[str(EXAMPLES)],
-        **options,
+        **guarded(demo, options),
     )

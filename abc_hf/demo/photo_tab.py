@@ -20,9 +20,9 @@ from .uploads import (
     UploadError,
     files_only,
     new_file,
+    photo_errors,
     picture_data,
     sent_file,
-    sentence,
     toast,
 )
 
@@ -146,10 +146,11 @@ def photo_of(photo: dict | None, folder: str) -> Sent:
 def read(judge_photo: Judge, sent: Sent) -> tuple[BlurReport, Image.Image]:
     """The report on a photo, and the photo as the page shows it; a `gr.Error` if it cannot be opened."""
     try:
-        report = judge_photo(sent.path, max_pixels=MAX_PIXELS)
-        picture = load_photo(sent.path, working_size=PAGE_SIDE // 2, max_pixels=MAX_PIXELS)
+        with photo_errors(sent):
+            report = judge_photo(sent.path, max_pixels=MAX_PIXELS)
+            picture = load_photo(sent.path, working_size=PAGE_SIDE // 2, max_pixels=MAX_PIXELS)
     except PhotoError as error:
-        raise toast(f"{sent.name}: {sentence(error, sent)}") from None
+        raise toast(f"{sent.name}: {error}") from None
     picture.thumbnail((PAGE_SIDE, PAGE_SIDE))
     return report, picture
 
@@ -189,10 +190,11 @@ def why_panels(report: BlurReport, folder: str) -> dict:
 def full_size(judge_photo: Judge, sent: Sent, kind: str, folder: str) -> Path:
     """Make one of `DOWNLOADS` at the photo's full size: the photo is judged again, so that nothing need be kept."""
     try:
-        report = judge_photo(sent.path, max_pixels=MAX_PIXELS)
-        photo = load_photo(sent.path, max_pixels=MAX_PIXELS) if kind == "overlay" else None
+        with photo_errors(sent):
+            report = judge_photo(sent.path, max_pixels=MAX_PIXELS)
+            photo = load_photo(sent.path, max_pixels=MAX_PIXELS) if kind == "overlay" else None
     except PhotoError as error:
-        raise toast(f"{sent.name}: {sentence(error, sent)}") from None
+        raise toast(f"{sent.name}: {error}") from None
     stem = Path(sent.name).stem
     if kind == "report":
         path = new_file(folder, f"{stem}_report.json")

@@ -1,16 +1,32 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """What visitors of the demo send: only their own files, within limits; and what is written for them."""
 
+import atexit
+import collections
+import contextlib
+import dataclasses
 import html
+import logging
+import os
 import secrets
-import zipfile
-from dataclasses import dataclass
-from pathlib import Path
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
+import filelock
 import gradio as gr
+from gradio.utils import get_space, get_upload_folder
 from PIL import Image
 
+from ..common.files import unique_stems
+from ..common.text import first_line
+from ..common.zips import open_zip, parts, photo_entries, unpacking_error
 from ..photos import PHOTO_EXTENSIONS, PhotoError
+
+logger = logging.getLogger(__name__)
 
 MAX_PHOTOS = 200
 """The most photos in one go."""
@@ -18,7 +34,13 @@ MAX_PIXELS = 100_000_000
 """Width x height of the largest photo that is opened."""
 MAX_PHOTO_BYTES = 100 * 2**20
 MAX_TOTAL_BYTES = 2**30
-"""The most that the photos of one zip may unpack to."""
+"""The most bytes that the zips of one request unpack to, all together."""
+MAX_VISITOR_BYTES = 4 * 2**30
+"""The most bytes that one visitor may have unpacked, or packed to be downloaded, within `HOUR`."""
+MAX_DIRECTORY_BYTES = 8 * 2**20
+"""The largest table of contents of a zip, which is held in memory: about 100,000 names."""
+HOUR = 3600
+"""How long files are kept here [s]."""
 MAX_UPLOAD = "500mb"
 """The largest file that is taken, a zip: what `gr.Blocks.launch` calls max_file_size."""
 
@@ -27,114 +49,211 @@ class UploadError(ValueError):
     """Something sent that is not taken; the message is a sentence for the visitor."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Sent:
-    """A file that a visitor sent.
+    """A photo that a visitor sent.
 
     Args:
-        name: what it is called there, one line.
-        path: where it lies here; empty if it is not taken.
+        name: what the visitor calls it, one line; in a zip with its folders.
+        path: the file here, or the zip that holds it; empty if it is not taken.
+        entry: its number in the zip; None for a file of its own.
         error: why it is not taken.
     """
 
     name: str
     path: str = ""
+    entry: int | None = None
     error: str = ""
 
 
-def sent_file(file: dict | str, folder: str) -> Sent:
+# ------------------------------------------------------------------------------------------ the folder of this server
+
+
+def own_folder() -> str:
+    """Make the folder of this process, which Gradio then writes to, and delete those that crashed processes left."""
+    base = Path(get_upload_folder())
+    if base in _locks:  # of an earlier page in this process
+        return str(base)
+    base.mkdir(parents=True, exist_ok=True)
+    for left in base.glob(f"{PREFIX}*"):
+        with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(left / LOCK, blocking=False):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    _locks[folder] = filelock.FileLock(folder / LOCK, blocking=False)
+    _locks[folder].acquire()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    return str(folder)
+
+
+PREFIX, LOCK = "abc-fusenet-", ".lock"
+"""How the folder of a process is named, and the file in it that its process has locked for as long as it lives."""
+_locks: dict[Path, filelock.FileLock] = {}
+
+
+# ------------------------------------------------------------------------------------------------- what visitors send
+
+
+def sent_file(file: object, folder: str) -> Sent:
     """A file in the folder of what visitors sent; Gradio's own components take that of any file on the server.
 
+    Args:
+        file: what Gradio says of a file, a dict, or a path.
+
     Raises:
-        UploadError: for a file elsewhere, or a web address.
+        UploadError: for a file elsewhere, a web address, or something that is no file.
     """
-    file = {"path": file} if isinstance(file, str) else file
+    file = file if isinstance(file, dict) else {"path": file}
+    path, name = file.get("path"), file.get("orig_name")
     try:
-        path = Path(file.get("path") or "").resolve()
-    except ValueError:  # a NUL in it
-        path = Path("/")
-    if not path.is_relative_to(Path(folder).resolve()) or not path.is_file():
+        path = Path(path if isinstance(path, str) else "").resolve()
+        here = path.is_relative_to(Path(folder).resolve()) and path.is_file()
+    except (OSError, RuntimeError, ValueError):  # a name that no file can have: with a NUL, too long, a circle of links
+        here = False
+    if not here:
         raise UploadError("Send the photo as a file; it may have been deleted here, an hour after it was sent.")
-    return Sent(one_line(file.get("orig_name") or path.name), str(path))
+    return Sent(one_line(name if isinstance(name, str) and name else path.name), str(path))
 
 
-def sent_photos(files: list[dict | str] | None, folder: str, written: set[str], most: int = MAX_PHOTOS) -> list[Sent]:
-    """The photos among files, zips opened; each either has a path or an error. What is written is added to `written`.
+def sent_photos(files: object, folder: str, most: int = MAX_PHOTOS) -> list[Sent]:
+    """The photos among files and in the zips among them; a zip that cannot be read is one with an error.
 
     Raises:
-        UploadError: for a file elsewhere, or more than `most` photos.
+        UploadError: for a file elsewhere, for something that is no list of files, or for more than `most` photos.
     """
+    if not isinstance(files, list | None):
+        raise UploadError("Send the photos as a list of files.")
     photos = []
     for file in files or []:
         sent = sent_file(file, folder)
-        room = most - len(photos)
-        photos += unpack(sent, folder, written, room) if sent.name.lower().endswith(".zip") else [sent]
+        photos += look_into(sent, most - len(photos)) if sent.name.lower().endswith(".zip") else [sent]
         if len(photos) > most:
             raise UploadError(f"At most {most} photos at a time, please; send fewer.")
     return photos
 
 
-def unpack(archive: Sent, folder: str, written: set[str], most: int) -> list[Sent]:
-    """Write the photos of a zip under names of our own; what its directory claims is not trusted.
+def look_into(archive: Sent, most: int) -> list[Sent]:
+    """The photos of a zip, which stay packed.
 
     Raises:
-        UploadError: if it holds more than `most` photos, or they unpack to more than `MAX_TOTAL_BYTES`.
+        UploadError: if it holds more than `most` photos.
     """
-    photos, total = [], 0
-    target = Path(folder) / secrets.token_hex(16)
     try:
-        with zipfile.ZipFile(archive.path) as entries:
-            names = [entry for entry in entries.infolist() if not entry.is_dir() and is_wanted(entry.filename)]
-            if len(names) > most:
-                raise UploadError(f"{archive.name}: it holds {len(names)} photos, and {most} more can be taken.")
-            target.mkdir()
-            for number, entry in enumerate(names):
-                name = one_line(entry.filename)
-                path = target / f"{number:03}{Path(name).suffix.lower()}"
-                written.add(str(path))
-                try:
-                    total += extract(entries, entry, path, MAX_TOTAL_BYTES - total)
-                    photos.append(Sent(name, str(path)))
-                except PhotoError as error:
-                    photos.append(Sent(name, error=str(error)))
-    except (zipfile.BadZipFile, NotImplementedError, OSError):
-        return [*photos, Sent(archive.name, error="not a zip that can be read.")]
-    return photos or [Sent(archive.name, error="there are no photos in it.")]
+        with open(archive.path, "rb") as file, open_zip(file, MAX_DIRECTORY_BYTES) as entries:
+            numbers = {id(entry): number for number, entry in enumerate(entries.infolist())}
+            photos = [(name, numbers[id(entry)]) for name, entry in photo_entries(entries, PHOTO_EXTENSIONS)]
+    except Exception as error:  # zipfile raises a dozen kinds
+        logger.info("%s: %r", archive.name, error)
+        return [Sent(archive.name, error="not a zip that can be read.")]
+    if len(photos) > most:
+        raise UploadError(f"{archive.name}: it holds {len(photos)} photos, and {most} more can be taken.")
+    if not photos:
+        return [Sent(archive.name, error="there are no photos in it.")]
+    return [Sent(path_in_one_line(name), archive.path, number) for name, number in photos]
 
 
-def is_wanted(name: str) -> bool:
-    """A photo by its extension, and not a thing that macOS puts beside it."""
-    return name.lower().endswith(PHOTO_EXTENSIONS) and not Path(name).name.startswith("._")
+class Budget:
+    """How many more bytes may be unpacked for one request. What a visitor's requests have taken within an hour counts
+    against each of them.
+
+    Args:
+        visitor: whom the request is from, as `visitor_of` says.
+    """
+
+    taken: dict[str, collections.deque] = collections.defaultdict(collections.deque)
+    """The time and the bytes of what visitors have taken, the latest last."""
+    lock = threading.Lock()
+
+    def __init__(self, visitor: str = ""):
+        self.visitor, self.left = visitor, MAX_TOTAL_BYTES
+
+    def take(self, size: int) -> None:
+        """Raises PhotoError if so many bytes are not left."""
+        self.left -= size
+        if self.left < 0:
+            self.left = 0
+            raise PhotoError(f"the photos sent unpack to more than {MAX_TOTAL_BYTES >> 20} MB; send them in parts.")
+        now = time.monotonic()
+        with self.lock:
+            for visitor, notes in list(self.taken.items()):
+                while notes and notes[0][0] < now - HOUR:
+                    notes.popleft()
+                if not notes:
+                    del self.taken[visitor]
+            own = self.taken[self.visitor]
+            if sum(taken for _, taken in own) + size > MAX_VISITOR_BYTES:
+                raise PhotoError("too much was unpacked for you within an hour; send it later.")
+            if own and own[-1][0] > now - 1:  # one note a second
+                own[-1] = (own[-1][0], own[-1][1] + size)
+            else:
+                own.append((now, size))
 
 
-def extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, room: int) -> int:
-    """Write one entry; returns its size in bytes. It is counted while it unpacks.
+def visitor_of(request: gr.Request | None) -> str:
+    """Whom a request is from: an address. The proxy of a Space notes the visitor's."""
+    noted = request.headers.get("x-forwarded-for", "").split(",")[0].strip() if request and get_space() else ""
+    return noted or (request.client.host if request and request.client else "")
+
+
+@contextlib.contextmanager
+def unpacked(photo: Sent, folder: str, budget: Budget) -> Iterator[Sent]:
+    """The photo as a file of its own; one from a zip is written to a file that is deleted afterwards.
 
     Raises:
-        PhotoError: if it cannot be read, or unpacks to more than `MAX_PHOTO_BYTES`.
-        UploadError: if it unpacks to more than `room` bytes.
+        PhotoError: if it cannot be had, is too large, or the budget is spent.
     """
-    size = 0
+    if photo.error:
+        raise PhotoError(photo.error)
+    if photo.entry is None:
+        if Path(photo.path).stat().st_size > MAX_PHOTO_BYTES:
+            raise PhotoError(f"the file is larger than {MAX_PHOTO_BYTES >> 20} MB; send a smaller copy.")
+        yield photo
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as home:
+        path = Path(home, f"photo{PurePosixPath(photo.name).suffix.lower()}")
+        unpack(photo, path, budget)
+        yield dataclasses.replace(photo, path=str(path), entry=None)
+
+
+def unpack(photo: Sent, path: Path, budget: Budget) -> None:
+    """Write one entry of a zip. Its bytes are counted while they are unpacked; what the zip claims is not trusted."""
     try:
-        with archive.open(entry) as source, path.open("xb") as file:
-            while part := source.read(2**20):
+        with (
+            open(photo.path, "rb") as file,
+            open_zip(file, MAX_DIRECTORY_BYTES) as archive,
+            archive.open(archive.infolist()[photo.entry]) as source,
+            path.open("xb") as target,
+        ):
+            size = 0
+            for part in parts(source):
                 size += len(part)
                 if size > MAX_PHOTO_BYTES:
                     raise PhotoError(f"it unpacks to more than {MAX_PHOTO_BYTES >> 20} MB.")
-                if size > room:
-                    raise UploadError(
-                        f"The zip unpacks to more than {MAX_TOTAL_BYTES >> 20} MB; send its photos in parts."
-                    )
-                file.write(part)
-    except (PhotoError, UploadError):
-        path.unlink()
+                budget.take(len(part))
+                target.write(part)
+    except (PhotoError, FileNotFoundError):
         raise
-    except RuntimeError:
-        raise PhotoError("it is locked by a password.") from None
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError):
-        path.unlink(missing_ok=True)
-        raise PhotoError("it cannot be unpacked; the zip is damaged or of a rare kind.") from None
-    return size
+    except Exception as error:
+        raise PhotoError(unpacking_error(error)) from error
+
+
+@contextlib.contextmanager
+def photo_errors(photo: Sent) -> Iterator[None]:
+    """Whatever goes wrong with a photo in here is a PhotoError, which does not say where its file lies."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except PhotoError as error:
+        raise PhotoError(sentence(error, photo)) from None
+    except FileNotFoundError:
+        raise PhotoError("it was deleted here, an hour after it was sent; send it again.") from None
+    except MemoryError:
+        raise PhotoError("there is not enough memory to judge it; send a smaller copy.") from None
+    except Exception as error:  # of whatever decoder
+        logger.exception("A photo could not be judged.")
+        said = sentence(ValueError(first_line(error)), photo)
+        raise PhotoError(f"it cannot be judged ({said}).") from None
 
 
 def files_only(component: gr.components.Component) -> gr.components.Component:
@@ -159,6 +278,21 @@ def sentence(error: Exception, sent: Sent) -> str:
 def toast(message: str) -> gr.Error:
     """A message for the visitor's eyes; what is in a file's name is not markup."""
     return gr.Error(html.escape(message), print_exception=False)
+
+
+def path_in_one_line(name: str) -> str:
+    """The path of an entry of a zip: its last parts, none of which leads upwards."""
+    parts = [one_line(part) for part in name.split("/") if part not in ("", ".", "..")]
+    return "/".join(parts[-6:]) or "photo"
+
+
+def unique_paths(names: list[str]) -> Iterator[str]:
+    """The paths, of which those that are taken in their folder have a number."""
+    folders = collections.defaultdict(list)
+    for path in map(PurePosixPath, names):
+        others = folders[str(path.parent).lower()]
+        others.append(path)
+        yield str(path.with_name(unique_stems(others)[-1] + path.suffix))
 
 
 def one_line(name: str) -> str:

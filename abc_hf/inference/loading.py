@@ -2,6 +2,7 @@
 """A folder or a name on the Hub to a pipeline."""
 
 import hashlib
+import math
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from PIL import Image
 
 from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
@@ -66,7 +68,9 @@ def load_pipeline(
             raise ValueError(f"it lacks weights, among them {min(info['missing_keys'])}")
         if network.config.num_labels != len(DESIRABILITY):
             raise ValueError(f"its classifier has {network.config.num_labels} classes, not {len(DESIRABILITY)}")
+        check_weights(network)
         processor = ABCFuseNetImageProcessor.from_pretrained(folder)
+        check_processor(processor, network.config.stride)
     except Exception as error:
         raise no_model(name, error) from error
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
@@ -75,6 +79,42 @@ def load_pipeline(
     )
     pipe.engine = load_engine(engine, pipe.model)
     return pipe
+
+
+def check_weights(network: torch.nn.Module) -> None:
+    """Raise ValueError for weights that are not finite: no answer would be a number."""
+    for name, values in network.state_dict().items():
+        if not torch.isfinite(values).all():
+            raise ValueError(f"its weights are damaged: {name} holds values that are not finite")
+
+
+def check_processor(processor: ABCFuseNetImageProcessor, stride: int) -> None:
+    """Raise ValueError for values of preprocessor_config.json that cannot prepare a photo for the network."""
+
+    def is_whole(value) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def is_number(value) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+    def are_numbers(values) -> bool:
+        return isinstance(values, list | tuple) and len(values) == 3 and all(map(is_number, values))
+
+    longest_edge, divisor = getattr(processor.size, "longest_edge", None), processor.size_divisor
+    steps = ("do_convert_rgb", "do_resize", "do_rescale", "do_normalize", "do_pad")
+    wanted = {name: (isinstance(getattr(processor, name), bool), "true or false") for name in steps}
+    wanted |= {
+        "size": (is_whole(longest_edge) and 32 <= longest_edge <= 8192, "a longest_edge of 32 to 8192 pixels"),
+        "resample": (processor.resample in list(Image.Resampling), "the number of one of Pillow's filters"),
+        "rescale_factor": (is_number(processor.rescale_factor) and processor.rescale_factor > 0, "a number above 0"),
+        "image_mean": (are_numbers(processor.image_mean), "three numbers"),
+        "image_std": (are_numbers(processor.image_std) and min(processor.image_std) > 0, "three numbers above 0"),
+        "size_divisor": (is_whole(divisor) and divisor > 0 and divisor % stride == 0, f"a multiple of {stride}"),
+    }
+    for name, (holds, words) in wanted.items():
+        if not holds:
+            value = getattr(processor, name)
+            raise ValueError(f"preprocessor_config.json, {name}: {words} was expected, not {value!r}")
 
 
 def download(name: str, revision: str | None = None, token: str | bool | None = None) -> Path:

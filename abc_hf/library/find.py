@@ -18,7 +18,7 @@ from typing import NamedTuple
 import fsspec
 
 from ..common.text import first_line
-from ..common.zips import is_hidden, open_zip, photo_entries, unpacking_error
+from ..common.zips import is_hidden, open_zip, parts, photo_entries, unpacking_error
 from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError
 from .parquet import ParquetPhotos
 
@@ -382,7 +382,11 @@ class Reader:
         name = f"{path}{INSIDE}{member}" if member else path
         try:
             with self.member(path, member) if member else open_file(path) as file:
-                data = file.read(MAX_MEMBER_BYTES + 1)
+                data = bytearray()
+                for part in parts(file):
+                    data += part
+                    if len(data) > MAX_MEMBER_BYTES:
+                        break
         except PhotoError as error:
             raise PhotoError(f"{name}: {error}") from None
         except Exception as error:  # as in `in_archive`
@@ -391,7 +395,7 @@ class Reader:
             raise PhotoError(f"{name}: {why('it cannot be read', error)}") from error
         if len(data) > MAX_MEMBER_BYTES:
             raise PhotoError(f"{name}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
-        return data
+        return bytes(data)
 
     def sha256(self, path: str) -> str | None:
         """Of a photo's file, in hexadecimal digits; None if it cannot be read."""

@@ -4,7 +4,7 @@ from PIL import Image, ImageFilter
 
 from abc_hf import load_pipeline
 from abc_hf.demo.compare_tab import compared, in_words
-from abc_hf.demo.uploads import Sent
+from abc_hf.demo.uploads import Budget, Sent
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_shots_are_ranked_the_sharpest_first(pipeline, photo, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a photo")
     sent.insert(1, Sent("broken.jpg", str(tmp_path / "broken.jpg")))
     steps = []
-    shots = compared(pipeline, sent, lambda done, **_: steps.append(done))
+    shots = compared(pipeline, sent, str(tmp_path), Budget(), lambda done, **_: steps.append(done))
     assert [shot["file"] for shot in shots] == ["0.png", "1.png", "2.png", "4.png", "broken.jpg"]
     assert shots[-1]["error"].startswith("not a photo") and str(tmp_path) not in shots[-1]["error"]
     assert shots[0]["loupe"].size <= (480, 480)
@@ -38,13 +38,13 @@ def test_a_larger_copy_is_not_less_sharp(pipeline, photo, tmp_path):
         small = scene.resize((side, side * 3 // 4), Image.Resampling.LANCZOS)
         small.filter(ImageFilter.GaussianBlur(radius)).save(path)
         sent.append(Sent(path.name, str(path)))
-    assert [shot["file"] for shot in compared(pipeline, sent)] == ["1600.png", "800.png"]
+    assert [shot["file"] for shot in compared(pipeline, sent, str(tmp_path), Budget())] == ["1600.png", "800.png"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 13])
-def test_two_to_twelve_shots(pipeline, count):
+def test_two_to_twelve_shots(pipeline, count, tmp_path):
     with pytest.raises(gr.Error, match="2 to 12"):
-        compared(pipeline, [Sent("a.jpg", "/nowhere")] * count)
+        compared(pipeline, [Sent("a.jpg", "/nowhere")] * count, str(tmp_path), Budget())
 
 
 def test_in_words():

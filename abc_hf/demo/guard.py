@@ -1,0 +1,129 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""Who may talk to the demo's server, and the sentence that every answer of it has.
+
+A page of another site can send requests to a server on the visitor's own machine. If that page's name is made to lead
+to this machine (DNS rebinding), the browser takes the server for a part of that site.
+"""
+
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import gradio as gr
+from gradio.utils import get_space
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+
+from .uploads import toast
+
+logger = logging.getLogger(__name__)
+
+EVERYWHERE = ("0.0.0.0", "::")
+"""Addresses a server listens on to be reached under all addresses of its machine."""
+
+
+class Guard:
+    """Refuses requests under names that the server was not told, and requests of other sites' pages. As a Space, whose
+    name and pages are known to its proxy alone, it refuses none.
+
+    Args:
+        app: the ASGI application behind it.
+        demo: the page, which is told its public address once it has one.
+        server_name: the address that the server listens on.
+        root_path: the public address behind a proxy, if it is a whole one.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable], demo: gr.Blocks, server_name: str, root_path: str | None):
+        self.app, self.demo, self.server_name, self.root_path = app, demo, server_name, root_path
+
+    async def __call__(self, scope, receive, send) -> None:
+        refusal = (
+            None if get_space() or scope["type"] not in ("http", "websocket") else self.refusal(Headers(scope=scope))
+        )
+        if refusal is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await PlainTextResponse(refusal, 403)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
+
+    def refusal(self, headers: Headers) -> str | None:
+        """Why a request is refused, a sentence; None if it is not."""
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self.knows(host := hosts[0]):
+            return (
+                "This server was not told that it has this name. Ask for it as localhost, or set GRADIO_ROOT_PATH to "
+                "its address."
+            )
+        origins = headers.getlist("origin")
+        addresses = {host.lower(), *(urlsplit(address).netloc.lower() for address in self.addresses())}
+        if any(urlsplit(origin).netloc.lower() not in addresses for origin in origins):
+            return "Requests from pages of other sites are refused."
+        return None
+
+    def knows(self, host: str) -> bool:
+        """Whether a name, with or without a port, is one of this server."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        machine = socket.gethostname().lower()
+        told = {"localhost", self.server_name.lower(), machine, f"{machine}.local"}
+        told |= {urlsplit(address).hostname for address in self.addresses()}
+        if name in told - {None, *EVERYWHERE}:
+            return True
+        try:
+            address = ipaddress.ip_address(name)  # no name that can be made to lead here
+        except ValueError:
+            return False
+        return address.is_loopback or self.server_name in EVERYWHERE
+
+    def addresses(self) -> list[str]:
+        """The public addresses there are."""
+        return [address for address in (self.root_path, self.demo.share_url) if address and "://" in address]
+
+
+def guarded(demo: gr.Blocks, options: dict) -> dict:
+    """Options of `gr.Blocks.launch` that put a `Guard` in front of the page."""
+    server_name = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    root_path = options.get("root_path") or os.environ.get("GRADIO_ROOT_PATH")
+    guard = Middleware(Guard, demo=demo, server_name=server_name, root_path=root_path)
+    return options | {"app_kwargs": {**options.get("app_kwargs", {}), "middleware": [guard]}}
+
+
+def answer_in_sentences(demo: gr.Blocks) -> None:
+    """Whatever goes wrong in a request, its answer is a sentence; Gradio's own is null for all but a `gr.Error`."""
+    check, prepare, process = demo.validate_inputs, demo.preprocess_data, demo.process_api
+    wrong = "The arguments are not what this function takes; the page says under “Use via API” what it takes."
+
+    def validate_inputs(*args, **options):
+        try:
+            return check(*args, **options)
+        except ValueError:
+            raise toast(wrong) from None
+
+    async def preprocess_data(*args, **options):
+        try:
+            return await prepare(*args, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            logger.info("Arguments that do not fit: %r", error)
+            raise toast(wrong) from None
+
+    async def process_api(*args, **options):
+        try:
+            return await process(*args, **options)
+        except gr.Error:
+            raise
+        except MemoryError:
+            raise toast("There is not enough memory for this; send less at a time.") from None
+        except Exception:
+            logger.exception("A request failed.")
+            raise toast("This did not work, and the fault is the server's; its log says more.") from None
+
+    demo.validate_inputs, demo.preprocess_data, demo.process_api = validate_inputs, preprocess_data, process_api
