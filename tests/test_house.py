@@ -22,8 +22,8 @@ FLOORS = (
 A module imports from its own folder and from the floors below."""
 FACE = ("__init__", "__main__", "registration")
 """The flat files that do not travel to the Hub."""
-PLAIN_NAMES = ("__version__", "_end")
-"""What `abc_hf/__init__.py` defines by itself, before it imports anything."""
+PLAIN_NAMES = ("__version__",)
+"""Names that `abc_hf/__init__.py` defines by itself."""
 
 
 def modules() -> dict[str, Path]:

@@ -1,5 +1,5 @@
 """The command `abc-fusenet`."""
 
-from .main import main
+from .main import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from .. import __version__, _end
+from .. import __version__
 from .assess import assess
 from .demo import run_demo
 from .evaluate import evaluate
@@ -18,6 +18,17 @@ from .export import export_model
 from .library import add_actions, sort, watch
 from .options import port, positive, whole
 from .output import PROGRAM, complain
+
+
+def program() -> int:
+    """The program `abc-fusenet`: `main`, and Ctrl-C ends it without a traceback while it imports torch."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end_at_once)
+    return main()
+
+
+def end_at_once(*_) -> None:
+    os._exit(130)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,15 +70,15 @@ def quiet_transformers() -> None:
 
 @contextlib.contextmanager
 def interruptible():
-    """In here Ctrl-C is KeyboardInterrupt. Before and after, in a process of this command, it ends that at once."""
-    ours = signal.getsignal(signal.SIGINT) is _end
+    """In here Ctrl-C raises KeyboardInterrupt. Before and after, Ctrl-C ends the program `abc-fusenet` at once."""
+    ours = signal.getsignal(signal.SIGINT) is end_at_once
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
         if ours:
-            signal.signal(signal.SIGINT, _end)
+            signal.signal(signal.SIGINT, end_at_once)
 
 
 def build_parser() -> argparse.ArgumentParser:
