@@ -29,7 +29,7 @@ def test_neither_torchvision_nor_timm_is_asked_for():
 def test_importing_does_no_work():
     """No network (a socket would fail), no matplotlib, gradio or datasets."""
     code = (
-        "import socket, sys; socket.socket.connect = None; import abc_hf; "
+        "import socket, sys; socket.socket.connect = None; import abc_hf.registration; "
         "heavy = {'matplotlib', 'gradio', 'datasets'} & set(sys.modules); assert not heavy, heavy"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
