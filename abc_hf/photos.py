@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import re
+import stat
 import threading
 import warnings
 from datetime import datetime
@@ -30,6 +31,17 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 RAW_EXTENSIONS = tuple(".3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .srw".split())
 PHOTO_EXTENSIONS = tuple(sorted({*sum(FORMATS.values(), ()), *HEIF_EXTENSIONS, *RAW_EXTENSIONS}))
 """Extensions, in lower case, of the files `load_photo` can open. A format other than camera RAW is told by content."""
+
+MAX_FILE_BYTES = 2 * 2**30
+"""The largest file that is opened as a photo."""
+MAX_SIDE = 100_000
+"""The longest side of a photo [pixels]."""
+MAX_RATIO = 500
+"""The most that a photo's long side may be of its short one: beyond that, nothing of it is left at the working size."""
+MAX_SCANS = 50
+"""The most scans of a JPEG. Each costs the time of a decoding, and encoders write 10 or so."""
+MAX_TEXT = 200
+"""The most characters that are kept of a text in EXIF."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -84,7 +96,8 @@ def load_photo(
         says so, `"taken"` is when it was taken, by the camera's clock (ISO 8601), and `"camera"` by which.
 
     Raises:
-        PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels`.
+        PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels` or the limits of this
+            module (`MAX_FILE_BYTES`, `MAX_SIDE`, `MAX_RATIO`, `MAX_SCANS`), which are checked before it is decoded.
     """
     if warnings.filters[:1] != [_NO_WARNINGS]:  # before any that others have set since
         warnings.filters.insert(0, _NO_WARNINGS)
@@ -92,7 +105,7 @@ def load_photo(
     try:
         return _load(photo, max_pixels, working_size)
     except Exception as error:
-        raise PhotoError(f"{_name(photo)}: {_reason(error)}") from error
+        raise PhotoError(f"{name_of(photo)}: {reason(error)}") from error
     finally:
         _LOADING.active = False
 
@@ -105,13 +118,40 @@ def _load(photo, max_pixels, working_size):
     if isinstance(photo, bytes | bytearray | memoryview):
         return _finish(_identify(io.BytesIO(photo)), max_pixels, working_size)
     if isinstance(photo, str | os.PathLike):
-        open_file = _open_raw if os.fspath(photo).lower().endswith(RAW_EXTENSIONS) else _identify
-        with open(photo, "rb") as file:
-            return _finish(open_file(file), max_pixels, working_size)
+        identify = _open_raw if os.fspath(photo).lower().endswith(RAW_EXTENSIONS) else _identify
+        with open_file(photo) as file:
+            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                raise PhotoError(f"the file is larger than {MAX_FILE_BYTES >> 20} MB; give a smaller copy.")
+            return _finish(identify(file), max_pixels, working_size)
     raise PhotoError(f"a photo is a path, bytes, a PIL image or a NumPy array, not a {type(photo).__name__}.")
 
 
-def _name(photo) -> str:
+def open_file(path: str | os.PathLike) -> io.BufferedReader:
+    """Open a file for reading. A pipe or a device, which may never end, is not opened.
+
+    Raises:
+        PhotoError: if it is a pipe or a device.
+        OSError: if it cannot be opened.
+    """
+    _check_kind(os.stat(path))
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    try:
+        _check_kind(os.fstat(file.fileno()))  # another file may have taken the name since
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_kind(status: os.stat_result):
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(status.st_mode):
+        raise PhotoError("this is no file, but a pipe or a device.")
+
+
+def name_of(photo) -> str:
+    """What a message calls a photo."""
     if isinstance(photo, Image.Image):
         return getattr(photo, "filename", "") or "the given image"
     if isinstance(photo, str | os.PathLike):
@@ -119,7 +159,8 @@ def _name(photo) -> str:
     return f"the given {'array' if isinstance(photo, np.ndarray) else type(photo).__name__}"
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why a photo cannot be opened, a sentence."""
     match error:
         case PhotoError():
             return str(error)
@@ -195,21 +236,68 @@ def _open_raw(file) -> Image.Image:
 
 def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None) -> Image.Image:
     """Decode an image and bring it to upright sRGB."""
+    _check_size(image.size, max_pixels)
+    _check_scans(image)
     width, height = image.size
-    if width * height > max_pixels:
-        raise PhotoError(
-            f"{width} x {height} is {width * height / 1e6:.1f} megapixels and the limit is {max_pixels / 1e6:.1f}; "
-            "give a smaller copy, or raise max_pixels."
-        )
     if working_size and image.format in ("JPEG", "MPO"):
         image.draft(None, tuple(max(1, 2 * working_size * side // max(width, height)) for side in image.size))
     image.load()
+    _check_size(image.size, max_pixels)  # a file inside a file, such as an icon's PNG, may be larger than it was said
     orientation, shot = _orientation(image), _shot(image)
     image = _to_rgb(image)
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
     image.info = {"original_size": (height, width) if orientation in (5, 6, 7, 8) else (width, height), **shot}
     return image
+
+
+def _check_size(size: tuple[int, int], max_pixels: int):
+    """Raise a `PhotoError` for a photo that is too large or too narrow to be decoded."""
+    width, height = size
+    if max(size) > MAX_SIDE or max(size) > MAX_RATIO * min(size):
+        raise PhotoError(
+            f"it is {width} x {height}; a photo is at most {MAX_SIDE} pixels long, and its long side at most "
+            f"{MAX_RATIO} times the short one."
+        )
+    if width * height > max_pixels:
+        raise PhotoError(
+            f"{width} x {height} is {width * height / 1e6:.1f} megapixels and the limit is {max_pixels / 1e6:.1f}; "
+            "give a smaller copy, or raise max_pixels."
+        )
+
+
+def _check_scans(image: Image.Image):
+    """Raise a `PhotoError` for a JPEG of more than `MAX_SCANS`."""
+    if image.format not in ("JPEG", "MPO") or getattr(image, "fp", None) is None:
+        return
+    place = image.fp.tell()
+    image.fp.seek(0)
+    scans = _count_scans(image.fp.read(MAX_FILE_BYTES), MAX_SCANS + 1)
+    image.fp.seek(place)
+    if scans > MAX_SCANS:
+        raise PhotoError(f"it has more than {MAX_SCANS} scans, which take too long to decode; save it anew.")
+
+
+def _count_scans(data: bytes, most: int) -> int:
+    """The scans of a JPEG file, counted up to `most`. A file whose first scan holds all colours has no others."""
+    place, colours, scans = 2, 0, 0
+    while scans < most and (found := _MARKER.search(data, place)):
+        kind, start = found[1][0], found.end()
+        if kind == 0xD9:  # end of the image
+            break
+        length = int.from_bytes(data[start : start + 2])
+        if kind in (0xC0, 0xC1):  # a baseline frame
+            colours = data[start + 7 : start + 8]
+        if kind == 0xDA:
+            scans += 1
+            if data[start + 2 : start + 3] == colours:
+                break
+        place = start + length
+    return scans
+
+
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])")
+"""A marker of a JPEG file that begins a segment, or ends the image."""
 
 
 def _orientation(image: Image.Image) -> int:
@@ -243,19 +331,21 @@ def _exif_shot(exif: Image.Exif) -> dict[str, str]:
     make, model = (_words(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
     if model:
         known = model.lower().startswith(make.lower().split(" ")[0])  # NIKON CORPORATION, NIKON D850
-        shot["camera"] = model if known else f"{make} {model}"
+        shot["camera"] = (model if known else f"{make} {model}")[:MAX_TEXT]
     details = exif.get_ifd(ExifTags.IFD.Exif)
     with contextlib.suppress(ValueError):
         taken = datetime.strptime(_words(details.get(ExifTags.Base.DateTimeOriginal))[:19], "%Y:%m:%d %H:%M:%S")
         fraction = _words(details.get(ExifTags.Base.SubsecTimeOriginal))
-        shot["taken"] = taken.isoformat() + (f".{fraction}" if re.fullmatch("[0-9]+", fraction) else "")
+        shot["taken"] = taken.isoformat() + (f".{fraction}" if re.fullmatch("[0-9]{1,9}", fraction) else "")
     return shot
 
 
 def _words(value) -> str:
-    """Text of an EXIF tag in one line, without the blanks and zeros it is filled up with."""
+    """Text of an EXIF tag in one line of at most `MAX_TEXT` characters, without the blanks and zeros it is filled up
+    with."""
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    return " ".join(text.replace("\0", " ").split())
+    text = "".join(letter if letter.isprintable() else " " for letter in text[: 10 * MAX_TEXT])
+    return " ".join(text.split())[:MAX_TEXT]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -287,7 +377,8 @@ def _full_range(image: Image.Image) -> np.ndarray:
     bits, signed = tags.get(258, (16,))[0], tags.get(339) == (2,)
     if not signed:
         values = values.astype(np.uint32)
-    return np.clip(values / np.float32(2 ** (bits - signed) - 1), 0, 1)
+    values = np.divide(values, np.float32(2 ** (bits - signed) - 1), dtype=np.float32)  # in float64: twice the memory
+    return np.clip(values, 0, 1, out=values)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -9,7 +9,7 @@ from transformers import Pipeline
 
 from .configuration_abc_fusenet import DESIRABILITY, KINDS
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor, working_shape
-from .photos import PhotoError, load_photo
+from .photos import PhotoError, load_photo, name_of, reason
 from .report import BlurReport
 
 
@@ -26,11 +26,13 @@ def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict
     longest_edge = image_processor.size.longest_edge
     try:
         image = load_photo(photo, working_size=longest_edge, **loading)
+        height, width = working_shape(image.height, image.width, longest_edge)
+        preview = image.resize((width, height), image_processor.resample)
+        pixel_values = image_processor(preview, return_tensors="pt")["pixel_values"]
     except PhotoError as error:
         return {"error": error}
-    height, width = working_shape(image.height, image.width, longest_edge)
-    preview = image.resize((width, height), image_processor.resample)
-    pixel_values = image_processor(preview, return_tensors="pt")["pixel_values"]
+    except Exception as error:  # a lack of memory, for one: the other photos of a batch go on
+        return {"error": PhotoError(f"{name_of(photo)}: {reason(error)}")}
     return {"preview": preview, "size": image.info["original_size"], "pixel_values": pixel_values}
 
 
@@ -79,7 +81,7 @@ class BlurUnderstandingPipeline(Pipeline):
 
     def preprocess(self, photo, **loading) -> dict:
         """The photo under one key: a dict, so that a batch is a list of them, of whatever sizes."""
-        return {"photo": prepare(photo, self.image_processor, **loading)}
+        return {"photo": prepare(photo, self.image_processor, **loading) | {"name": name_of(photo)}}
 
     def _forward(self, inputs: dict) -> dict:
         photos = inputs["photo"] if isinstance(inputs["photo"], list) else [inputs["photo"]]
@@ -88,13 +90,28 @@ class BlurUnderstandingPipeline(Pipeline):
             if "error" not in photo:
                 groups.setdefault(photo["pixel_values"].shape, []).append(photo)
         for group in groups.values():
-            pixel_values = torch.cat([photo.pop("pixel_values") for photo in group]).to(self.model.dtype)
-            outputs = (self.engine or self.model)(pixel_values)
-            sizes = [photo["preview"].size[::-1] for photo in group]
-            answers = self.image_processor.post_process_blur_understanding(outputs, sizes)
-            for photo, answer in zip(group, answers, strict=True):
-                photo.update(answer)
+            try:
+                self._answer(group)
+            except torch.OutOfMemoryError:  # the batch is too large for the device
+                raise
+            except Exception:
+                for photo in group:
+                    try:
+                        self._answer([photo])
+                    except Exception as error:
+                        sentence = f"it cannot be judged ({' '.join(str(error).split()) or type(error).__name__})."
+                        photo["error"] = PhotoError(f"{photo['name']}: {sentence}" if "name" in photo else sentence)
         return inputs
+
+    def _answer(self, photos: list[dict]):
+        """Judge photos of one shape: add what the network says to each of them."""
+        pixel_values = torch.cat([photo["pixel_values"] for photo in photos]).to(self.model.dtype)
+        outputs = (self.engine or self.model)(pixel_values)
+        sizes = [photo["preview"].size[::-1] for photo in photos]
+        answers = self.image_processor.post_process_blur_understanding(outputs, sizes)
+        for photo, answer in zip(photos, answers, strict=True):
+            photo.update(answer)
+            del photo["pixel_values"]
 
     def postprocess(self, outputs: dict, on_error: str = "raise") -> BlurReport | PhotoError:
         photo = outputs["photo"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms, features
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, features
 
 from abc_hf import photos
 from abc_hf.photos import FORMATS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, load_photo
@@ -471,3 +471,95 @@ def test_damaged_and_odd_files_give_a_photo_or_one_sentence():
             assert photo.size == photo.info["original_size"]
             opened += 1
     assert opened >= 140
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG of some bytes that says it has this size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("size", [(200_000_000, 1), (1, 99_000_000), (100_001, 500), (501, 1), (2, 1001)])
+def test_sizes_are_checked_before_pixels_are_touched(monkeypatch, size):
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    with pytest.raises(PhotoError, match=f"it is {size[0]} x {size[1]}; a photo is at most 100000 pixels long"):
+        load_photo(png_header(*size))
+
+
+@pytest.mark.parametrize("size", [(500, 1), (3, 1500)])
+def test_a_narrow_photo(size):
+    assert load_photo(Image.new("RGB", size)).size == size
+
+
+def test_an_icon_that_holds_a_larger_photo_than_it_says():
+    icon = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(icon, "ICO", sizes=[(16, 16)])
+    picture = encode(Image.new("L", (1002, 2)), "PNG")
+    start = icon.getvalue()[:14] + len(picture).to_bytes(4, "little") + (22).to_bytes(4, "little")
+    with pytest.raises(PhotoError, match="it is 1002 x 2;"):
+        load_photo(start + picture)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_or_a_device_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.nef").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "link.nef", "device.png"):
+        with pytest.raises(PhotoError, match=f"{name}: this is no file, but a pipe or a device."):
+            load_photo(tmp_path / name)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / "huge.nef").open("wb") as file:
+        file.truncate(2**31 + 1)
+    with pytest.raises(PhotoError, match="the file is larger than 2048 MB"):
+        load_photo(tmp_path / "huge.nef")
+
+
+def scans_of(jpeg: bytes) -> tuple[bytes, bytes]:
+    """A JPEG up to its last scan, and that scan."""
+    position = jpeg.rindex(b"\xff\xda")
+    return jpeg[:position], jpeg[position:-2]
+
+
+@pytest.mark.parametrize("between", [b"", b"\xff\xfe\0\4\xff\xd9", b"\xff" * 9], ids=["plain", "false end", "filling"])
+def test_a_jpeg_of_many_scans_is_refused(between):
+    start, scan = scans_of(encode(gradient(64, 96), "JPEG", progressive=True))
+    few = start + between + scan + b"\xff\xd9"
+    assert load_photo(few).size == (96, 64)
+    with pytest.raises(PhotoError, match="it has more than 50 scans, which take too long to decode"):
+        load_photo(start + 60 * (between + scan) + b"\xff\xd9")
+
+
+def test_a_baseline_jpeg_of_many_scans_is_refused():
+    """Each scan holds one colour, so that the decoder reads all of them."""
+    start, scan = scans_of(encode(gradient(64, 96), "JPEG"))
+    scan = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + scan[14:]
+    with pytest.raises(PhotoError, match="it has more than 50 scans"):
+        load_photo(start + 60 * scan + b"\xff\xd9")
+
+
+def test_what_lies_in_and_after_a_jpeg_is_no_scan(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "\xff\xda" * 99
+    for progressive in (False, True):
+        data = encode(gradient(64, 96), "JPEG", exif=exif, progressive=progressive)
+        assert load_photo(data + 99 * b"\xff\xda").size == (96, 64), "a motion photo has a film behind it"
+
+
+def test_text_in_exif_is_one_line_of_limited_length():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "A" * 5000, "B\x1b[31m\r\n" + "C" * 100_000
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2024:05:01 12:34:56"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.SubsecTimeOriginal] = "1" * 5000
+    info = load_photo(encode(quadrants(), "PNG", exif=exif)).info
+    assert info["camera"] == "A" * 200 and info["taken"] == "2024-05-01T12:34:56"
+    del exif[ExifTags.Base.Make]
+    assert load_photo(encode(quadrants(), "PNG", exif=exif)).info["camera"] == "B [31m " + "C" * 193

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..common.files import unique_stems
 from ..common.text import printable
-from ..photos import PHOTO_EXTENSIONS, PhotoError
+from ..photos import PHOTO_EXTENSIONS, PhotoError, reason
 from .output import COLUMNS, complain, table_row
 
 
@@ -35,15 +35,18 @@ def assess(args: argparse.Namespace) -> int:
         try:
             if isinstance(report, PhotoError):
                 raise report
+            entry = {"file": str(photo), **report.to_dict()}
+            line = table_row(photo, report, width)
             if args.save:
                 report.save(args.save, stem)
-        except (PhotoError, OSError) as error:
-            objects.append({"file": str(photo), "error": str(error)})
-            complain(error)
+        except Exception as error:  # whatever it is, the other photos go on
+            sentence = str(error) if isinstance(error, PhotoError | OSError) else f"{photo}: {reason(error)}"
+            objects.append({"file": str(photo), "error": sentence})
+            complain(sentence)
             continue
-        objects.append({"file": str(photo), **report.to_dict()})
+        objects.append(entry)
         if not args.json:
-            tqdm.write(table_row(photo, report, width))
+            tqdm.write(line)
     if args.json:
         print(json.dumps(objects, indent=2))
     return int(any("error" in entry for entry in objects))

@@ -30,6 +30,7 @@ from pathlib import Path
 import datasets
 from tqdm import tqdm
 
+from ..common.files import replacing
 from ..losses import NUM_LEVELS
 from ..photos import PhotoError
 from .card import TEXTS, contact_sheet, write_card
@@ -60,11 +61,9 @@ def write_shard(job: tuple) -> tuple[str, list[str]]:
             rows.append(make(*argument))
         except PhotoError as error:
             errors.append(str(error))
-    partial = path.with_suffix(".partial")
-    datasets.Dataset.from_list([EMPTY | row for row in rows], features=FEATURES).to_parquet(
-        partial, write_page_checksum=True
-    )
-    partial.rename(path)
+    table = datasets.Dataset.from_list([EMPTY | row for row in rows], features=FEATURES)
+    with replacing(path) as file:
+        table.to_parquet(file, write_page_checksum=True)
     return path.name, errors
 
 

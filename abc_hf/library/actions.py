@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from ..common.files import rename_new, replacing, write_bytes
+from ..photos import open_file
 from ..verdicts import THRESHOLD
 from .find import split_member
 from .table import path_from_text, path_text
@@ -232,7 +234,7 @@ def carry_out(step: dict):
     if step["do"] == "xmp":
         if bytes_of(new) != earlier(step):
             raise ValueError("the sidecar has changed meanwhile")
-        replace_bytes(new, merge(earlier(step), marks_of(step)))
+        write_bytes(new, merge(earlier(step), marks_of(step)))
         return
     if os.path.lexists(new):
         raise FileExistsError(errno.EEXIST, "the name was taken meanwhile")
@@ -247,7 +249,7 @@ def carry_out(step: dict):
         copy(old, new)
     else:
         try:
-            os.rename(old, new)
+            rename_new(old, new)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -256,16 +258,11 @@ def carry_out(step: dict):
 
 
 def copy(old: Path, new: Path):
-    """Copy a file with its times, such that it is there whole or not at all."""
-    partial = new.with_name(new.name + ".partial")
-    try:
-        shutil.copy2(old, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.rename(partial, new)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """Copy a file with its times and permissions; the copy is there whole or not at all, and replaces nothing."""
+    with open_file(old) as source, replacing(new, overwrite=False) as file:
+        shutil.copyfileobj(source, file)
+        file.flush()  # a later write would change the time
+        shutil.copystat(old, file.name)
 
 
 def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
@@ -335,7 +332,7 @@ def take_sidecar_back(step: dict, path: Path, dry_run: bool) -> bool:
         if before is None:
             path.unlink()
         else:
-            replace_bytes(path, before)
+            write_bytes(path, before)
             os.utime(path, ns=(step["modified"], step["modified"]))
     return True
 
@@ -397,16 +394,6 @@ def same_bytes(a: Path, b: Path, size: int = 1 << 20) -> bool:
                 return False
             if not parts[0]:
                 return True
-
-
-def replace_bytes(path: Path, data: bytes):
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def in_words(step: dict) -> str:

@@ -10,20 +10,14 @@ import contextlib
 import itertools
 import json
 import os
-import signal
-import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -32,7 +26,7 @@ from ..photos import PhotoError
 from .find import Reader
 from .journal import write_table
 from .table import attention_file, path_from_text
-from .workers import end_with_parent
+from .workers import Processes
 
 SECONDS = 2.0
 """The longest time from one shot of a burst to the next [s]. EXIF times without a fraction are whole seconds."""
@@ -163,15 +157,16 @@ def read_measured(path: Path) -> Iterator[tuple[tuple, float | None]]:
 
 
 def measure_all(paths: list[str], out: Path, workers: int = 0) -> Iterator[float | None]:
-    """The sharpness of photos in their order; it ends early if a photo takes a worker down."""
-    if workers < 2 or len(paths) < 8:
+    """The sharpness of photos in their order."""
+    if not workers:
         yield from map(Measurer(out), paths)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), start_measuring, (out,)) as pool:
-        try:
-            yield from pool.map(measure_in_worker, paths, chunksize=2)
-        except BrokenProcessPool:
-            return
+    with Processes(min(workers, 1 + len(paths) // 8), Measurer, (out,)) as pool:
+        for future in [pool.submit(path) for path in paths]:
+            try:
+                yield future.result()
+            except PhotoError:  # its process ended
+                yield None
 
 
 class Measurer:
@@ -191,18 +186,5 @@ class Measurer:
                 attention = np.asarray(image, np.float32) / 255
             with self.reader.photo(path_from_text(path)) as photo:
                 return round(subject_sharpness(photo, attention).sharpness, 4)
-        except (PhotoError, OSError):
+        except Exception:  # whatever it is, the other photos go on
             return None
-
-
-def start_measuring(out: Path):
-    """Make this process a worker, as `sort_workers.start_worker` does."""
-    global measure_in_worker_by
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    measure_in_worker_by = Measurer(out)
-
-
-def measure_in_worker(path: str) -> float | None:
-    return measure_in_worker_by(path)

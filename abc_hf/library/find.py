@@ -19,7 +19,7 @@ import fsspec
 
 from ..common.text import first_line
 from ..common.zips import is_hidden, open_zip, parts, photo_entries, unpacking_error
-from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError
+from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, open_file
 from .parquet import ParquetPhotos
 
 ZIPS = (".zip",)
@@ -318,7 +318,7 @@ def zip_time(entry: zipfile.ZipInfo) -> float | None:
 
 @contextlib.contextmanager
 def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile | ParquetPhotos]:
-    with open_file(path) as file:
+    with open_any(path) as file:
         if path.lower().endswith(PARQUET):
             yield ParquetPhotos(file)
         elif path.lower().endswith(ZIPS):
@@ -329,8 +329,8 @@ def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile | Parq
                 yield archive
 
 
-def open_file(path: str):
-    return fsspec.open(path) if "://" in path else open(path, "rb")
+def open_any(path: str):
+    return fsspec.open(path) if "://" in path else open_file(path)
 
 
 def split_member(path: str) -> tuple[str, str]:
@@ -381,7 +381,7 @@ class Reader:
         """The bytes of a file, or of an archive's member, counted while they are unpacked."""
         name = f"{path}{INSIDE}{member}" if member else path
         try:
-            with self.member(path, member) if member else open_file(path) as file:
+            with self.member(path, member) if member else open_any(path) as file:
                 data = bytearray()
                 for part in parts(file):
                     data += part
@@ -423,5 +423,5 @@ def sha256(photo: str | bytes) -> str:
     """Of a file or of bytes, in hexadecimal digits."""
     if isinstance(photo, bytes):
         return hashlib.sha256(photo).hexdigest()
-    with open(photo, "rb") as file:
+    with open_file(photo) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

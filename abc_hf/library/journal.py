@@ -20,6 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ..common.files import PARTIAL, replacing
+from ..common.text import csv_cell
 from .find import INSIDE, Found
 from .table import COLUMNS, path_from_text, path_text
 
@@ -79,8 +80,8 @@ def close_shard(lines: Path):
     settings, rows = read_lines(lines)
     if rows:
         schema = SHARD_COLUMNS.with_metadata({SETTINGS: json.dumps(settings)})
-        with replacing(lines.with_suffix(".parquet")) as partial:
-            pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+        with replacing(lines.with_suffix(".parquet")) as file:
+            pq.write_table(pa.Table.from_pylist(rows, schema), file)
     lines.unlink()
 
 
@@ -240,7 +241,8 @@ def dealt_to(path: str, place: float | None, processes: int) -> int:
 
 
 def write_table(out: Path, rows: Iterable[dict]):
-    """Write `photos.parquet` and `photos.csv`, which replace those there are when they are finished."""
+    """Write `photos.parquet` and `photos.csv`, which replace those there are when they are finished. A spreadsheet runs
+    no text of the CSV file as a formula."""
     with (
         replacing(out / "photos.parquet") as parquet,
         replacing(out / "photos.csv") as csv,
@@ -250,7 +252,8 @@ def write_table(out: Path, rows: Iterable[dict]):
         for part in batched(rows, 1000):
             table = pa.Table.from_pylist(part, COLUMNS)
             parquet_file.write_table(table)
-            csv_file.write_table(table)
+            cells = [{name: csv_cell(value) for name, value in row.items()} for row in part]
+            csv_file.write_table(pa.Table.from_pylist(cells, COLUMNS))
 
 
 def batched(rows: Iterable[dict], size: int) -> Iterator[list[dict]]:

@@ -26,10 +26,12 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .. import __version__
-from ..common.files import replacing
+from ..common.files import write_bytes
+from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..image_processing_abc_fusenet import resize_map, working_shape
 from ..inference.loading import BUNDLED, download, load_pipeline, no_model
+from ..photos import PhotoError
 from ..report import BlurReport
 from ..verdicts import THRESHOLD
 from ..visualization import grey_image
@@ -38,7 +40,7 @@ from .find import Found, find_photos
 from .html_report import check_single_file, write_report
 from .journal import SHARD_COLUMNS, Index, Writer, write_table
 from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
-from .workers import Workers, cores
+from .workers import Workers, cores, failed
 
 BATCH_SIZES = {"cpu": 1}
 """The most photos judged at a time, by kind of device; `BATCH_SIZE` on others. On a CPU more gain nothing."""
@@ -212,9 +214,18 @@ class Sort:
         outputs = self.pipe.forward({"photo": inputs})["photo"]
         rows = []
         for (photo, prepared), output in zip(batch, outputs, strict=True):
-            report = self.pipe.postprocess({"photo": output})
-            rows.append(row_of(photo, prepared, report))
-            write_thumbnails(self.out, rows[-1]["path"], prepared["thumbnail"], report)
+            try:
+                report = self.pipe.postprocess({"photo": output})
+                row = row_of(photo, prepared, report)
+                write_thumbnails(self.out, row["path"], prepared["thumbnail"], report)
+            except Exception as error:  # whatever it is, the other photos go on
+                if getattr(error, "errno", None) in FULL:
+                    raise
+                if not isinstance(error, PhotoError):
+                    error = PhotoError(f"its small pictures cannot be written ({first_line(error)}).")
+                row = row_of(photo, failed(error))
+                self.complain(f"{photo.path}: {row['error']}")
+            rows.append(row)
         self.note(rows)
 
     def wait_for_others(self):
@@ -246,8 +257,7 @@ class Sort:
             if bursts:
                 add_bursts(self.out, self.workers.number and cores())
             write_report(self.out, self.single_file, self.threshold)
-            with replacing(self.out / SUMMARY) as partial:
-                partial.write_text(json.dumps(summary, indent=2) + "\n")
+            write_bytes(self.out / SUMMARY, f"{json.dumps(summary, indent=2)}\n".encode())
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
         if labels[None]:
             counts.append(f"{labels[None]} without a verdict (see the column error)")

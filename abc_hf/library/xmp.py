@@ -7,11 +7,13 @@ by what `NAMESPACE` says of them. Keywords are added to `dc:subject`, and to dig
 there are such, because these programs read theirs first.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lxml import etree
 
+from ..common.text import first_line
 from ..photos import RAW_EXTENSIONS
 from ..verdicts import NOT_SURE
 
@@ -79,8 +81,17 @@ def merge(old: bytes | None, marks: Marks) -> bytes:
     """The bytes of a sidecar with these marks; `old` are those of the one there is.
 
     Raises:
-        XmpError: if that is no XMP.
+        XmpError: if that is no XMP, or cannot be merged.
     """
+    try:
+        return merged(old, marks)
+    except XmpError:
+        raise
+    except Exception as error:
+        raise XmpError(f"it cannot be merged: {first_line(error)}") from error
+
+
+def merged(old: bytes | None, marks: Marks) -> bytes:
     document = parse(EMPTY if old is None else old)
     rdf = document.getroot()
     rdf = rdf if rdf.tag == tag("rdf:RDF") else rdf.find(tag("rdf:RDF"))
@@ -119,15 +130,32 @@ def get(rdf, name: str) -> str | None:
         if (value := description.get(tag(name))) is not None:
             return value
         if (element := description.find(tag(name))) is not None:
-            return element.text or ""
+            return text_of(element)
     return None
+
+
+def text_of(element) -> str:
+    """The text of an element: comments and processing instructions do not count, an entity counts as its name."""
+    parts = [element.text or ""]
+    for child in element:
+        parts += [child.text if child.tag is etree.Entity else "", child.tail or ""]
+    return "".join(parts)
+
+
+def set_text(element, value: str):
+    """Replace the text of an element; its comments and processing instructions stay."""
+    for child in list(element):
+        child.tail = None
+        if child.tag is etree.Entity:
+            element.remove(child)
+    element.text = value
 
 
 def put(rdf, name: str, value: str):
     """Set a simple property where it is, or as an attribute of the first description."""
     for description in descriptions(rdf):
         if (element := description.find(tag(name))) is not None:
-            element.text = value
+            set_text(element, value)
             return
         if description.get(tag(name)) is not None:
             description.set(tag(name), value)
@@ -178,14 +206,14 @@ def set_label(rdf, label: str | None):
     there."""
     earlier = get(rdf, "abc_fusenet:label")
     own = [element for d in descriptions(rdf) for element in d.findall(tag("darktable:colorlabels"))]
-    theirs = [item.text for element in own for item in element.iter(tag("rdf:li"))]
+    theirs = [text_of(item) for element in own for item in element.iter(tag("rdf:li"))]
     ours = [str(DARKTABLE_LABELS.index(earlier))] if earlier in DARKTABLE_LABELS else []
     digikam = get(rdf, "digiKam:ColorLabel")
     free = {None, "", "0", *(str(number) for number, name in enumerate(DIGIKAM_LABELS) if name == earlier)}
     if theirs not in ([], ours) or digikam not in free or not set_value(rdf, "label", "xmp:Label", label):
         return
     if own:
-        fill(own[0], "rdf:Seq", [str(DARKTABLE_LABELS.index(label))] if label else [])
+        replace_items(own[0], "rdf:Seq", ours, [str(DARKTABLE_LABELS.index(label))] if label else [])
     if digikam is not None:
         put(rdf, "digiKam:ColorLabel", str(DIGIKAM_LABELS.index(label or "")))
 
@@ -197,23 +225,28 @@ def add_keywords(rdf, name: str, keywords: tuple[str, ...], create: bool):
         if not create:
             return
         element = etree.SubElement(first_with(rdf, name), tag(name))
-    ours = {*LABELS, NOT_SURE, BEST_OF_BURST}
-    theirs = [item.text or "" for item in element.iter(tag("rdf:li")) if item.text not in ours]
-    fill(element, "rdf:Bag", [*theirs, *keywords])
+    replace_items(element, "rdf:Bag", [*LABELS, NOT_SURE, BEST_OF_BURST], keywords)
 
 
-def fill(element, kind: str, values: list[str]):
-    """Make a list of values of an element; the kind of list it is stays."""
-    items = next(iter(element), None)
+def replace_items(element, kind: str, old: Iterable[str], new: Iterable[str]):
+    """Take values out of a list in an element, and append others; all else in it stays, and so does its kind."""
+    items = next((child for child in element if isinstance(child.tag, str)), None)
     if items is None:
         items = etree.SubElement(element, tag(kind))
-    kept = {item.text: item for item in items.findall(tag("rdf:li"))}
     tail = next((item.tail for item in items), None)
-    for item in items.findall(tag("rdf:li")):
-        items.remove(item)
-    for value in values:
-        item = kept.get(value)
-        if item is None:
-            item = etree.Element(tag("rdf:li"))
-            item.text, item.tail = value, tail
-        items.append(item)
+    present = {text_of(item): item for item in items.findall(tag("rdf:li"))}
+    for value in {*old} & present.keys() - {*new}:
+        remove(present[value])
+    for value in [value for value in new if value not in present]:
+        item = etree.SubElement(items, tag("rdf:li"))
+        item.text, item.tail = value, tail
+
+
+def remove(element):
+    """Remove an element; text behind it stays, unless it is blank."""
+    parent, before, text = element.getparent(), element.getprevious(), (element.tail or "").strip() and element.tail
+    parent.remove(element)
+    if text and before is not None:
+        before.tail = (before.tail or "") + text
+    elif text:
+        parent.text = (parent.text or "") + text

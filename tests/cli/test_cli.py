@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from abc_hf import __version__, load_pipeline
+from abc_hf import BlurReport, BlurUnderstandingPipeline, __version__, load_pipeline, pipeline
 from abc_hf.cli import main
 from abc_hf.cli.assess import expand
 from abc_hf.cli.main import build_parser
@@ -51,6 +51,51 @@ def test_table(assess, folder, tiny_folder, monkeypatch):
     assert report.reason in " ".join(out.split())
     assert lines[1].split("  ")[0].endswith("a.jpg")
     assert lines[0].index("verdict") == lines[1].index(report.label)
+
+
+def test_whatever_happens_to_one_photo_the_others_are_in_the_json(assess, folder, photo, monkeypatch):
+    """One cannot be decoded, one resized, one judged, one written."""
+    for number, width in enumerate((70, 71, 72, 73)):
+        photo(width, 48, number).save(folder / f"{width}.png")
+    opened, resize, save = pipeline.load_photo, Image.Image.resize, BlurReport.save
+    answer = BlurUnderstandingPipeline._answer
+
+    def load_photo(photo, **options):
+        if photo.name == "70.png":
+            raise MemoryError
+        return opened(photo, **options)
+
+    def resize_photo(self, *arguments, **options):
+        if self.width == 71:
+            raise MemoryError
+        return resize(self, *arguments, **options)
+
+    def answer_photos(self, photos):
+        if any(photo["size"][0] == 72 for photo in photos):
+            raise RuntimeError("no\nanswer")
+        answer(self, photos)
+
+    def save_report(self, *arguments):
+        if self.size[0] == 73:
+            raise MemoryError
+        return save(self, *arguments)
+
+    monkeypatch.setattr(pipeline, "load_photo", load_photo)
+    monkeypatch.setattr(Image.Image, "resize", resize_photo)
+    monkeypatch.setattr(BlurUnderstandingPipeline, "_answer", answer_photos)
+    monkeypatch.setattr(BlurReport, "save", save_report)
+    status, out, err = assess(folder, "--json", "--batch-size", 3, "--save", folder / "out")
+    entries = {Path(entry["file"]).name: entry for entry in json.loads(out)}
+    assert status == 1 and len(err.splitlines()) == 5
+    assert {name: entry.get("error", "").removeprefix(f"{folder / name}: ") for name, entry in entries.items()} == {
+        "70.png": "there is not enough memory to open it.",
+        "71.png": "there is not enough memory to open it.",
+        "72.png": "it cannot be judged (no answer).",
+        "73.png": "there is not enough memory to open it.",
+        "a.jpg": "",
+        "broken.png": entries["broken.png"]["error"].removeprefix(f"{folder / 'broken.png'}: "),
+        "c.png": "",
+    }
 
 
 def test_json(assess, folder, tiny_folder):

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from abc_hf import load_pipeline
+from abc_hf import BlurUnderstandingPipeline, load_pipeline
 from abc_hf.cli import main
 from abc_hf.library import journal as sort_journal
 from abc_hf.library import sort
@@ -582,22 +582,32 @@ def test_workers_change_nothing(run, library, tmp_path):
     assert_same(table(tmp_path / "out"), alone)
 
 
-def crash(path, data=None):
-    if path.endswith("3.jpg"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return sort_workers.prepare_in_worker_by(path, data)
+def test_a_photo_that_cannot_be_judged_or_written_does_not_stop_the_rest(run, library, tmp_path, monkeypatch):
+    """In a batch of two, whose other photo is judged alone."""
+    answer, write = BlurUnderstandingPipeline._answer, sort.write_thumbnails
 
+    def memory_error(self, photos):
+        if len(photos) > 1 or photos[0]["preview"].getpixel((0, 0)) == bad:
+            raise MemoryError
+        answer(self, photos)
 
-def test_a_photo_that_takes_its_worker_down(run, library, tmp_path, monkeypatch):
-    monkeypatch.setattr(sort_workers, "prepare_in_worker", crash)
-    status, _, err = run(library, workers=1)
-    assert status == 1
-    assert (
-        err == f"abc-fusenet: {library}/a/3.jpg: opening it ends the process; it is damaged, or too large for the "
-        "memory there is.\n"
-    )
-    assert [row["path"] for row in table(tmp_path / "out") if row["error"]] == [f"{library}/a/3.jpg"]
-    assert len(table(tmp_path / "out")) == 9
+    def value_error(out, path, *others):
+        if path.endswith("4.jpg"):
+            raise ValueError("cannot\nwrite")
+        write(out, path, *others)
+
+    bad = load_photo(library / "a" / "3.jpg").getpixel((0, 0))
+    monkeypatch.setattr(BlurUnderstandingPipeline, "_answer", memory_error)
+    monkeypatch.setattr(sort, "write_thumbnails", value_error)
+    status, out, err = run(library)
+    assert status == 1 and "2 without a verdict" in out
+    rows = {os.path.basename(row["path"]): row for row in table(tmp_path / "out")}
+    assert {name: row["error"] for name, row in rows.items() if row["error"]} == {
+        "3.jpg": "it cannot be judged (MemoryError).",
+        "4.jpg": "its small pictures cannot be written (cannot).",
+    }
+    assert len(rows) == 9 and len(err.splitlines()) == 2
+    assert all((row["label"] is None) == (row["error"] is not None) for row in rows.values())
 
 
 def test_shares_of_a_job(run, library, tmp_path, judged, monkeypatch):

@@ -1,0 +1,74 @@
+"""Photos made to do harm, in processes that are within limits."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from abc_hf.library import workers
+from abc_hf.library.find import Found
+from abc_hf.library.workers import Processes, Workers
+from abc_hf.photos import PhotoError
+
+
+class Hostile(workers.Preparer):
+    """Does harm for some names."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        workers.CPU_SECONDS = 1
+
+    def __call__(self, path, data=None):
+        if "spins" in path:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                pass
+        if "grows" in path:
+            bytearray(workers.MEMORY + 1)
+        if "crashes" in path:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().__call__(path, data)
+
+
+def test_a_photo_that_does_harm_is_an_error_and_the_others_are_not(photo, tmp_path, tiny_folder, monkeypatch):
+    names = ["0.jpg", "spins.jpg", "1.jpg", "grows.jpg", "2.jpg", "crashes.jpg", "3.jpg", "4.jpg"]
+    for number, name in enumerate(names):
+        photo(64, 48, number).save(tmp_path / name)
+    monkeypatch.setattr(workers, "Preparer", Hostile)
+    with Workers(tiny_folder, 1) as pool:
+        answers = list(pool.prepared(Found(str(tmp_path / name), 1, 1.0) for name in names))
+    assert [os.path.basename(found.path) for found, _ in answers] == names
+    errors = {os.path.basename(found.path): prepared["error"] for found, prepared in answers if "error" in prepared}
+    assert errors == {
+        "spins.jpg": "opening it takes more than 30 seconds of CPU time.",
+        "grows.jpg": "there is not enough memory to open it.",
+        "crashes.jpg": "opening it ends the process; it is damaged, or too large for the memory there is.",
+    }
+
+
+@pytest.mark.parametrize("harm", [MemoryError(), RecursionError(), SystemError("decoder"), OSError("broken")])
+def test_whatever_is_raised_is_the_photos_error(photo, tmp_path, tiny_folder, monkeypatch, harm):
+    def fail(preview):
+        raise harm
+
+    photo(64, 48).save(tmp_path / "0.jpg")
+    monkeypatch.setattr(workers, "thumbnail", fail)
+    prepared = workers.Preparer(tiny_folder)(str(tmp_path / "0.jpg"))
+    assert list(prepared) == ["error"] and prepared["error"].endswith(".")
+
+
+def slow():
+    return time.sleep
+
+
+def test_stopping_ends_a_call(monkeypatch):
+    start = time.monotonic()
+    with Processes(1, slow, ()) as pool:
+        future = pool.submit(300)
+        while not pool.workers[0].process:
+            time.sleep(0.01)
+        time.sleep(0.5)
+    with pytest.raises(PhotoError, match="the run ends"):
+        future.result()
+    assert time.monotonic() - start < 60
