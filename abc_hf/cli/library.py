@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 from ..verdicts import THRESHOLD
+from .options import finite
 from .output import complain, say
 
 
@@ -27,7 +28,7 @@ def add_actions(command: argparse.ArgumentParser):
     )
     group.add_argument(
         "--threshold",
-        type=float,
+        type=finite,
         default=THRESHOLD,
         metavar="T",
         help="photos that score less are flagged `reject`, and keep their label (default: %(default)s)",

@@ -1,6 +1,7 @@
 """Types of options."""
 
 import argparse
+import math
 
 
 def positive(text: str) -> int:
@@ -17,3 +18,13 @@ def port(text: str) -> int:
     if positive(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is at most 65535, got {text}")
     return int(text)
+
+
+def finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a number such as 0.5, got {text}")
+    return value

@@ -12,6 +12,7 @@ import csv
 import errno
 import io
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -23,15 +24,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ..common.files import rename_new, replacing, write_bytes
-from ..photos import open_file
+from ..photos import PhotoError, open_file
 from ..verdicts import THRESHOLD
 from .find import split_member
+from .lock import only_job
 from .table import path_from_text, path_text
 from .xmp import Marks, XmpError, merge, sidecars
 
 KEPT, REJECTED, REVIEW = "kept", "rejected", "review"
 """The folders of photos that are not sorted by their label."""
 DONE = {"copy": "copied", "move": "moved", "link": "linked", "xmp": "sidecars written"}
+MAX_SIDECAR = 16 * 2**20
+"""The largest sidecar that is read [bytes]."""
 Say = Callable[[str], None]
 
 
@@ -57,6 +61,10 @@ class Request:
     review: bool = False
     rejects: bool = False
 
+    def __post_init__(self):
+        if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
+            raise ValueError(f"The threshold must be a number such as {THRESHOLD}; got {self.threshold}.")
+
     def folder(self, row: dict, decision: str | None) -> str:
         """The name of the folder for a row of the table: a decision by hand comes before the verdict."""
         if decision:
@@ -69,7 +77,16 @@ class Request:
 
 
 def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
-    """Carry a request out on the photos of `out/photos.parquet`; returns the exit status, 1 if a step failed."""
+    """Carry a request out on the photos of `out/photos.parquet`; returns the exit status, 1 if a step failed.
+
+    Raises:
+        ValueError: if another job has the folder.
+    """
+    with only_job(out):
+        return act_alone(out, request, dry_run, say, complain)
+
+
+def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Say) -> int:
     rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
     steps = planned(rows, request, complain)
     if dry_run:
@@ -90,7 +107,7 @@ def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, co
         try:
             carry_out(step)
             counts[step["do"]] += 1
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever it is, the other steps are taken
             failed += 1
             complain(f"{step['from']}: it was left as it is ({reason(error)}).")
             if getattr(error, "errno", None) == errno.ENOSPC:
@@ -102,7 +119,7 @@ def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, co
 def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
     """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes` and `modified`,
     for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see `path_text`)."""
-    taken, moved, elsewhere, decisions = set(), set(), 0, dict(request.decisions or {})
+    taken, moved, elsewhere, gone, decisions = set(), set(), 0, 0, dict(request.decisions or {})
     for row in rows:
         decision = decisions.pop(row["path"], None)
         if row["label"] is None:
@@ -110,6 +127,9 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
         path = path_from_text(row["path"])
         if "://" in path or split_member(path)[1]:
             elsewhere += 1
+            continue
+        if not os.path.exists(path):
+            gone += 1
             continue
         files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
         places = {file: file for file in files}
@@ -119,7 +139,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                 complain(f"{path}: this is a symbolic link, and only files are moved.")
                 continue
             places = places_in(folder, files, taken)
-            for step in placing_steps(request.kind, places):
+            for step in placing_steps(request.kind, places, complain):
                 if request.kind != "move" or step["from"] not in moved:  # photo.xmp of photo.jpg and photo.png
                     moved.add(step["from"])
                     yield step
@@ -129,8 +149,10 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                 for old, new in zip(sidecars(file), sidecars(place), strict=True):
                     try:
                         yield from sidecar_step(old, new, marks)
-                    except (XmpError, OSError) as error:
+                    except Exception as error:  # whatever it is, the other sidecars are written
                         complain(f"{old}: this sidecar is left as it is ({reason(error)}).")
+    if gone:
+        complain(f"{gone} photos of the table are not there now; nothing is done with them.")
     if elsewhere:
         complain(f"{elsewhere} photos lie in archives, in Parquet files or behind URLs; these are left as they are.")
 
@@ -138,7 +160,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
         complain(f"Decisions about photos that are not here: {len(decisions)}, such as {next(iter(decisions))}.")
 
 
-def placing_steps(kind: str, places: dict[Path, Path]) -> Iterator[dict]:
+def placing_steps(kind: str, places: dict[Path, Path], complain: Say = print) -> Iterator[dict]:
     """The steps that bring files to their places, their sidecars as well; sidecars are copied where photos are linked,
     because they may change."""
     others = {}
@@ -147,7 +169,9 @@ def placing_steps(kind: str, places: dict[Path, Path]) -> Iterator[dict]:
             yield file_step(kind, file, place)
             others |= zip(companions(file), companions(place), strict=True)
     for old, new in others.items():
-        if old.exists():
+        if old.is_symlink() or (os.path.exists(old) and not old.is_file()):
+            complain(f"{old}: this is a link or a pipe and no sidecar; it stays here.")
+        elif os.path.exists(old):
             yield file_step("move" if kind == "move" else "copy", old, new)
 
 
@@ -174,7 +198,7 @@ def places_in(folder: Path, files: list[Path], taken: set[str]) -> dict[Path, Pa
 
 
 def file_step(do: str, old: Path, new: Path) -> dict:
-    status = old.stat() if old.exists() else None
+    status = old.stat() if os.path.exists(old) else None
     return {
         "do": do,
         "from": path_text(str(old)),
@@ -186,7 +210,7 @@ def file_step(do: str, old: Path, new: Path) -> dict:
 
 def sidecar_step(old: Path, new: Path, marks: Marks) -> Iterator[dict]:
     """The step that writes a sidecar, unless it would stay as it is. It is merged with the one at its old place."""
-    data = old.read_bytes() if old.exists() else None
+    data = bytes_of(old)
     if merge(data, marks) != data:
         step = {"do": "xmp", "from": path_text(str(old)), "to": path_text(str(new)), "marks": marks.to_dict()}
         modified = None if data is None else old.stat().st_mtime_ns
@@ -209,18 +233,36 @@ def read_steps(path: Path) -> Iterator[dict]:
     """The steps of an undo file; its last line may be cut short, if the plan was never finished: none was taken then.
 
     Raises:
-        ValueError: if it is no such file.
+        ValueError: if it is no such file, or damaged.
     """
+    number = 0
     try:
-        with path.open(encoding="ascii") as file:
+        with open_file(path) as file:
             for line in file:
-                if line.endswith("\n"):
-                    step = json.loads(line)
-                    if step["do"] not in DONE:
-                        raise KeyError
-                    yield step
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} is no undo file of `abc-fusenet sort`.") from None
+                number += 1
+                if line.endswith(b"\n"):
+                    yield checked(json.loads(line.decode("ascii")))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({reason(error)}).") from None
+    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise ValueError(f"{path} is no undo file of `abc-fusenet sort`, or line {number} of it is damaged.") from None
+
+
+def checked(step: dict) -> dict:
+    """A step of an undo file.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: if it is none.
+    """
+    numbers = [step["modified"]] if step["do"] == "xmp" else [step["bytes"], step["modified"]]
+    valid = step["do"] in DONE and all(os.path.isabs(path) for path in paths_of(step))
+    valid = valid and all(number is None or type(number) is int for number in numbers)
+    if step["do"] == "xmp":
+        merge(None, marks_of(step))
+        valid = valid and (earlier(step) is None) == (step["modified"] is None)
+    if not valid:
+        raise ValueError
+    return step
 
 
 def carry_out(step: dict):
@@ -267,8 +309,17 @@ def copy(old: Path, new: Path):
 
 def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
     """Take the steps of an undo file back, the last first, as far as they were taken. A file that has changed since, or
-    whose place is taken, is left, and said to be. Returns the exit status, 1 if something was left."""
+    whose place is taken, is left, and said to be. Returns the exit status, 1 if something was left.
+
+    Raises:
+        ValueError: if it is no undo file, or another job has the folder; nothing is taken back then.
+    """
     steps = list(read_steps(path))
+    with only_job(path.parent):
+        return undo_alone(steps, dry_run, say, complain)
+
+
+def undo_alone(steps: list[dict], dry_run: bool, say: Say, complain: Say) -> int:
     counts, left = Counter(), 0
     for step in reversed(steps):
         try:
@@ -276,7 +327,7 @@ def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = pr
                 counts[step["do"]] += 1
                 if dry_run:
                     say(f"undo: {in_words(step)}")
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever it is, the other steps are taken back
             left += 1
             complain(f"{step['to']}: it is left as it is ({reason(error)}).")
     if not dry_run:
@@ -355,7 +406,8 @@ def read_decisions(path: Path) -> dict[str, str]:
         ValueError: if it holds no decisions.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        with open_file(path) as file:
+            text = file.read().decode("utf-8-sig")
         if text.lstrip().startswith("["):
             rows = json.loads(text)
         else:
@@ -363,9 +415,11 @@ def read_decisions(path: Path) -> dict[str, str]:
             if not {"path", "decision"} <= set(rows.fieldnames or ()):
                 raise KeyError
         decisions = {row["path"]: row["decision"] for row in rows}
-        if not set(decisions.values()) <= {"keep", "reject"}:
+        if not set(decisions.values()) <= {"keep", "reject"} or not all(isinstance(path, str) for path in decisions):
             raise KeyError
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({reason(error)}).") from None
+    except (KeyError, TypeError, ValueError, RecursionError, csv.Error):
         raise ValueError(f"{path} holds no decisions; export them as CSV or JSON from the report.") from None
     return decisions
 
@@ -379,11 +433,27 @@ def marks_of(step: dict) -> Marks:
 
 
 def earlier(step: dict) -> bytes | None:
-    return None if step["old"] is None else base64.b64decode(step["old"])
+    return None if step["old"] is None else base64.b64decode(step["old"], validate=True)
 
 
-def bytes_of(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
+def bytes_of(sidecar: Path) -> bytes | None:
+    """The bytes of a sidecar; None if there is none.
+
+    Raises:
+        XmpError: if it is no file, or too large for a sidecar.
+    """
+    if sidecar.is_symlink():
+        raise XmpError("it is a symbolic link, which is not written through; put a file in its place")
+    try:
+        with open_file(sidecar) as file:
+            data = file.read(MAX_SIDECAR + 1)
+    except FileNotFoundError:
+        return None
+    except PhotoError as error:
+        raise XmpError(str(error)) from None
+    if len(data) > MAX_SIDECAR:
+        raise XmpError(f"it is larger than {MAX_SIDECAR >> 20} MB")
+    return data
 
 
 def same_bytes(a: Path, b: Path, size: int = 1 << 20) -> bool:
@@ -405,4 +475,4 @@ def summary(counts: Counter) -> str:
 
 
 def reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).rstrip(".")
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

@@ -16,6 +16,9 @@ from ..photos import PhotoError
 
 PREFERRED = "image"
 """The column that is taken where several hold photos; if none has this name, the first."""
+MAX_BYTES, MAX_RATIO = 500 * 2**20, 50
+"""A row group is not read if its photos unpack to more than so many bytes each, or to more than that in all and so many
+times what they take in the file: photos are compressed already."""
 BUFFER = 2**20
 """Bytes of a row group that are read at a time."""
 SOUND = re.compile(rb"RIFF.{4}WAVE|FORM.{4}AIF|fLaC|OggS|ID3|.{4}ftypM4A|\xff[\xe0-\xff]", re.DOTALL)
@@ -66,6 +69,7 @@ class ParquetPhotos:
         """The column's value in a row, without `path`."""
         group = bisect.bisect_right(self.starts, row) - 1
         if group != self.group or row < self.row:
+            check_size(self.file, group, self.column)
             self.batches = self.file.iter_batches(1, [group], [f"{self.column}.bytes"], use_threads=False)
             self.row = self.starts[group] - 1
         self.group = None  # if the group is damaged, the next row begins with it anew
@@ -74,6 +78,21 @@ class ParquetPhotos:
             self.row += 1
         self.group = group
         return self.batch.column(0)[0].as_py()
+
+
+def check_size(file: pq.ParquetFile, group: int, column: str):
+    """Refuse a row group whose photos unpack to too much, before a value is read.
+
+    Raises:
+        PhotoError
+    """
+    parts = file.metadata.row_group(group)
+    part = next(
+        each for each in map(parts.column, range(parts.num_columns)) if each.path_in_schema == f"{column}.bytes"
+    )
+    size, packed = part.total_uncompressed_size, part.total_compressed_size
+    if size > MAX_BYTES * max(1, parts.num_rows) or size > max(MAX_BYTES, MAX_RATIO * packed):
+        raise PhotoError(f"its row group unpacks from {packed >> 10} KB to {size >> 20} MB, which no photos do.")
 
 
 def image_columns(file: pq.ParquetFile) -> list[str]:
@@ -89,10 +108,12 @@ def image_columns(file: pq.ParquetFile) -> list[str]:
 def holds_sounds(file: pq.ParquetFile, column: str) -> bool:
     """Whether the first value of a column that there is, and can be read, is a sound."""
     try:
+        for group in range(file.num_row_groups):
+            check_size(file, group, column)
         for batch in file.iter_batches(1, columns=[f"{column}.bytes"], use_threads=False):
             if (value := batch.column(0)[0].as_py()) and value["bytes"]:
                 return bool(SOUND.match(value["bytes"]))
-    except (OSError, pa.ArrowException):  # damaged
+    except (OSError, pa.ArrowException, PhotoError):  # damaged, or a bomb
         pass
     return False
 

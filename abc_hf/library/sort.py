@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .. import __version__
@@ -39,6 +38,7 @@ from .bursts import add_bursts
 from .find import Found, find_photos
 from .html_report import check_single_file, write_report
 from .journal import SHARD_COLUMNS, Index, Writer, write_table
+from .lock import only_job
 from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
 from .workers import Workers, cores, failed
 
@@ -310,24 +310,6 @@ def fingerprint(model: Path) -> str:
         with path.open("rb") as file:
             sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return sha.hexdigest()
-
-
-@contextlib.contextmanager
-def only_job(out: Path) -> Iterator[None]:
-    """Hold a folder for one job at a time; the system lets go of it when the process ends, however it does.
-
-    Raises:
-        ValueError: if another job has it.
-    """
-    lock = FileLock(out / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"{out} is in use by another sort or watch; wait for it, or choose another --out.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def by_shape(photos: Iterable[tuple[Found, dict]], size: int, waiting: int = 8) -> Iterator[list[tuple[Found, dict]]]:

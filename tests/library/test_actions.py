@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageFilter
 from abc_hf.cli import main
 from abc_hf.library import actions
 from abc_hf.library.actions import Request, act, read_decisions, read_steps, undo
+from abc_hf.library.lock import only_job
 from abc_hf.library.table import path_text
 from tests.library.sort_toys import sort_row, write_sorted
 from tests.library.test_xmp import LIGHTROOM, values
@@ -380,3 +381,191 @@ def test_wrong_options_are_told_in_a_sentence(tmp_path, monkeypatch, capsys, arg
     assert main(["sort", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert sorted(os.listdir()) == ["file"]
+
+
+@pytest.mark.parametrize("action", [{"xmp": True}, {"kind": "move"}, {"kind": "copy", "xmp": True}])
+def test_a_sidecar_that_is_a_link_a_pipe_or_damaged_is_one_sentence(library, action):
+    """What the link leads to stays as it is, nothing waits for the pipe, and the other sidecars are written."""
+    folder, to = library / "photos", library / "sorted"
+    (library / "precious").write_bytes(LIGHTROOM)
+    (folder / "a/one.jpg.xmp").unlink()
+    (folder / "a/one.jpg.xmp").symlink_to(library / "precious")
+    os.mkfifo(folder / "a/bad.jpg.xmp")
+    (folder / "b/one.jpg.xmp").write_bytes(b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>")
+    options = action | ({"to": to} if "kind" in action else {})
+    said = run(library, **options)
+    if "xmp" in action:
+        assert sum("a/one.jpg.xmp: this sidecar is left as it is (it is a symbolic link" in line for line in said) == 1
+        assert sum("a/bad.jpg.xmp: this sidecar is left as it is (this is no file" in line for line in said) == 1
+        assert sum("b/one.jpg.xmp: this sidecar is left as it is (it is no XML" in line for line in said) == 1
+        written = to if "kind" in action else folder
+        assert len(list(written.rglob("strange*.jpg.xmp"))) == 1
+    if "kind" in action:
+        assert sum("this is a link or a pipe and no sidecar; it stays here." in line for line in said) == 2
+    assert (folder / "a/one.jpg.xmp").is_symlink() and (library / "precious").read_bytes() == LIGHTROOM
+    assert not list(library.rglob("*.partial"))
+
+
+def test_a_sidecar_that_became_a_link_meanwhile_is_not_written_through(library, monkeypatch):
+    victim, sidecar = library / "precious", library / "photos/a/bad.jpg.xmp"
+    victim.write_bytes(LIGHTROOM)
+    write_ahead = actions.write_ahead
+
+    def swapped(path, steps):
+        number = write_ahead(path, steps)
+        sidecar.symlink_to(victim)
+        return number
+
+    monkeypatch.setattr(actions, "write_ahead", swapped)
+    said = run(library, xmp=True, expected=1)
+    assert any("bad.jpg.xmp: it was left as it is (it is a symbolic link" in line for line in said)
+    assert victim.read_bytes() == LIGHTROOM
+
+
+def test_files_of_the_users_beside_the_target_are_not_touched(library):
+    """The names that temporary files had before."""
+    names = ["photos/a/bad.jpg.xmp.partial", "sorted/bad-blur/bad.jpg.partial", "sorted/good-blur/one.jpg.partial"]
+    for name in names:
+        (library / name).parent.mkdir(parents=True, exist_ok=True)
+        (library / name).write_text("mine")
+    (library / "photos/a/one.jpg.xmp.partial").symlink_to(library / "photos/a/pair.jpg")
+    run(library, kind="copy", to=library / "sorted", xmp=True)
+    run(library, xmp=True)
+    assert [(library / name).read_text() for name in names] == ["mine"] * 3
+    assert (library / "photos/a/pair.jpg").read_bytes() == b"a/pair.jpg"
+
+
+@pytest.mark.parametrize("length", [248, 255])
+def test_long_names(library, length):
+    """A name of 255 bytes has no room for a sidecar's ending, which is one sentence."""
+    photo, to = library / "photos" / ("x" * (length - 4) + ".jpg"), library / "sorted"
+    photo.write_bytes(b"long")
+    rows = pq.read_table(library / "out" / "photos.parquet").to_pylist()
+    write_sorted(library / "out", [*rows, sort_row(photo, "bad-blur")], 0)
+    said = run(library, kind="move", to=to, xmp=True)
+    assert (to / "bad-blur" / photo.name).read_bytes() == b"long"
+    assert (to / "bad-blur" / f"{photo.name}.xmp").exists() if length == 248 else any("too long" in s for s in said)
+    assert undo(undo_file(library), say=silent) == 0
+    assert photo.read_bytes() == b"long" and not to.exists()
+
+
+def test_photos_that_are_gone_are_one_sentence(library):
+    (library / "photos").rename(library / "unplugged")
+    (library / "photos").mkdir()
+    said = run(library, kind="move", to=library / "sorted", xmp=True)
+    assert "7 photos of the table are not there now; nothing is done with them." in said
+    assert said[-1] == "There is nothing to do." and not (library / "sorted").exists()
+
+
+def test_a_second_process_is_a_sentence(library):
+    with only_job(library / "out"):
+        for act_or_undo in (
+            lambda: run(library, xmp=True),
+            lambda: undo(write_undo_file(library / "out", [STEP])),
+        ):
+            with pytest.raises(ValueError, match="is in use by another sort or watch"):
+                act_or_undo()
+    assert not list((library / "photos").rglob("bad.jpg.xmp"))
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), "0.5", None])
+def test_a_threshold_that_is_no_number(threshold):
+    with pytest.raises(ValueError, match="The threshold must be a number such as"):
+        Request(xmp=True, threshold=threshold)
+
+
+@pytest.mark.parametrize("threshold", ["nan", "-inf", "half", ""])
+def test_a_threshold_that_is_no_number_on_the_command_line(capsys, threshold):
+    with pytest.raises(SystemExit, match="2"):
+        main(["sort", "a", "--out", "b", "--xmp", f"--threshold={threshold}"])
+    assert f"expected a number such as 0.5, got {threshold}" in capsys.readouterr().err
+
+
+STEP = {"do": "copy", "from": "/a.jpg", "to": "/b.jpg", "bytes": 1, "modified": 1}
+SIDECAR = {
+    "do": "xmp",
+    "from": "/a.xmp",
+    "to": "/a.xmp",
+    "marks": {"rating": 3, "label": "Red", "keywords": ["bad-blur"]},
+    "old": "PGE+",
+    "modified": 1,
+}
+
+
+def write_undo_file(folder: Path, steps: list) -> Path:
+    path = folder / "undo-1.jsonl"
+    path.write_text("".join(f"{json.dumps(step)}\n" for step in steps))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"do": ["copy"]},
+        {"from": 7},
+        {"from": None},
+        {"to": "relative.jpg"},
+        {"bytes": "1"},
+        {"bytes": 1.5},
+        {"modified": [1]},
+        {"modified": True},
+    ],
+    ids=str,
+)
+def test_an_undo_file_with_a_damaged_step_undoes_nothing(tmp_path, change):
+    (tmp_path / "a.jpg").write_text("copied")
+    shutil.copy2(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    times = {"bytes": 6, "modified": (tmp_path / "a.jpg").stat().st_mtime_ns}
+    good = STEP | {"from": str(tmp_path / "a.jpg"), "to": str(tmp_path / "b.jpg")} | times
+    with pytest.raises(ValueError, match=r"undo-1.jsonl is no undo file of .*, or line 1 of it is damaged"):
+        undo(write_undo_file(tmp_path, [STEP | change, good]))
+    assert (tmp_path / "b.jpg").exists()
+    assert undo(write_undo_file(tmp_path, [good]), say=silent) == 0
+    assert not (tmp_path / "b.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"marks": None},
+        {"marks": {"rating": 3}},
+        {"marks": {"rating": 3, "label": "Red", "keywords": [1]}},
+        {"marks": {"rating": 3, "label": ["Red"], "keywords": []}},
+        {"old": "no base64!"},
+        {"old": 7},
+        {"modified": None},
+    ],
+    ids=str,
+)
+def test_a_damaged_step_of_a_sidecar(tmp_path, change):
+    list(read_steps(write_undo_file(tmp_path, [SIDECAR])))
+    with pytest.raises(ValueError, match="line 1 of it is damaged"):
+        undo(write_undo_file(tmp_path, [SIDECAR | change]))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("read", [undo, read_decisions])
+def test_files_that_cannot_be_read_are_a_sentence(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (("gone", "No such file"), ("pipe", "no file"), (".", "cannot be read|no undo file")):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"path": ["a"], "decision": "keep"}]',
+        '[{"path": 7, "decision": "keep"}]',
+        '[{"path": "a", "decision": ["keep"]}]',
+        "[" * 100_000,
+        "path,decision\n" + '"' + "a" * 200_000 + '",keep\n',
+        "path,decision\na.jpg\n",
+        "path,decision\n\0,keep,\0\n\r\r",
+    ],
+    ids=range(7),
+)
+def test_malformed_decisions_are_a_sentence(tmp_path, text):
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(ValueError, match="d.csv holds no decisions; export them"):
+        read_decisions(tmp_path / "d.csv")

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from abc_hf.library import parquet
 from abc_hf.library.parquet import ParquetPhotos
 from abc_hf.photos import PhotoError
 from tests.library.sort_toys import Counted
@@ -153,3 +154,44 @@ def test_damage_spoils_its_row_group_alone():
             photos.open(photos.name(row))
     good = [*range(10), *range(20, 25)]
     assert contents(photos, good) == [FILES[row] for row in good]
+
+
+def bomb(sizes: list[int], **options) -> io.BytesIO:
+    """Zeros, which pack to nothing."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": images([bytes(size) for size in sizes])}), file, compression="zstd", **options)
+    return file
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_bomb_is_refused_before_a_value_is_read(monkeypatch, noted):
+    """Of 2 MB against a limit of 1 MB; `datasets` may have noted that the column holds photos, or not."""
+    monkeypatch.setattr(parquet, "MAX_BYTES", 2**20)
+    file = bomb([2**21, 10])
+    photos = ParquetPhotos(file)
+    if noted:
+        monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("it was read"))
+    for _ in range(2):
+        with pytest.raises(PhotoError, match="its row group unpacks from 0 KB to 2 MB, which no photos do"):
+            photos.open("image/0")
+
+
+def test_photos_of_which_one_is_too_large_on_average_are_refused(monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_BYTES", 2000)
+    with pytest.raises(PhotoError, match="its row group unpacks"):
+        ParquetPhotos(written({"image": images(FILES)}, {"image": datasets.Image()})).open("image/00")
+
+
+def test_large_row_groups_of_photos_are_no_bomb(monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_BYTES", 4000)
+    photos = ParquetPhotos(written({"image": images(FILES)}, {"image": datasets.Image()}))
+    assert contents(photos, range(25)) == FILES
+
+
+def test_the_other_row_groups_of_a_bomb_are_read(monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_BYTES", 2**20)
+    photos = ParquetPhotos(bomb([10, 2**21, 20], row_group_size=1))
+    assert photos.open("image/0").read() == bytes(10)
+    with pytest.raises(PhotoError):
+        photos.open("image/1")
+    assert photos.open("image/2").read() == bytes(20)

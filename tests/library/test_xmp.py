@@ -211,3 +211,64 @@ def test_stars_follow_the_score(score, stars):
     marks = Marks.of(sort_row("a.jpg", score=score, burst_rank=1), "ok-blur")
     assert marks == Marks(stars, "Yellow", ("ok-blur", "best-of-burst"))
     assert Marks.of(sort_row("a.jpg"), "bad-blur", rejected=True).rating == -1
+
+
+def test_the_handed_sidecar():
+    """A comment before the list, in which the first child of `dc:subject` was looked for."""
+    old = b"""<?xml version="1.0"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+ xmlns:dc="http://purl.org/dc/elements/1.1/"><rdf:Description rdf:about=""><dc:subject><!-- my tags --><rdf:Bag>
+ <rdf:li>x</rdf:li></rdf:Bag></dc:subject></rdf:Description></rdf:RDF></x:xmpmeta>"""
+    new = merge(old, MARKS)
+    assert values(new, "dc:subject") == ["x", "good-blur"] and b"<!-- my tags -->" in new
+
+
+EXTRAS = {"comment": b"<!--kept-->", "instruction": b"<?kept this?>", "entity": b"&kept;"}
+
+
+@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
+@pytest.mark.parametrize("old", [LIGHTROOM, DIGIKAM], ids=["lightroom", "digikam"])
+def test_comments_instructions_and_entities_anywhere_are_kept(old, extra):
+    """Behind each tag in turn."""
+    body = old[old.index(b"<x:xmpmeta") :]
+    places = [place + 1 for place, byte in enumerate(body) if body[place : place + 1] == b">"][:-1]
+    assert len(places) > 15
+    for place in places:
+        changed = b'<!DOCTYPE x:xmpmeta [<!ENTITY kept "text">]>' + body[:place] + extra + body[place:]
+        new = merge(changed, MARKS)
+        assert new.count(extra) == 1, changed[: place + 99]
+        assert merge(new, MARKS) == new
+        assert foreign(new.replace(extra, b"")) == foreign(old)
+        assert merge(merge(new, Marks(1, "Red", ("bad-blur",))), MARKS).count(extra) == 1
+
+
+def test_keywords_beside_comments_and_entities():
+    old = merge(None, MARKS).replace(b"<rdf:li>good-blur", b"<rdf:li>a<!--1-->b</rdf:li><!--2--><rdf:li>good-blur")
+    old = b'<!DOCTYPE x:xmpmeta [<!ENTITY e "text">]>' + old.split(b"\n", 1)[1].replace(
+        b"</rdf:Bag>", b"<?x y?><rdf:li>&e;</rdf:li></rdf:Bag>"
+    )
+    new = merge(old, Marks(1, "Red", ("bad-blur", "best-of-burst")))
+    assert b"<rdf:li>a<!--1-->b</rdf:li><!--2-->" in new and b"<?x y?><rdf:li>&e;</rdf:li>" in new
+    assert b"good-blur" not in new and new.index(b"bad-blur</rdf:li>") < new.index(b"best-of-burst")
+
+
+def test_a_person_s_rating_behind_a_comment_is_kept():
+    old = DIGIKAM.replace(b"<xmp:Rating>0<", b"<xmp:Rating><!-- mine -->2<")
+    assert b"<xmp:Rating><!-- mine -->2</xmp:Rating>" in merge(old, MARKS)
+    rejected = merge(old, Marks(-1, "Red", ()))
+    assert b"<xmp:Rating>-1<!-- mine --></xmp:Rating>" in rejected
+
+
+@pytest.mark.parametrize("error", [TypeError("a\nb"), MemoryError(), RecursionError()])
+def test_a_sidecar_that_cannot_be_merged_is_one_kind_of_error(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("abc_hf.library.xmp.add_keywords", fail)
+    with pytest.raises(XmpError, match="it cannot be merged: (a|MemoryError|RecursionError)$"):
+        merge(None, MARKS)
+
+
+def test_an_unknown_encoding_is_refused():
+    with pytest.raises(XmpError):
+        merge(b"<?xml version='1.0' encoding='steam'?><x/>", MARKS)

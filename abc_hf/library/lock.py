@@ -1,0 +1,25 @@
+"""One job at a time in a folder of results."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextlib.contextmanager
+def only_job(out: Path) -> Iterator[None]:
+    """Hold a folder for one job at a time; the system lets go of it when the process ends, however it does.
+
+    Raises:
+        ValueError: if another job has it.
+    """
+    lock = FileLock(out / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"{out} is in use by another sort or watch; wait for it, or choose another --out.") from None
+    try:
+        yield
+    finally:
+        lock.release()
