@@ -26,7 +26,7 @@ from ..image_processing_abc_fusenet import resize_map
 from ..losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
 from ..modeling_abc_fusenet import BRANCHES
 from ..photos import load_photo
-from ..verdicts import BLURRED, MapFacts, Verdict, judge, read_maps
+from ..verdicts import BLURRED, THRESHOLD, MapFacts, Verdict, judge, read_maps
 from .metrics import MapCounts, MapScores, class_curves, class_scores, confusion, count_map, kappa, level_scores
 
 LABELS = ("blur_map", "salient_mask", "desirability")
@@ -397,9 +397,11 @@ def verdict_scores(records: list[PhotoRecord]) -> dict:
     majority, agreed, sure: accuracy and kappa against the annotators' majority, on all photos, on those where all
     annotators agree and on those where all were sure. always_one_label: accuracy on `agreed` of the commonest label.
     false_bad: photos called bad-blur though no annotator did. bad_found: photos of bad-blur that were called so.
-    called_ok: photos called ok-blur, and what annotators called so. certain: the share of certain verdicts, and their
-    accuracy. subject_*: sharp subjects told blurred, blurred ones told sharp, and the rank correlation with annotators.
-    kind: accuracy of the kind of blur where all annotators name one.
+    rejected: photos that score less than the default threshold: their share, the share of them that is bad-blur
+    (precision), and the share of bad-blur photos among them (recall). called_ok: photos called ok-blur, and what
+    annotators called so. certain: the share of certain verdicts, and their accuracy. subject_*: sharp subjects told
+    blurred, blurred ones told sharp, and the rank correlation with annotators. kind: accuracy of the kind of blur where
+    all annotators name one.
     """
     bad = DESIRABILITY.index("bad-blur")
     truth = np.array([record.desirability for record in records])
@@ -417,6 +419,13 @@ def verdict_scores(records: list[PhotoRecord]) -> dict:
     scores["always_one_label"] = mean_of(truth[agreed] == np.bincount(truth[agreed], minlength=1).argmax())
     scores["false_bad"] = {"photos": int(no_vote.sum()), "share": mean_of(found[no_vote] == bad)}
     scores["bad_found"] = {"photos": int((truth == bad).sum()), "share": mean_of(found[truth == bad] == bad)}
+    rejected = np.array([record.verdict.rejected(THRESHOLD) for record in records])
+    scores["rejected"] = {
+        "threshold": THRESHOLD,
+        "share": mean_of(rejected),
+        "precision": mean_of(truth[rejected] == bad),
+        "recall": mean_of(rejected[truth == bad]),
+    }
     ok = DESIRABILITY.index("ok-blur")
     scores["called_ok"] = {"share": mean_of(found == ok), "annotators": mean_of(truth == ok)}
     scores["certain"] = {"share": mean_of(certain), "accuracy": mean_of(found[certain] == truth[certain])}

@@ -19,6 +19,7 @@ from abc_hf.configuration_abc_fusenet import DESIRABILITY
 from abc_hf.evaluation.results import read_results
 from abc_hf.evaluation.scoring import (
     MapFolder,
+    PhotoRecord,
     evaluate,
     open_split,
     photo_names,
@@ -28,7 +29,9 @@ from abc_hf.evaluation.scoring import (
     score_rows,
     selection_score,
     spread,
+    verdict_scores,
 )
+from abc_hf.verdicts import THRESHOLD, MapFacts, Verdict
 from tests.toy_photos import write_toy_split
 
 
@@ -290,3 +293,23 @@ def test_a_photo_that_is_damaged_is_one_sentence(rows, tmp_path):
     table = datasets.Dataset.from_list([row], features=features)
     with pytest.raises(ValueError, match=r"Row 0 of the data set cannot be read \(.*\); repair it or leave it out"):
         score_rows(table, [0], lambda index, row: {})
+
+
+def test_precision_and_recall_of_the_photos_rejected_at_the_threshold():
+    """Of three photos below it two are bad-blur; of three photos of bad-blur it finds two."""
+    facts = MapFacts(subject=0.5, background=0.5, blurred=0.5, background_blurred=0.5, core=0.5)
+    photos = [("bad-blur", 0.1), ("bad-blur", 0.2), ("no-blur", 0.3), ("bad-blur", 0.4), ("good-blur", 0.9)]
+    records = [
+        PhotoRecord(
+            index=index,
+            source="toy/a",
+            group="blurred",
+            desirability=DESIRABILITY.index(label),
+            probabilities=np.full(4, 0.25),
+            verdict=Verdict(label, None, True, score, (label, "ok-blur")),
+            facts=facts,
+        )
+        for index, (label, score) in enumerate(photos)
+    ]
+    rejected = verdict_scores(records)["rejected"]
+    assert rejected == {"threshold": THRESHOLD, "share": 3 / 5, "precision": 2 / 3, "recall": 2 / 3}
