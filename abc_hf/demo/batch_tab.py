@@ -100,7 +100,7 @@ def batch_tab(judge_photo: Judge) -> None:
                 1,
                 THRESHOLD,
                 step=0.01,
-                label="Reject below a score of",
+                label="Reject scores below",
                 info="Flags photos at once; their verdicts stay.",
                 elem_id="threshold",
             )
