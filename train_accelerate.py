@@ -9,6 +9,7 @@ try it with.
 import contextlib
 import dataclasses
 import datetime
+import functools
 import itertools
 import json
 import math
@@ -132,7 +133,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
     phase = plan_phase(name, train, settings, accelerator)
     say(accelerator, f"phase {name}: {phase}")
     best_folder, checkpoints = log.out / f"best-{name}", log.out / "checkpoints" / name
-    checkpoint = find_checkpoint(settings.resume_from_checkpoint, checkpoints)
+    checkpoint = find_checkpoint(settings.resume_from_checkpoint, checkpoints, functools.partial(say, accelerator))
 
     model = model.to(memory_format=torch.channels_last)
     if settings.gradient_checkpointing:
@@ -160,6 +161,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
         if not best_folder.exists():
             progress["best"] = -math.inf
         say(accelerator, f"going on from {checkpoint}")
+        log.say_changed_data(extra.get("data"))
         changed = [key for key, value in settings.record().items() if extra["settings"].get(key) != value]
         if changed := sorted(set(changed) - {"resume_from_checkpoint", "output_dir"}):
             say(accelerator, f"settings that are not what they were: {', '.join(changed)}")
@@ -235,6 +237,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
                 "progress": progress | {"step": step, "losses": list(losses)},
                 "history": run_log.plain(log.history),
                 "settings": settings.record(),
+                "data": log.account["data"],
                 "average": average.state_dict() if average is not None else None,
             }
             save_checkpoint(accelerator, checkpoints, step, extra, settings.checkpoints_total_limit)
@@ -261,7 +264,9 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     say(accelerator, f"phase classifier: {phase}")
     folder = log.out / "best-classifier"
     if settings.resume_from_checkpoint and (folder / "run.json").is_file():
-        log.restore(json.loads((folder / "run.json").read_text())["history"])
+        record = json.loads((folder / "run.json").read_text())
+        log.restore(record["history"])
+        log.say_changed_data(record["data"])
         say(accelerator, f"going on from {folder}")
         return load_model(folder)
     model = model.to(accelerator.device, memory_format=torch.channels_last)
@@ -320,7 +325,7 @@ def run(settings: TrainSettings) -> None:
     out = Path(settings.output_dir)
     out.mkdir(parents=True, exist_ok=True)
     for name in settings.phases():  # before anything is written over another run's files
-        find_checkpoint(settings.resume_from_checkpoint, out / "checkpoints" / name)
+        find_checkpoint(settings.resume_from_checkpoint, out / "checkpoints" / name, say=lambda text: None)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.allow_tf32
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision,

@@ -114,14 +114,24 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
 
 
 def digest_of_inputs(arguments: list[tuple]) -> str:
-    """What tells a shard's inputs from others: its arguments, and size and time of the photos that they name."""
+    """What tells a shard's inputs from others: its arguments, and size and time of the photos and masks they name."""
     digest = hashlib.sha256(repr(arguments).encode())
-    for folder, *others in arguments:
-        for row in others:
-            path = folder / row["file"] if isinstance(row, dict) else None
-            if path is not None and path.is_file():
-                digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    for path in sorted(path for path in files_of(arguments) if path.is_file()):
+        digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def files_of(arguments: list[tuple]) -> set[Path]:
+    """The files that arguments of a row maker name: a photo and its mask, or a folder and photos in it; with the masks
+    that may lie beside those photos."""
+    found = {entry for argument in arguments for entry in argument if isinstance(entry, Path)}
+    entries = {id(entry): (argument[0], entry) for argument in arguments for entry in argument[1:]}
+    for folder, entry in entries.values():  # the same list may be in each argument
+        names = [entry["file"]] if isinstance(entry, dict) else entry if isinstance(entry, list) else []
+        for name in (Path(name) for name in names if isinstance(name, str)):
+            found |= {folder / name, folder / "images" / name, folder / "blur_maps" / f"{name.stem}.png"}
+            found |= {folder / name.parts[0] / kind / f"{name.stem}.png" for kind in ("salient", "masks")}
+    return found
 
 
 def build_folders(args: argparse.Namespace) -> None:

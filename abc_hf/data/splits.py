@@ -2,6 +2,7 @@
 """The splits of any data set, brought into the SmartBlur schema."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import datasets
@@ -83,7 +84,9 @@ def open_splits(name: str, config: str | None = None, *, cache_dir: str | None =
             for file in files:
                 if file.suffix == ".parquet":
                     check_parquet(file)
-            cache_dir = str(Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "by-content" / digest_of(files))
+            cache_dir = str(
+                Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "by-content" / digest_of(files, folder)
+            )
         source = str(folder.resolve()) if folder.is_dir() else name
         return datasets.load_dataset(source, config, cache_dir=cache_dir, **options)
     except DamagedData:
@@ -94,17 +97,22 @@ def open_splits(name: str, config: str | None = None, *, cache_dir: str | None =
 
 
 def data_files(folder: Path) -> list[Path]:
-    """All files of a data set's folder in the order of their names; hidden ones are left out, as `datasets` does."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts))
+    """All files of a data set's folder in the order of their names; hidden ones are left out, as `datasets` does. Links
+    are followed."""
+    found = []
+    for top, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] not in "._"]
+        found += [Path(top, name) for name in names if name[0] not in "._"]
+    return sorted(path for path in found if path.is_file())
 
 
-def digest_of(files: list[Path]) -> str:
-    """What tells the content of files from any other: the SHA-256 of their names and bytes."""
+def digest_of(files: list[Path], folder: Path) -> str:
+    """What tells the content of a folder's files from any other: the SHA-256 of their paths in it and of their bytes."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -147,5 +155,6 @@ def fingerprint(rows) -> dict:
         for column in ("image", *MAPS):
             for value in pc.struct_field(table[column], "bytes"):
                 digest.update(b"-" if not value.is_valid else hashlib.sha256(value.as_buffer()).digest())
-        digest.update(repr(table.select(["source", "desirability", "blur_kind"]).to_pydict()).encode())
+        labels = [column for column in FEATURES if column not in ("image", *MAPS)]
+        digest.update(repr(table.select(labels).to_pydict()).encode())
     return {"rows": len(rows), "digest": digest.hexdigest()[:16]}

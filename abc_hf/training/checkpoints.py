@@ -1,21 +1,35 @@
 """Checkpoints, the moving average of the weights, and what the best are picked by."""
 
+import contextlib
 import copy
+import hashlib
+import json
 import math
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast
+from safetensors import SafetensorError
 from torch import nn
 
+from ..common.text import first_line
 
-def find_checkpoint(wanted: str | None, folder: Path) -> Path | None:
-    """The checkpoint to resume from: the one that is wanted, or with "latest" the last complete one, if there is any.
+SUMS = "sha256.json"
+"""The file of a checkpoint that holds the SHA-256 of its other files."""
 
-    Raises ValueError if none is wanted but the folder holds some, which the run would mix with its own.
+
+def find_checkpoint(wanted: str | None, folder: Path, say: Callable[[str], None] = print) -> Path | None:
+    """The checkpoint to resume from: the one that is wanted, or with "latest" the last one that is whole, if any.
+
+    Args:
+        say: told of each damaged checkpoint that is passed over.
+
+    Raises:
+        ValueError: if the wanted one is damaged, or none is wanted but the folder holds some of another run.
     """
-    found = sorted(folder.glob("step-*[0-9]"), key=lambda path: int(path.name[5:]))
+    found = sorted(folder.glob("step-*[0-9]"), key=step_of)
     if wanted is None:
         if found:
             raise ValueError(
@@ -24,24 +38,87 @@ def find_checkpoint(wanted: str | None, folder: Path) -> Path | None:
             )
         return None
     if wanted != "latest":
+        if damaged := damaged_file(Path(wanted)):
+            raise ValueError(
+                f"--resume_from_checkpoint {wanted}: its file {damaged} is damaged; give an earlier one, or latest."
+            )
         return Path(wanted)
-    return found[-1] if found else None
+    for checkpoint in reversed(found):
+        damaged = damaged_file(checkpoint)
+        if damaged is None:
+            return checkpoint
+        say(f"{checkpoint} is damaged (its file {damaged}); the run goes on from the checkpoint before it.")
+    if found:
+        say(f"No checkpoint in {folder} is whole; the phase begins anew.")
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def digests(checkpoint: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a checkpoint."""
+    found = {}
+    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != SUMS):
+        with path.open("rb") as file:
+            found[path.relative_to(checkpoint).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def damaged_file(checkpoint: Path) -> str | None:
+    """The name of a file of a checkpoint that is missing, or not as it was written; None if there is none. Checkpoints
+    written before there were sums have nothing to be compared with."""
+    if not (checkpoint / SUMS).exists():
+        return None if (checkpoint / "extra.pt").is_file() else "extra.pt"
+    try:
+        written, found = json.loads((checkpoint / SUMS).read_text()), digests(checkpoint)
+        return next((name for name, digest in written.items() if found.get(name) != digest), None)
+    except (OSError, ValueError, AttributeError):
+        return SUMS
+
+
+@contextlib.contextmanager
+def in_a_sentence(folder: Path) -> Iterator[None]:
+    """What goes wrong while a folder is written is a ValueError of one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(
+            f"{folder} cannot be written ({first_line(error)}): make room on the disk, and run the same command with "
+            "--resume_from_checkpoint latest; it goes on from the last checkpoint that is whole."
+        ) from error
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the place of `folder` once it is complete."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    with in_a_sentence(folder):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def save_checkpoint(accelerator, folder: Path, step: int, extra: dict, limit: int) -> None:
     """Write `folder/step-NNNNNN` and drop all but the last `limit`; it has its name only once it is complete."""
     partial, complete = folder / f"step-{step:06d}.partial", folder / f"step-{step:06d}"
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(partial)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        torch.save(extra, partial / "extra.pt")
-        shutil.rmtree(complete, ignore_errors=True)
-        partial.rename(complete)
-        kept = sorted(folder.glob("step-*[0-9]"), key=lambda path: int(path.name[5:]))
+    first = accelerator.is_main_process
+    with in_a_sentence(complete), replacing_folder(complete) if first else contextlib.nullcontext():
+        accelerator.wait_for_everyone()
+        accelerator.save_state(partial)
+        accelerator.wait_for_everyone()
+        if first:
+            torch.save(extra, partial / "extra.pt")
+            (partial / SUMS).write_text(json.dumps(digests(partial), indent=1) + "\n")
+    if first:
+        kept = sorted((path for path in folder.glob("step-*[0-9]") if step_of(path) <= step), key=step_of)
         for path in kept[:-limit]:
             shutil.rmtree(path)
     accelerator.wait_for_everyone()

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..data.card import truth_colors
 from ..evaluation.scoring import predict
 from ..visualization import colorize
+from .checkpoints import in_a_sentence, replacing_folder
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow")
 
@@ -56,10 +57,24 @@ class RunLog:
     def save(self, model, processor, folder: Path, **more) -> None:
         """Weights, processor and run.json in a folder."""
         if self.accelerator.is_main_process:
-            model.save_pretrained(folder)
-            processor.save_pretrained(folder)
-            record = plain(self.account | more)
-            (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+            record = json.dumps(plain(self.account | more), indent=2, allow_nan=False) + "\n"
+            own = folder == self.out  # which holds more than the weights
+            with in_a_sentence(folder) if own else replacing_folder(folder) as partial:
+                target = folder if own else partial
+                model.save_pretrained(target)
+                processor.save_pretrained(target)
+                (target / "run.json").write_text(record)
+
+    def say_changed_data(self, before: dict | None) -> None:
+        """Say so if the data of an earlier part of the run, as its account names them, were others."""
+        for split, now in self.account["data"].items():
+            was = (before or {}).get(split, now)
+            if was != now:
+                say(
+                    self.accelerator,
+                    f"The {split} split is not the one the checkpoint was trained with: its digest was {was['digest']} "
+                    f"({was['rows']} rows) and is {now['digest']} ({now['rows']} rows).",
+                )
 
     def draw(self, name: str, figure: Figure) -> None:
         path = self.out / name

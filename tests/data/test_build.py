@@ -260,3 +260,11 @@ def test_a_photo_of_cuhk_without_a_mask_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         build("cuhk", tmp_path / "cuhk", tmp_path / "out")
     assert "1 of 1 photos have no mask" in capsys.readouterr().err
+
+
+def test_a_mask_that_changed_is_read_again(release, tmp_path):
+    before = build("smartblur", release, tmp_path / "out")["train"][0]
+    assert np.unique(before["blur_map"]).tolist() == [0, 1, 2, 3, 255]
+    Image.new("L", (60, 40), 2).save(release / "blur_maps" / "0.png")
+    after = build("smartblur", release, tmp_path / "out")["train"][0]
+    assert np.unique(after["blur_map"]).tolist() == [2]

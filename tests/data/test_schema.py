@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from abc_hf.data.schema import FEATURES
-from abc_hf.data.splits import fingerprint, load_splits, open_splits
+from abc_hf.data.splits import data_files, digest_of, fingerprint, load_splits, open_splits
 from abc_hf.training.settings import TrainSettings
 
 
@@ -161,3 +161,35 @@ def test_a_class_out_of_range_is_named_with_its_row(tmp_path):
     labelled(tmp_path / "set", 0, 1, 7)
     with pytest.raises(ValueError, match=r"parquet, row 2, column desirability: 7 is none of the classes 0 to 3"):
         open_splits(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+
+
+def test_a_split_that_has_another_name_now_is_read_anew(tmp_path):
+    path = labelled(tmp_path / "set", 0, 0)
+    cache = str(tmp_path / "cache")
+    assert list(open_splits(str(tmp_path / "set"), cache_dir=cache)) == ["train"]
+    path.parent.rename(tmp_path / "set" / "test")
+    path = tmp_path / "set" / "test" / path.name
+    path.rename(path.with_name("part-00000-of-00001.parquet"))
+    assert list(open_splits(str(tmp_path / "set"), cache_dir=cache)) == ["test"]
+    (tmp_path / "set" / "test").rename(tmp_path / "set" / "validation")
+    assert list(open_splits(str(tmp_path / "set"), cache_dir=cache)) == ["validation"]
+
+
+def test_files_behind_a_link_are_read_as_they_are_now(tmp_path):
+    labelled(tmp_path / "elsewhere", 0, 0)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "data").symlink_to(tmp_path / "elsewhere" / "data")
+    digests = set()
+    for classes in ((0, 0), (3, 3)):
+        labelled(tmp_path / "elsewhere", *classes)
+        digests.add(digest_of(data_files(tmp_path / "set"), tmp_path / "set"))
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("votes", [0.0, 0.0, 0.5, 0.5]), ("sure", True), ("subject_blur", 2.0), ("license", "x")]
+)
+def test_the_digest_is_of_all_labels(column, value):
+    photo = dict.fromkeys(FEATURES) | row(source="a/0")
+    one, other = (datasets.Dataset.from_list([photo | more], features=FEATURES) for more in ({}, {column: value}))
+    assert fingerprint(one)["digest"] != fingerprint(other)["digest"]
