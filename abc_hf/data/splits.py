@@ -107,7 +107,7 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def digest_of(files: list[Path], folder: Path) -> str:
-    """What tells the content of a folder's files from any other: the SHA-256 of their paths in it and of their bytes."""
+    """What tells the content of a folder from any other: the SHA-256 of the paths and the bytes of its files."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

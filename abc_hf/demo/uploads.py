@@ -1,7 +1,6 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """What visitors of the demo send: only their own files, within limits; and what is written for them."""
 
-import atexit
 import collections
 import contextlib
 import dataclasses
@@ -9,18 +8,17 @@ import html
 import logging
 import os
 import secrets
-import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-import filelock
 import gradio as gr
 from gradio.utils import get_space, get_upload_folder
 from PIL import Image
 
+from ..common import scratch
 from ..common.files import unique_stems
 from ..common.text import first_line
 from ..common.zips import open_zip, parts, photo_entries, unpacking_error
@@ -66,32 +64,11 @@ class Sent:
     error: str = ""
 
 
-# ------------------------------------------------------------------------------------------ the folder of this server
-
-
 def own_folder() -> str:
-    """Make the folder of this process, which Gradio then writes to, and delete those that crashed processes left."""
-    base = Path(get_upload_folder())
-    if base in _locks:  # of an earlier page in this process
-        return str(base)
-    base.mkdir(parents=True, exist_ok=True)
-    for left in base.glob(f"{PREFIX}*"):
-        with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(left / LOCK, blocking=False):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-    _locks[folder] = filelock.FileLock(folder / LOCK, blocking=False)
-    _locks[folder].acquire()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """Have Gradio write to a folder of this process alone; those that crashed processes left are deleted."""
+    folder = scratch.own_folder(Path(get_upload_folder()), "abc-fusenet-")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     return str(folder)
-
-
-PREFIX, LOCK = "abc-fusenet-", ".lock"
-"""How the folder of a process is named, and the file in it that its process has locked for as long as it lives."""
-_locks: dict[Path, filelock.FileLock] = {}
-
-
-# ------------------------------------------------------------------------------------------------- what visitors send
 
 
 def sent_file(file: object, folder: str) -> Sent:

@@ -1,10 +1,7 @@
 import asyncio
 import collections
 import io
-import os
 import struct
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -213,40 +210,6 @@ def test_whatever_happens_to_a_photo_is_a_sentence_of_that_photo(error):
     with pytest.raises(PhotoError) as said, photo_errors(Sent("x.jpg", "/tmp/x.jpg")):
         raise error
     assert str(said.value).endswith(".") and "/tmp" not in str(said.value)
-
-
-OWN = """
-import os, sys
-from abc_hf.demo.uploads import own_folder
-print(own_folder(), flush=True)
-sys.stdin.readline()
-os._exit(0) if sys.argv[1] == "crash" else None
-"""
-
-
-def start(folder, end: str) -> tuple[subprocess.Popen, Path]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", OWN, end],
-        env=os.environ | {"GRADIO_TEMP_DIR": str(folder)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return process, Path(process.stdout.readline().strip())
-
-
-def test_a_start_empties_the_folders_of_crashed_servers_alone(folder):
-    (folder / "of another app").mkdir()
-    crashed, left = start(folder, "crash")
-    (left / "photo.jpg").write_bytes(b"1")
-    crashed.communicate("\n")
-    assert (left / "photo.jpg").exists()
-    living, own = start(folder, "exit")
-    assert not left.exists() and own.is_dir()
-    another, other = start(folder, "exit")
-    assert own.is_dir() and other.is_dir() and other != own
-    living.communicate("\n"), another.communicate("\n")
-    assert sorted(path.name for path in folder.iterdir()) == ["of another app"]
 
 
 def test_web_addresses_are_not_fetched():
