@@ -70,13 +70,15 @@ def photo():
 
 @pytest.fixture
 def make_report():
-    """A maker of reports on a black photo with given maps: `make_report(blur, attention, label, size)`."""
+    """A maker of reports on a black photo with given maps: `make_report(blur, attention, label, size)`. The label has
+    a probability of 0.7; kinds of blur have those given, by keyword."""
 
-    def make(blur, attention, label="no-blur", size=None) -> BlurReport:
+    def make(blur, attention, label="no-blur", size=None, certain_from=0.0, **kinds) -> BlurReport:
         blur, attention = np.asarray(blur, np.float32), np.asarray(attention, np.float32)
         height, width = blur.shape
         probabilities = dict.fromkeys(("no-blur", "good-blur", "ok-blur", "bad-blur"), 0.1) | {label: 0.7}
-        return BlurReport(probabilities, size or (width, height), Image.new("RGB", (width, height)), blur, attention)
+        photo = Image.new("RGB", (width, height))
+        return BlurReport(probabilities, size or (width, height), photo, blur, attention, kinds, certain_from)
 
     return make
 

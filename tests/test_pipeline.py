@@ -16,7 +16,6 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 import abc_hf
 from abc_hf import BlurUnderstandingPipeline, load_pipeline
-from abc_hf.image_processing_abc_fusenet import resize_map
 from abc_hf.photos import PhotoError
 
 MIXED = [(200, 150), (150, 200), (200, 150), (64, 48), (33, 90), (200, 150)]
@@ -25,10 +24,6 @@ MIXED = [(200, 150), (150, 200), (200, 150), (64, 48), (33, 90), (200, 150)]
 @pytest.fixture(scope="module")
 def pipe(tiny_folder):
     return load_pipeline(tiny_folder, device="cpu")
-
-
-def halves(left, right, height=8, width=8):
-    return np.repeat([[left] * (width // 2) + [right] * (width // 2)], height, axis=0)
 
 
 def assert_same(report, other, tolerance=1e-5):
@@ -169,102 +164,6 @@ def test_a_large_photo_and_its_small_copy_get_the_same_answer(pipe, photo, tmp_p
         assert np.abs(map - other).max() < 0.15
     assert large.probabilities == pytest.approx(small.probabilities, abs=0.01)
     assert large.label == small.label
-
-
-# --- what a report says ---
-
-
-def test_score_is_the_expected_worth(make_report):
-    report = make_report(np.zeros((2, 2)), np.ones((2, 2)), "ok-blur")
-    assert report.label == "ok-blur"
-    assert report.score == pytest.approx(1 * 0.1 + 1 * 0.1 + 0.5 * 0.7 + 0 * 0.1)
-
-
-def test_maps_are_made_at_the_photo_size_when_read(make_report):
-    small = np.linspace(0, 1, 32, dtype=np.float32).reshape(4, 8)
-    report = make_report(small, 1 - small, size=(160, 80))
-    for full, expected in ((report.blur_map, small), (report.attention_map, 1 - small)):
-        assert (full.shape, full.dtype) == ((80, 160), np.float32)
-        assert 0 <= full.min() and full.max() <= 1
-        np.testing.assert_array_equal(full, resize_map(expected, (80, 160)))
-    kept = sum(value.nbytes for value in vars(report).values() if isinstance(value, np.ndarray))
-    assert kept == 2 * small.nbytes
-
-
-def test_blur_on_subject_and_background(make_report):
-    report = make_report(halves(0.2, 0.8), halves(0.75, 0.25))
-    assert report.blur_on_subject == pytest.approx(0.75 * 0.2 + 0.25 * 0.8)
-    assert report.blur_on_background == pytest.approx(0.25 * 0.2 + 0.75 * 0.8)
-    for attention in (0, 1):
-        empty = make_report(halves(0.2, 0.8), np.full((8, 8), attention))
-        assert empty.blur_on_subject == pytest.approx(0.5)
-        assert empty.blur_on_background == pytest.approx(0.5)
-
-
-def test_levels_and_fraction(make_report):
-    report = make_report([[0.0, 0.16, 0.17, 0.49], [0.51, 0.83, 0.84, 1.0]], np.ones((2, 4)))
-    assert report.levels == {"none": 0.25, "low": 0.25, "medium": 0.25, "high": 0.25}
-    assert report.blur_fraction == 0.75
-
-
-@pytest.mark.parametrize(
-    ("label", "blur", "attention", "sentence"),
-    [
-        ("no-blur", halves(0, 0.1), halves(1, 0),
-         "The subject is sharp, and none of the background is blurred: no blur to speak of."),
-        ("good-blur", halves(0.05, 0.9), halves(1, 0),
-         "The subject is sharp, and all of the background is blurred: that sets the subject off."),
-        ("ok-blur", halves(0.3, 0.3), halves(1, 0),
-         "The subject is slightly blurred, and all of the background is blurred: that does the photo no harm."),
-        ("bad-blur", halves(0.9, 0), halves(1, 0),
-         "The subject is strongly blurred, and none of the background is blurred: that spoils the photo."),
-        ("bad-blur", halves(0.7, 0.7), np.zeros((8, 8)),
-         "No subject stands out, and all of the photo is blurred: that spoils the photo."),
-        ("no-blur", halves(0, 0), np.ones((8, 8)),
-         "The subject fills the photo and is sharp: no blur to speak of."),
-        ("good-blur", halves(0.9, 0), halves(1, 0),
-         "Judged good-blur as a whole, which the maps alone do not explain: "
-         "the subject is strongly blurred, and none of the background is blurred."),
-        ("bad-blur", halves(0, 0), halves(1, 0),
-         "Judged bad-blur as a whole, which the maps alone do not explain: "
-         "the subject is sharp, and none of the background is blurred."),
-        ("ok-blur", halves(0, 0), halves(1, 0),
-         "Judged ok-blur as a whole, which the maps alone do not explain: "
-         "the subject is sharp, and none of the background is blurred."),
-        ("no-blur", halves(0, 0.9), halves(1, 0),
-         "Judged no-blur as a whole, which the maps alone do not explain: "
-         "the subject is sharp, and all of the background is blurred."),
-        ("good-blur", halves(0, 0.9), np.zeros((8, 8)),
-         "Judged good-blur as a whole, which the maps alone do not explain: "
-         "no subject stands out, and 50% of the photo is blurred."),
-    ],
-)  # fmt: skip
-def test_reason(make_report, label, blur, attention, sentence):
-    assert make_report(blur, attention, label).reason == sentence
-
-
-def test_to_dict_is_json(pipe, photo):
-    report = pipe(photo(80, 60))
-    said = json.loads(json.dumps(report.to_dict()))
-    assert said["label"] in said["probabilities"]
-    assert (said["width"], said["height"]) == (80, 60)
-    for name in ("score", "blur_on_subject", "blur_on_background", "blur_fraction", "reason", "levels"):
-        assert said[name] == getattr(report, name)
-
-
-def test_save(pipe, photo, tmp_path):
-    report = pipe(photo(200, 150))
-    files = report.save(tmp_path / "out", "holiday")
-    ends = [".json", "_figure.png", "_blur.png", "_blur_16bit.png", "_attention.png", "_attention_16bit.png"]
-    assert [file.name for file in files] == [f"holiday{end}" for end in ends]
-    assert sorted((tmp_path / "out").iterdir()) == sorted(files)
-    assert json.loads(files[0].read_text()) == report.to_dict()
-    for kind in ("blur", "attention"):
-        for end, size, most in (("", (96, 72), 255), ("_16bit", (200, 150), 65535)):
-            with Image.open(tmp_path / "out" / f"holiday_{kind}{end}.png") as saved:
-                assert saved.size == size
-                full = getattr(report, f"{kind}_map") if end else getattr(report, f"small_{kind}_map")
-                np.testing.assert_allclose(np.asarray(saved) / most, full, atol=0.5001 / most)
 
 
 # --- loading ---

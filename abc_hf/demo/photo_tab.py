@@ -180,10 +180,13 @@ def why_panels(report: BlurReport, folder: str) -> dict:
         (title, meaning, picture_data(Image.fromarray(colorize(values)), folder, name, "png"))
         for title, meaning, name, values in maps
     ]
+    where = "Here the sharper part of the subject"
+    if not report.facts.has_subject:
+        where = "Here no subject stands out; the sharper part of the photo"
     return {
         "panels": [("Photo", "as it was judged", picture_data(report.preview, folder, "preview")), *panels],
-        "means": f"Here the blur is {report.blur_on_subject:.2f} on the subject, where it is sharpest, and "
-        f"{report.blur_on_background:.2f} on the background, of 1.",
+        "means": f"{where} has a blur of {report.blur_on_subject:.2f} and the background one of "
+        f"{report.blur_on_background:.2f}, on a scale of 0 to 1.",
     }
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from ..common.files import rename_new, replacing, write_bytes
@@ -71,7 +72,7 @@ class Request:
             return {"keep": KEPT, "reject": REJECTED}[decision]
         if self.review and not row["certain"]:
             return REVIEW
-        if self.rejects and row["score"] < self.threshold:
+        if self.rejects and row["score"] < np.float32(self.threshold):  # the table holds scores of this precision
             return REJECTED
         return row["label"]
 

@@ -9,16 +9,20 @@ import pytest
 from abc_hf import load_pipeline
 from abc_hf.demo.batch_tab import FIELDS, judged, public_rows, shown, sorted_rows, write_csv, write_json, write_keepers
 from abc_hf.demo.uploads import Sent
-from abc_hf.verdicts import GROUPS, group_of
+from abc_hf.verdicts import GROUPS
 
 
-def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="") -> dict:
+def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="", between=None, kind="defocus") -> dict:
     """A row as `judged` gives it, with the score of `BlurReport`."""
     shares = {"no-blur": no, "good-blur": good, "ok-blur": ok, "bad-blur": bad}
+    label = max(shares, key=shares.get)
     return {
         "file": name,
         "path": path,
-        "label": max(shares, key=shares.get),
+        "label": label,
+        "certain": between is None,
+        "between": between,
+        "kind": None if label == "no-blur" else kind,
         "probabilities": shares,
         "score": no + good + ok / 2,
         "reason": "Because.",
@@ -36,8 +40,8 @@ ROWS = [
     row("good.jpg", good=0.9, bad=0.1),  # 0.9
     {"file": "<b>.jpg", "path": "/tmp/b", "error": "it is <empty>."},
     row("no.jpg", no=0.6, ok=0.4),  # 0.8
-    row("doubtful.jpg", bad=0.55, good=0.45),  # 0.45: more probably bad than anything else
-    row("better.jpg", good=1.0),  # 1.0
+    row("doubtful.jpg", bad=0.55, good=0.45, between=["bad-blur", "good-blur"]),  # 0.45
+    row("better.jpg", good=1.0, kind="motion"),  # 1.0
 ]
 
 
@@ -45,32 +49,58 @@ def names(rows, threshold):
     groups = {label: [] for label in GROUPS}
     for each in sorted_rows(rows, threshold):
         if "error" not in each:
-            groups[each["group"]].append(each["file"])
+            groups[each["label"]].append(each["file"])
     return groups
 
 
-def test_a_threshold_sorts():
-    assert group_of(ROWS[4]["score"], ROWS[4]["probabilities"], 0.45) == "good-blur"
-    assert group_of(ROWS[4]["score"], ROWS[4]["probabilities"], 0.46) == "bad-blur"
-    assert names(ROWS, 0) == {
-        "good-blur": ["better.jpg", "good.jpg", "doubtful.jpg"],
-        "ok-blur": ["bad.jpg"],
+@pytest.mark.parametrize(
+    "threshold, rejects",
+    [
+        (0, []),
+        (0.1, []),  # "bad.jpg" scores 0.1, which is not below
+        (0.45, ["bad.jpg"]),
+        (0.46, ["bad.jpg", "doubtful.jpg"]),
+        (0.85, ["bad.jpg", "doubtful.jpg", "no.jpg"]),
+    ],
+)
+def test_a_threshold_flags_and_moves_nothing(threshold, rejects):
+    assert names(ROWS, threshold) == {
+        "good-blur": ["better.jpg", "good.jpg"],
+        "ok-blur": [],
         "no-blur": ["no.jpg"],
-        "bad-blur": [],
+        "bad-blur": ["doubtful.jpg", "bad.jpg"],
     }
-    assert names(ROWS, 0.85)["bad-blur"] == ["no.jpg", "doubtful.jpg", "bad.jpg"]
-    assert sum(map(len, names(ROWS, 0.5).values())) == 5
-    assert sorted_rows(ROWS, 0.5)[-1]["error"]
+    assert sorted(each["file"] for each in sorted_rows(ROWS, threshold) if each.get("reject")) == rejects
+    assert sorted_rows(ROWS, threshold)[-1]["error"]
+
+
+@pytest.mark.parametrize(
+    "show, kind, files",
+    [
+        ("All", "All", ["better.jpg", "good.jpg", "no.jpg", "doubtful.jpg", "bad.jpg"]),
+        ("Certain", "All", ["better.jpg", "good.jpg", "no.jpg", "bad.jpg"]),
+        ("Not sure", "All", ["doubtful.jpg"]),
+        ("Reject", "All", ["bad.jpg"]),
+        ("All", "Motion", ["better.jpg"]),
+        ("All", "None", ["no.jpg"]),
+        ("Certain", "Defocus", ["good.jpg", "bad.jpg"]),
+        ("Not sure", "Camera shake", []),
+    ],
+)
+def test_filters(show, kind, files):
+    found = shown(ROWS, 0.35, show, kind)
+    assert [photo["file"] for group in found["groups"] for photo in group["photos"]] == files
+    assert (found["kept"], found["unsure"], found["judged"]) == (4, 1, 5), "the summary is of all photos"
 
 
 def test_the_gallery_has_counts_and_spells_names():
     gallery = shown(ROWS, 0.35)
     assert (gallery["kept"], gallery["judged"], gallery["total"]) == (4, 5, 6)
     assert [(group["label"], len(group["photos"])) for group in gallery["groups"]] == [
-        ("good-blur", 3),
+        ("good-blur", 2),
         ("ok-blur", 0),
         ("no-blur", 1),
-        ("bad-blur", 1),
+        ("bad-blur", 2),
     ]
     assert gallery["failed"] == [{"file": "&lt;b&gt;.jpg", "error": "it is &lt;empty&gt;."}]
     assert shown([], 0.35)["total"] == 0
@@ -86,13 +116,15 @@ def test_files_to_download(tmp_path):
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == FIELDS
     assert [line["file"] for line in lines] == [each["file"] for each in sorted_rows(rows, 0.35)]
-    assert {line["file"] for line in lines if line["kept"] == "True"} == {
+    assert {line["file"] for line in lines if line["reject"] == "False"} == {
         "better.jpg",
         "good.jpg",
         "GOOD.jpg",
         "doubtful.jpg",
         "no.jpg",
     }
+    doubt = next(line for line in lines if line["file"] == "doubtful.jpg")
+    assert (doubt["certain"], doubt["between"], doubt["kind"]) == ("False", "bad-blur or good-blur", "defocus")
     assert json.loads(write_json(rows, 0.35, str(tmp_path)).read_text()) == public_rows(rows, 0.35)
     assert not any({"path", "thumbnail"} & set(each) for each in public_rows(rows, 0.35))
 

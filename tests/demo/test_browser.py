@@ -232,18 +232,30 @@ def test_many_photos_are_sorted(page, pipeline):
     files = files_of(*CAPTIONS) + [{"name": "<i>broken.jpg", "mimeType": "image/jpeg", "buffer": b"not a photo"}]
     page.set_input_files("#photos input[type=file]", files)
     page.wait_for_selector("#gallery .summary")
-    scores = {name: pipeline(EXAMPLES / f"{name}.jpg").score for name in CAPTIONS}
+    reports = {name: pipeline(EXAMPLES / f"{name}.jpg") for name in CAPTIONS}
+    scores = {name: report.score for name, report in reports.items()}
 
-    def bad() -> int:
-        return int(
-            page.locator("#gallery .group", has=page.get_by_role("heading", name="Bad blur"))
-            .locator("h2 span")
-            .inner_text()
-        )
+    def groups() -> dict[str, list[str]]:
+        """The photos under each verdict."""
+        sections = page.locator("#gallery .group:not(.failed)").all()
+        return {
+            section.locator("h2").inner_text().rsplit(" ", 1)[0]: sorted(section.locator(".name").all_inner_texts())
+            for section in sections
+        }
+
+    def badges(text: str) -> set[str]:
+        """The photos with a badge."""
+        cells = page.locator("#gallery li", has=page.locator(f".badge:text-is('{text}')"))
+        return set(cells.locator(".name").all_inner_texts())
 
     page.wait_for_selector("#gallery .failed")
     assert "not a photo" in page.inner_text("#gallery .failed dd")
-    assert bad() == sum(score < 0.35 for score in scores.values())
+    by_label = {name: [] for name in NAMES}
+    for name, report in sorted(reports.items()):
+        by_label[VERDICTS[report.label][0]].append(f"{name}.jpg")
+    assert groups() == by_label
+    assert badges("not sure") == {f"{name}.jpg" for name, report in reports.items() if not report.certain}
+    assert badges("reject") == {f"{name}.jpg" for name, score in scores.items() if score < 0.35}
     assert sum(int(text) for text in page.locator("#gallery .group:not(.failed) h2 span").all_inner_texts()) == 8
     page.wait_for_function("[...document.querySelectorAll('#gallery img')].every(image => image.alt)")
 
@@ -256,6 +268,9 @@ def test_many_photos_are_sorted(page, pipeline):
     kept = {f"{name}.jpg" for name, score in scores.items() if score >= threshold}
     page.wait_for_function(f"document.querySelector('#gallery .summary').innerText.startsWith('{len(kept)} of 8')")
 
+    assert groups() == by_label, "a threshold moves nothing"
+    assert badges("reject") == {f"{name}.jpg" for name in CAPTIONS} - kept
+
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the keepers").click()
     with zipfile.ZipFile(download.value.path()) as archive:
@@ -266,11 +281,18 @@ def test_many_photos_are_sorted(page, pipeline):
             page.get_by_role("button", name=name).click()
         assert download.value.suggested_filename == f"blur.{ending}"
     rows = json.loads(download.value.path().read_text())
-    assert {row["file"] for row in rows if row.get("kept")} == kept
+    assert {row["file"] for row in rows if row.get("reject") is False} == kept
 
     assert page.locator("#table th").all_inner_texts() == list(COLUMNS.values())
     table = page.locator("#table tbody tr").all_inner_texts()
     assert [line.split("\t")[0] for line in table] == [row["file"] for row in rows if "error" not in row]
+
+    page.locator("#show").get_by_text("Reject", exact=True).click()
+    page.wait_for_function(f"document.querySelectorAll('#gallery li').length == {8 - len(kept)}")
+    assert badges("reject") == {f"{name}.jpg" for name in CAPTIONS} - kept
+    page.locator("#kind").get_by_text("None", exact=True).click()
+    sharp = {f"{name}.jpg" for name, report in reports.items() if report.label == "no-blur"} - kept
+    page.wait_for_function(f"document.querySelectorAll('#gallery li').length == {len(sharp)}")
 
 
 def test_a_click_on_a_heading_sorts_the_table_by_it_alone(page, pipeline):
@@ -303,12 +325,12 @@ def test_a_click_on_a_heading_sorts_the_table_by_it_alone(page, pipeline):
     number.fill("1")
     number.press("Enter")
     page.wait_for_function("document.querySelector('#gallery .summary').innerText.startsWith('0 of')")
-    assert set(page.locator("#table td:nth-child(2)").all_inner_texts()) == {"Bad blur"}
+    assert all(text.endswith("reject") for text in page.locator("#table td:nth-child(2)").all_inner_texts())
     assert files() == sorted(reports, key=lambda file: reports[file].blur_on_subject)  # stays as it was sorted
     number.fill("0.35")
     number.press("Enter")
     page.wait_for_function("!document.querySelector('#gallery .summary').innerText.startsWith('0 of')")
-    assert click("Sorted under") == "ascending"
+    assert click("Verdict") == "ascending"
     assert files() == grouped
 
 

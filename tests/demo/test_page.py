@@ -194,11 +194,13 @@ def test_photos_are_sorted(client, pipeline, photo, tmp_path):
         archive.writestr("broken.jpg", b"not a photo")
     sent = [handle_file(str(path)) for path in (*paths[:3], tmp_path / "more.zip")]
     scores = {path.name.replace("3.png", "three.png"): pipeline(path).score for path in paths}
+    labels = {path.name.replace("3.png", "three.png"): pipeline(path).label for path in paths}
     threshold = sorted(scores.values())[2]
     rows, table, keepers = client.predict(photos=sent, threshold=threshold, api_name="/sort")
     assert {row["file"]: row["score"] for row in rows[:-1]} == scores
     assert rows[-1]["file"] == "broken.jpg" and rows[-1]["error"].startswith("not a photo")
-    kept = {row["file"] for row in rows[:-1] if row["kept"]}
+    assert {row["file"]: row["label"] for row in rows[:-1]} == labels
+    kept = {row["file"] for row in rows[:-1] if not row["reject"]}
     assert kept == {name for name, score in scores.items() if score >= threshold}
     with zipfile.ZipFile(keepers) as archive:
         assert set(archive.namelist()) == kept

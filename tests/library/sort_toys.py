@@ -25,7 +25,8 @@ class Counted(io.BytesIO):
 
 
 def sort_row(path: str | Path, label: str | None = "good-blur", **others) -> dict:
-    """A row about a photo; without a label, of one that could not be opened."""
+    """A row about a photo; without a label, of one that could not be opened. The verdict is certain unless `between`
+    says otherwise."""
     row = dict.fromkeys(COLUMNS.names) | {"path": str(path), "bytes": 1000, "modified": 1e9}
     if label is None:
         return row | {"error": "cannot be read; it is damaged."} | others
@@ -33,6 +34,7 @@ def sort_row(path: str | Path, label: str | None = "good-blur", **others) -> dic
     probabilities = {name: share if name == label else (1 - share) / 3 for name in DESIRABILITY}
     score = probabilities["no-blur"] + probabilities["good-blur"] + 0.5 * probabilities["ok-blur"]
     row |= {"width": 6000, "height": 4000, "label": label, "score": score, "blur_on_subject": 0.1}
+    row |= {"certain": "between" not in others, "kind": None if label == "no-blur" else "defocus"}
     row |= {"blur_on_background": 0.6, "blur_fraction": 0.5, "reason": "The subject is sharp: it stands out."}
     return row | dict(zip(PROBABILITIES, probabilities.values(), strict=True)) | others
 

@@ -153,11 +153,39 @@ def test_a_name_that_is_taken_is_never_overwritten(library):
     assert set(state(to)) == {"good-blur/one.jpg", "no-blur/pair.NEF"}
 
 
-def test_the_threshold_sorts_as_in_the_report(library):
-    run(library, kind="copy", to=library / "all", threshold=1.01)
-    assert {name.split("/")[0] for name in state(library / "all")} == {"bad-blur"}
-    run(library, kind="copy", to=library / "none", threshold=0)
-    assert "bad-blur" not in {name.split("/")[0] for name in state(library / "none")}
+@pytest.mark.parametrize("threshold", [0, 0.35, 1.01])
+def test_a_threshold_changes_no_folder(library, threshold):
+    run(library, kind="copy", to=library / "sorted", threshold=threshold)
+    assert (library / "sorted/bad-blur/bad.jpg").exists() and (library / "sorted/ok-blur").exists()
+    assert {name.split("/")[0] for name in state(library / "sorted")} == {"good-blur", "no-blur", "ok-blur", "bad-blur"}
+
+
+@pytest.mark.parametrize("kind", ["copy", "move", "link"])
+def test_flagged_photos_go_to_rejected_if_that_is_asked_for(library, kind):
+    """Scores: bad-blur 0.15, ok-blur 0.55, the others 0.85."""
+    to = library / "sorted"
+    run(library, kind=kind, to=to, threshold=0.6, rejects=True, xmp=True)
+    folders = {folder.name: len(list(folder.glob("*.jpg"))) for folder in to.iterdir()}
+    assert folders == {"rejected": 3, "good-blur": 2, "no-blur": 1}  # and one that ends in .JPG
+    assert values((to / "rejected/bad.jpg.xmp").read_bytes(), "dc:subject") == ["bad-blur"]
+
+
+def test_doubts_go_to_review_if_that_is_asked_for(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_text(name)
+    doubt = {"between": "bad-blur or ok-blur"}
+    rows = [sort_row(tmp_path / "a.jpg", "bad-blur", **doubt), sort_row(tmp_path / "b.jpg", "bad-blur")]
+    write_sorted(tmp_path / "out", [*rows, sort_row(tmp_path / "c.jpg", "bad-blur", **doubt)], 0)
+    for options, places in (
+        ({}, ["bad-blur/a.jpg", "bad-blur/b.jpg", "bad-blur/c.jpg"]),
+        ({"review": True}, ["bad-blur/b.jpg", "review/a.jpg", "review/c.jpg"]),
+        ({"review": True, "rejects": True}, ["rejected/b.jpg", "review/a.jpg", "review/c.jpg"]),
+        ({"review": True, "decisions": {str(tmp_path / "a.jpg"): "keep"}},
+         ["bad-blur/b.jpg", "kept/a.jpg", "review/c.jpg"]),
+    ):  # fmt: skip
+        run(tmp_path, kind="copy", to=tmp_path / "sorted", **options)
+        assert sorted(state(tmp_path / "sorted")) == places
+        assert undo(undo_file(tmp_path), say=silent) == 0
 
 
 @pytest.mark.parametrize("kind", ["copy", "move", "link"])
@@ -369,6 +397,8 @@ def test_the_command(tmp_path, tiny_folder, photo, capsys):
     [
         ([], "Name what to sort"),
         (["a", "--out", "b", "--dry-run"], "--decisions and --dry-run go with"),
+        (["a", "--out", "b", "--review"], "--review and --rejects go with --copy-to, --move-to or --link-to"),
+        (["a", "--out", "b", "--xmp", "--rejects"], "--review and --rejects go with --copy-to, --move-to or --link-to"),
         (["a", "--out", "b", "--copy-to", "file"], "--copy-to file is a file; choose a folder."),
         (["a", "--out", "b", "--xmp", "--decisions", "file"], "file holds no decisions"),
         (["a", "--out", "b", "--xmp", "--decisions", "gone"], "No such file"),

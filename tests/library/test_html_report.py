@@ -6,13 +6,13 @@ import re
 import subprocess
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
 from abc_hf.library.html_report import CHUNK, SCRIPTS, SINGLE_FILE_PHOTOS, as_json, write_report
 from abc_hf.library.table import path_text
-from abc_hf.verdicts import group_of
 from abc_hf.visualization import COLORS, LABEL_COLORS
 from tests.library.sort_toys import sort_row, write_sorted
 
@@ -51,15 +51,28 @@ def test_the_page_is_told_what_the_table_says(tmp_path):
     assert data["picture"][-1] is None is data["map"][-1]
 
 
-def test_photos_are_sorted_as_in_the_demo(tmp_path):
-    """Below the threshold under bad-blur, else under `other`: what the page does."""
-    rng = np.random.default_rng(0)
-    rows = [sort_row(f"/{n}.jpg", DESIRABILITY[n % 4], share=float(rng.uniform(0.3, 1))) for n in range(40)]
-    write_report(write_sorted(tmp_path, rows, 0))
+def test_the_page_is_told_each_verdict_and_the_threshold(tmp_path):
+    rows = [sort_row(f"/{n}.jpg", label) for n, label in enumerate(DESIRABILITY)]
+    rows += [sort_row("/doubt.jpg", "bad-blur", between="bad-blur or ok-blur"), sort_row("/broken.jpg", None)]
+    write_report(write_sorted(tmp_path, rows, 0), threshold=0.6)
     [data] = chunk_of((tmp_path / "report" / "photos-0000.js").read_text())
-    for row, score, other in zip(rows, data["score"], data["other"], strict=True):
-        shares = {label: row[f"p_{label.replace('-', '_')}"] for label in DESIRABILITY}
-        assert group_of(row["score"], shares, 0.35) == ("bad-blur" if score < 0.35 else DESIRABILITY[other])
+    assert data["label"] == [0, 1, 2, 3, 3, None]
+    assert data["certain"] == [True] * 4 + [False, None]
+    assert data["between"] == [None] * 4 + [[3, 2], None]
+    assert data["kind"] == [None] + ["defocus"] * 4 + [None]
+    settings = json.loads((tmp_path / "report" / "settings.js").read_text().removeprefix("const REPORT = ")[:-2])
+    assert settings["threshold"] == 0.6 and list(settings["kinds"]) == ["defocus", "motion", "camera-shake"]
+    assert settings["labels"] == list(DESIRABILITY)
+
+
+@pytest.mark.parametrize("score", [0.3499, 0.35, 0.350001, 1 / 3])
+def test_the_page_flags_what_sort_flags(tmp_path, score):
+    """Both compare the number of the table, which is not rounded for the page."""
+    out = write_sorted(tmp_path, [sort_row("/a.jpg", score=score)], 0)
+    write_report(out)
+    [data] = chunk_of((tmp_path / "report" / "photos-0000.js").read_text())
+    [kept] = pq.read_table(out / "photos.parquet")["score"].to_pylist()
+    assert data["score"] == [kept]
 
 
 def test_data_comes_in_chunks(tmp_path):

@@ -41,6 +41,10 @@ def rows_of(count: int) -> list[dict]:
         if n % 20 < 3:
             row |= {"burst": n // 20 + 1, "burst_rank": 3 - n % 20, "sharpness": 0.5 + n % 20 / 10}
             row |= {"taken": f"2026-05-01T12:00:0{n % 20}"}
+        if n % 20 in (7, 11):
+            row |= {"certain": False, "between": "bad-blur or ok-blur"}
+        if n % 20 == 9:
+            row |= {"kind": "motion"}
         rows.append(row)
     rows[-2] = sort_row(STRANGE, "bad-blur", reason=STRANGE)
     rows[-1] = sort_row("/p/broken.jpg", None)
@@ -180,18 +184,47 @@ def test_filters_search_and_order(small, open_report):
     assert names(page)[1:4] == ["IMG_00000.jpg", "IMG_00001.jpg", "IMG_00002.jpg"]  # after the strange one
 
 
-def test_the_threshold_sorts_at_once(small, open_report):
+def test_the_threshold_flags_at_once_and_moves_nothing(small, open_report):
     page = open_report(small)
-    bad = "Number(document.querySelector('#verdicts [data-group=\"3\"] b').textContent)"
-    before = page.evaluate(bad)
+    flagged = "Number(document.querySelector('#flags [data-flag=reject] b').textContent)"
+    scores = page.evaluate("photos.score.filter(score => score !== null)")
+    assert page.evaluate(flagged) == sum(score < 0.35 for score in scores) > 0
+    order = page.evaluate("grid.order")
     page.locator("#threshold").focus()
     page.keyboard.press("End")
-    page.wait_for_function(f"{bad} === {PHOTOS - 1}")
+    page.wait_for_function(f"{flagged} === {PHOTOS - 1}")
     assert page.inner_text("#threshold-value") == "1.00"
+    assert page.evaluate("grid.order") == order
+    assert page.locator(".cell .badge.reject").count() > 10
     page.keyboard.press("Home")
-    page.wait_for_function(f"{bad} === 0")
-    assert before > 0
-    assert "Bad blur" not in page.locator(".heading b").all_inner_texts()
+    page.wait_for_function(f"{flagged} === 0")
+    assert page.locator(".badge.reject").count() == 0
+    assert page.evaluate("grid.order") == order
+
+
+def test_filters_of_certainty_kind_and_flag(small, open_report):
+    page = open_report(small)
+    doubts = page.evaluate("photos.certain.filter(certain => certain === false).length")
+    page.get_by_role("radio", name="Not sure").check()
+    page.wait_for_function(f"grid.order.length === {doubts}")
+    assert page.locator(".cell .badge:text-is('not sure')").count() == page.locator(".cell").count() == doubts == 6
+    page.locator(".cell").first.click()
+    assert page.inner_text("#detail .badges").split("\n")[0] == "not sure"
+    names_ = page.locator("#detail .probabilities .between span").all_inner_texts()
+    assert names_ == ["OK blur", "Bad blur"]
+    page.locator("#certainty [data-certainty=certain] input").check()
+    page.wait_for_function(f"grid.order.length === {PHOTOS - 1 - doubts}")
+    page.locator("#certainty").get_by_role("radio", name="All").check()
+    page.get_by_role("radio", name="Flagged reject").check()
+    page.wait_for_function("grid.order.length && grid.order.every(i => photos.score[i] < 0.35)")
+    page.locator("#flags").get_by_role("radio", name="All").check()
+    for name in ("Defocus", "None"):
+        page.get_by_role("checkbox", name=name).uncheck()
+    page.wait_for_function("grid.order.length && grid.order.every(i => photos.kind[i] === 'motion')")
+    page.get_by_role("checkbox", name="Motion").uncheck()
+    page.wait_for_function("grid.order.length === 0")
+    page.get_by_role("button", name="Show all").click()
+    assert len(names(page)) == PHOTOS
 
 
 def test_culling_by_keyboard_is_kept_and_exported(small, open_report, tmp_path):

@@ -15,6 +15,7 @@ import datasets
 import fsspec
 import imagehash
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -124,7 +125,8 @@ def test_the_table(run, library, tmp_path, tiny_folder):
         assert [row[name] for name in PROBABILITIES] == pytest.approx(list(report.probabilities.values()), abs=1e-5)
         for name in ("score", "blur_on_subject", "blur_on_background", "blur_fraction"):
             assert row[name] == pytest.approx(getattr(report, name), abs=2e-3 if name == "blur_fraction" else 1e-5)
-        assert row["reason"] == report.reason
+        assert (row["certain"], row["kind"], row["reason"]) == (report.certain, report.kind, report.reason)
+        assert row["between"] == (None if report.certain else " or ".join(report.verdict.between))
         assert row["perceptual_hash"] == str(imagehash.phash(load_photo(row["path"])))
         assert (row["bytes"], row["modified"]) == (os.stat(row["path"]).st_size, os.stat(row["path"]).st_mtime)
         assert row["error"] is row["burst"] is row["burst_rank"] is row["sharpness"] is None
@@ -158,7 +160,7 @@ def test_nothing_is_done_twice(run, library, photo, tmp_path, judged, monkeypatc
     before, written = table(tmp_path / "out"), (tmp_path / "out" / "photos.csv").stat()
     judged.clear()
     finished = []
-    monkeypatch.setattr(sort, "write_report", lambda out, single_file: finished.append(out))
+    monkeypatch.setattr(sort, "write_report", lambda out, *options: finished.append(out))
     status, out, _ = run(library, batch_size=3)
     assert status == 0 and "9 photos, of which 9 were judged before." in out
     assert (tmp_path / "out" / "photos.csv").stat() == written and not finished, "unchanged, so not written again"
@@ -210,9 +212,49 @@ def test_results_of_another_model_do_not_count(run, library, tiny_folder, tmp_pa
     (other / "preprocessor_config.json").write_text(json.dumps(processor | {"size": {"longest_edge": 64}}))
     judged.clear()
     _, out, _ = run(library, model=other)
-    assert "9 results of another model or engine do not count; those photos are judged again." in out
+    assert "9 results of another model, engine or version do not count; those photos are judged again." in out
     assert len(judged) == 9
     assert len(table(tmp_path / "out")) == 9 and len(shards(tmp_path / "out" / "shards")) == 1
+
+
+@pytest.mark.parametrize("lines", [False, True], ids=["Parquet", "lines"])
+def test_rows_of_an_older_version_are_judged_again(run, library, tmp_path, judged, lines):
+    """Rows that lack columns, of the same model: they are neither taken nor stumbled over."""
+    run(library)
+    [shard] = (tmp_path / "out" / "shards").iterdir()
+    settings, rows = read_shard(shard)
+    old = [{name: row[name] for name in row if name not in ("certain", "between", "kind")} for row in rows]
+    if lines:
+        shard.unlink()
+        text = "".join(json.dumps(each) + "\n" for each in [settings, *old])
+        shard.with_suffix(".jsonl").write_text(text)
+    else:
+        schema = pq.read_schema(shard)
+        kept = pa.schema([field for field in schema if field.name in old[0]], schema.metadata)
+        pq.write_table(pa.Table.from_pylist(old, kept), shard)
+    judged.clear()
+    status, out, _ = run(library)
+    assert status == 0 and len(judged) == 9
+    assert "9 results of another model, engine or version do not count; those photos are judged again." in out
+    assert all(row["certain"] is not None for row in table(tmp_path / "out"))
+    judged.clear()
+    run(library)
+    assert not judged
+
+
+def test_the_summary_counts_what_is_certain(run, library, tmp_path):
+    (library / "broken.jpg").write_bytes(b"no photo")
+    _, out, _ = run(library)
+    certain = [row["certain"] for row in table(tmp_path / "out")]
+    assert certain.count(None) == 1
+    assert f"{certain.count(True)} verdicts are certain, {certain.count(False)} are not sure (see the column" in out
+
+
+def test_another_threshold_makes_the_report_anew(run, library, tmp_path, judged):
+    run(library)
+    judged.clear()
+    run(library, "--threshold", 0.8)
+    assert not judged and '"threshold":0.8' in (tmp_path / "out" / "report" / "settings.js").read_text()
 
 
 def test_a_photo_that_cannot_be_opened_does_not_stop_the_rest(run, library, tmp_path, judged):

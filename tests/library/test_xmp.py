@@ -208,9 +208,41 @@ def test_names(tmp_path):
 
 @pytest.mark.parametrize("score, stars", [(0, 1), (0.1, 1), (0.3, 2), (0.5, 3), (0.9, 5), (1, 5)])
 def test_stars_follow_the_score(score, stars):
-    marks = Marks.of(sort_row("a.jpg", score=score, burst_rank=1), "ok-blur")
+    marks = Marks.of(sort_row("a.jpg", "ok-blur", score=score, burst_rank=1))
     assert marks == Marks(stars, "Yellow", ("ok-blur", "best-of-burst"))
-    assert Marks.of(sort_row("a.jpg"), "bad-blur", rejected=True).rating == -1
+    assert Marks.of(sort_row("a.jpg"), rejected=True).rating == -1
+
+
+@pytest.mark.parametrize(
+    "label, colour", [("no-blur", "Blue"), ("good-blur", "Green"), ("ok-blur", "Yellow"), ("bad-blur", "Red")]
+)
+def test_only_a_certain_verdict_has_a_colour(label, colour):
+    certain = Marks.of(sort_row("a.jpg", label))
+    assert (certain.label, certain.keywords) == (colour, (label,))
+    doubt = Marks.of(sort_row("a.jpg", label, between=f"{label} or another", burst_rank=1))
+    assert (doubt.label, doubt.keywords) == (None, (label, "not sure", "best-of-burst"))
+
+
+@pytest.mark.parametrize("old", [None, DARKTABLE, LIGHTROOM, DIGIKAM], ids=["new", "darktable", "lightroom", "digikam"])
+def test_a_doubt_takes_our_colour_away_and_no_one_else_s(old):
+    doubt = Marks(2, None, ("bad-blur", "not sure"))
+    said = merge(merge(old, Marks(1, "Red", ("bad-blur",))), doubt)
+    assert values(said, "xmp:Label") == (["Purple"] if old == LIGHTROOM else [])
+    assert values(said, "digiKam:ColorLabel") == (["0"] if old == DIGIKAM else [])
+    assert values(said, "dc:subject")[-2:] == ["bad-blur", "not sure"]
+    assert b"Red" not in said and merge(said, doubt) == said
+    again = merge(said, MARKS)  # certain again
+    assert values(again, "xmp:Label") == (["Purple"] if old == LIGHTROOM else ["Green"])
+    assert "not sure" not in values(again, "dc:subject")
+    if old:
+        assert foreign(said) == foreign(old)
+
+
+def test_a_doubt_empties_darktable_s_own_list():
+    own = b"<darktable:colorlabels><rdf:Seq><rdf:li>0</rdf:li></rdf:Seq></darktable:colorlabels>\n<darktable:history>"
+    red = merge(DARKTABLE.replace(b"<darktable:history>", own.replace(b"<rdf:li>0</rdf:li>", b"")), Marks(1, "Red", ()))
+    assert values(red, "darktable:colorlabels") == ["0"]
+    assert values(merge(red, Marks(1, None, ())), "darktable:colorlabels") == []
 
 
 def test_the_handed_sidecar():

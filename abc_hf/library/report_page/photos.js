@@ -40,8 +40,8 @@ function shown(text) {
 /** The group of a photo: its label, whatever the threshold. */
 const groupOf = index => photos.label[index] ?? FAILED;
 
-/** Whether the threshold flags a photo: beside its label, which stays. */
-const rejects = index => photos.score[index] !== null && photos.score[index] < filter.threshold;
+/** Whether the threshold flags a photo: beside its label, which stays. The table holds scores as floats of 32 bits. */
+const rejects = index => photos.score[index] !== null && photos.score[index] < Math.fround(filter.threshold);
 
 const kindOf = index => photos.kind[index] ?? "none";
 const certaintyOf = index => photos.certain[index] === null ? "" : photos.certain[index] ? "certain" : "unsure";
