@@ -1,5 +1,5 @@
-"""Mutated inputs of every kind: photos, sidecars, journals, archives, Parquet files, decisions, undo files, cells, names
-of hosts and arguments of the demo's functions.
+"""Mutated inputs: photos, sidecars, journals, archives, Parquet files, decisions, undo files, cells, names of hosts and
+arguments of the demo's functions.
 
 Each of them gives a result or one sentence, in bounded time and memory. A run with other mutations is
 `ABC_FUZZ_SEED=NUMBER pytest -m slow tests/test_fuzz.py`; what it finds becomes a case of `SEEDS` or of another test.
@@ -15,6 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import hypothesis
@@ -398,7 +399,7 @@ def test_arguments_of_any_kind(tmp_path):
 
 def test_hosts_and_origins_of_any_kind():
     bounds = Bounds()
-    guard = Guard(None, gr.Blocks(), "127.0.0.1", "https://photos.example/blur")
+    guard = Guard(None, SimpleNamespace(share_url=None), "127.0.0.1", "https://photos.example/blur")
     names = st.sampled_from(("localhost", "127.0.0.1", "photos.example", "[::1]", "evil.example", "http://"))
     header = st.lists(names | st.text(st.characters(max_codepoint=255), max_size=6), max_size=4).map("".join)
 

@@ -59,9 +59,8 @@ class Guard:
                 "This server was not told that it has this name. Ask for it as localhost, or set GRADIO_ROOT_PATH to "
                 "its address."
             )
-        origins = headers.getlist("origin")
-        addresses = {host.lower(), *(urlsplit(address).netloc.lower() for address in self.addresses())}
-        if any(urlsplit(origin).netloc.lower() not in addresses for origin in origins):
+        known = {host.lower(), *(place_of(address) for address in self.addresses())}
+        if any(place_of(origin) not in known for origin in headers.getlist("origin")):
             return "Requests from pages of other sites are refused."
         return None
 
@@ -85,6 +84,14 @@ class Guard:
     def addresses(self) -> list[str]:
         """The public addresses there are."""
         return [address for address in (self.root_path, self.demo.share_url) if address and "://" in address]
+
+
+def place_of(address: str) -> str | None:
+    """Host and port of a web address; None if it has none."""
+    try:
+        return urlsplit(address).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def guarded(demo: gr.Blocks, options: dict) -> dict:

@@ -130,7 +130,7 @@ class TrainingPhotos(torch.utils.data.Dataset):
         draw, index = key
         try:
             row = self.dataset[index]
-        except (OSError, SyntaxError) as error:
+        except Exception as error:  # of whatever decoder
             raise ValueError(f"Row {index} of train has an image or a map that cannot be read ({error}).") from error
         return self.sample(draw, row, f"Row {index} of train ({row['source']})")
 
@@ -192,7 +192,7 @@ class StreamedPhotos(torch.utils.data.IterableDataset):
     def decode(self, row: dict) -> dict:
         try:
             return self.features.decode_example(row)
-        except (OSError, SyntaxError) as error:
+        except Exception as error:  # of whatever decoder
             raise ValueError(
                 f"The row {row['source']} of train has an image or a map that cannot be read ({error})."
             ) from error
