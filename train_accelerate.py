@@ -37,6 +37,7 @@ from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.inference.allocator import keep_freed_memory
 from abc_hf.inference.engines import SLOW_BFLOAT16, has_bfloat16
 from abc_hf.inference.loading import load_pipeline
+from abc_hf.losses import count_labels
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.training import run_log
 from abc_hf.training.batches import (
@@ -45,12 +46,10 @@ from abc_hf.training.batches import (
     StreamedPhotos,
     TrainingPhotos,
     classifier_rows,
-    count_labels,
     rows_by_group,
     seed_dropout,
-    summed_losses,
 )
-from abc_hf.training.checkpoints import MovingAverage, find_checkpoint, pick_by, save_checkpoint, share_weights
+from abc_hf.training.checkpoints import find_checkpoint, moving_average, pick_by, save_checkpoint, share_weights
 from abc_hf.training.classifier import (
     FusedPhoto,
     fit_certainty,
@@ -59,7 +58,7 @@ from abc_hf.training.classifier import (
     fuse_photos,
     fuse_rows,
 )
-from abc_hf.training.device_photos import DevicePhotos
+from abc_hf.training.fresh_photos import FreshPhotos
 from abc_hf.training.parts import load_trunk_weights, parameter_groups, train_mode
 from abc_hf.training.run_log import RunLog, say
 from abc_hf.training.settings import RESNET, TrainSettings, parse_settings
@@ -91,11 +90,10 @@ def load_model(source, **changed) -> ABCFuseNetForBlurUnderstanding:
 
 
 def plan_phase(name: str, train, settings: TrainSettings, accelerator: Accelerator):
-    """The preset of a phase, with the steps and the rate that follow from the rows and the photos of a step."""
+    """The preset of a phase, with the steps that follow from the rows and the photos of a step."""
     phase = settings.preset(name)
     processes = accelerator.num_processes
     photos = settings.device_batch(phase, processes) * settings.gradient_accumulation_steps * processes
-    phase = settings.with_scaled_rate(phase, photos)
     if settings.num_train_epochs is None:
         return phase
     rows = sum(len(rows) for rows in rows_by_group(train, name, phase.mix).values())
@@ -121,10 +119,119 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
     if settings.photos_on_device:
         say(accelerator, "  sharp photos get fresh blur for the synthetic share, on the device")
         device, seed = accelerator.device, settings.seed
-        return DevicePhotos(train, groups, phase, processor, device, seed, first, last, batch_size, **share)
+        return FreshPhotos(train, groups, phase, processor, device, seed, first, last, batch_size, **share)
     say(accelerator, "  rows: " + ", ".join(f"{len(rows)} {group}" for group, rows in groups.items()))
     sampler = StepSampler(groups, phase.mix, settings.seed, first, last, batch_size, **share)
     return torch.utils.data.DataLoader(photos, batch_sampler=sampler, num_workers=settings.dataloader_num_workers)
+
+
+class PhaseRun:
+    """A phase in progress: network, optimizer, moving average, and the losses since they were last logged."""
+
+    def __init__(self, name: str, phase, model, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
+        self.name, self.phase, self.settings, self.accelerator, self.log = name, phase, settings, accelerator, log
+        self.best_folder = log.out / f"best-{name}"
+        model = model.to(memory_format=torch.channels_last)
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        optimizer = torch.optim.AdamW(parameter_groups(model, phase))
+        warmup = min(settings.warmup_steps, phase.steps // 4)
+        scheduler = get_scheduler(settings.lr_scheduler_type, optimizer, warmup, phase.steps)
+        self.average = moving_average(model, settings.ema_decay) if settings.use_ema else None
+        self.model, self.optimizer, self.scheduler = accelerator.prepare(model, optimizer, scheduler)
+        self.unwrapped = accelerator.unwrap_model(self.model)
+        # compiled for training alone, because judged photos have many shapes
+        self.network = torch.compile(self.model) if settings.torch_compile else self.model
+        self.judged = self.unwrapped if self.average is None else self.average.module.to(accelerator.device)
+        self.step, self.best, self.losses, self.skipped = 0, -math.inf, [], 0
+
+    def restore(self, checkpoint: Path) -> None:
+        self.accelerator.load_state(checkpoint)
+        extra = torch.load(checkpoint / "extra.pt", weights_only=True)
+        self.step, self.best, self.losses = (extra["progress"][name] for name in ("step", "best", "losses"))
+        self.log.restore(extra["history"])
+        if self.average is not None:
+            self.average.load_state_dict(extra["average"])
+        if not self.best_folder.exists():
+            self.best = -math.inf
+        say(self.accelerator, f"going on from {checkpoint}")
+        self.log.say_changed_data(extra.get("data"))
+        changed = {key for key, value in self.settings.record().items() if extra["settings"].get(key) != value}
+        if changed := sorted(changed - {"resume_from_checkpoint", "output_dir"}):
+            say(self.accelerator, f"settings that are not what they were: {', '.join(changed)}")
+
+    def save(self, folder: Path) -> None:
+        extra = {
+            "progress": {"step": self.step, "best": self.best, "losses": list(self.losses)},
+            "history": run_log.plain(self.log.history),
+            "settings": self.settings.record(),
+            "data": self.log.account["data"],
+            "average": None if self.average is None else self.average.state_dict(),
+        }
+        save_checkpoint(self.accelerator, folder, self.step, extra, self.settings.checkpoints_total_limit)
+
+    def learn(self, batches: list[dict[str, torch.Tensor]]) -> None:
+        """Take one step: the gradient of all its batches, divided by the labels of all batches and processes."""
+        accelerator, phase = self.accelerator, self.phase
+        self.step += 1
+        batches = [
+            {name: batch[name].to(accelerator.device) for name in ("pixel_values", *phase.losses)} for batch in batches
+        ]
+        reduction = self.unwrapped.config.blur_loss_reduction
+        counted = [count_labels({name: batch[name] for name in phase.losses}, reduction) for batch in batches]
+        counts = accelerator.reduce({name: sum(each[name] for each in counted) for name in phase.losses})
+        train_mode(self.unwrapped, phase)
+        total = torch.zeros((), device=accelerator.device)
+        for index, batch in enumerate(batches):
+            seed_dropout(self.settings.seed, self.step, index, accelerator.process_index)
+            batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+            with accelerator.no_sync(self.model) if index + 1 < len(batches) else contextlib.nullcontext():
+                with accelerator.autocast():
+                    loss = self.network(**batch, branches=phase.branches, label_counts=counts).loss
+                accelerator.backward(loss * accelerator.num_processes)  # gradients are averaged over processes
+            total += loss.detach()
+        self.norm = accelerator.clip_grad_norm_(self.unwrapped.parameters(), self.settings.max_grad_norm or math.inf)
+        if accelerator.scaler or torch.isfinite(self.norm):
+            self.optimizer.step()
+        else:  # seen with bfloat16 on a CPU; scaled float16 skips such steps by itself
+            self.skipped += 1
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.unwrapped)
+        self.losses.append(accelerator.reduce(total))
+
+    def fetch_losses(self) -> None:
+        """Wait for the losses. Raises ValueError if one is no number."""
+        self.losses[:] = [float(value) for value in self.losses]
+        if not all(math.isfinite(value) for value in self.losses):
+            raise ValueError(
+                f"The loss of phase {self.name} is no number at step {self.step}: try a lower --learning_rate."
+            )
+
+    def log_loss(self) -> float:
+        mean, rate = sum(self.losses) / len(self.losses), max(self.scheduler.get_last_lr())
+        self.log.log(phase=self.name, step=self.step, loss=mean, gradient_norm=float(self.norm), learning_rate=rate)
+        self.losses.clear()
+        return mean
+
+    def judge(self, processor, validation, shown) -> None:
+        """Score the weights on the validation split, draw samples, and keep the weights if they are the best."""
+        accelerator, branches = self.accelerator, self.phase.branches
+        share_weights(self.judged)
+        self.judged.eval()
+        scores = evaluate(self.judged, processor, validation, branches, self.settings.max_eval_samples)
+        score = pick_by(selection_score, scores, branches)
+        self.log.log(phase=self.name, step=self.step, selection=score, **scores)
+        say(accelerator, f"{self.name}, step {self.step}: score {score:.4f} (metrics.jsonl has all)")
+        if accelerator.is_main_process:
+            self.log.draw("curves.png", run_log.curves(self.log.history))
+            figure = run_log.samples(self.judged, processor, shown, branches)
+            if figure is not None:
+                self.log.draw(f"samples/{self.name}-{self.step:06d}.png", figure)
+        if score > self.best or not math.isfinite(self.best):
+            self.best = score if math.isfinite(score) else -math.inf
+            self.log.save(self.judged, processor, self.best_folder, scores=self.log.history[-1])
 
 
 def train_phase(name: str, model, processor, splits, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
@@ -132,124 +239,43 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
     train, validation = splits
     phase = plan_phase(name, train, settings, accelerator)
     say(accelerator, f"phase {name}: {phase}")
-    best_folder, checkpoints = log.out / f"best-{name}", log.out / "checkpoints" / name
+    checkpoints = log.out / "checkpoints" / name
     checkpoint = find_checkpoint(settings.resume_from_checkpoint, checkpoints, functools.partial(say, accelerator))
-
-    model = model.to(memory_format=torch.channels_last)
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    betas = settings.adam_beta1, settings.adam_beta2
-    groups = parameter_groups(model, phase, settings.layer_decay)
-    optimizer = torch.optim.AdamW(groups, betas=betas, eps=settings.adam_epsilon)
-    warmup = min(settings.warmup_steps, phase.steps // 4)
-    scheduler = get_scheduler(settings.lr_scheduler_type, optimizer, warmup, phase.steps)
-    average = MovingAverage(model, settings.ema_decay) if settings.use_ema else None
-    reduction, weight = model.config.blur_loss_reduction, model.config.desirability_loss_weight
-    model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
-    unwrapped = accelerator.unwrap_model(model)
-    network = torch.compile(model) if settings.torch_compile else model  # for training: judged photos have many shapes
-    judged = unwrapped if average is None else average.model.to(accelerator.device)
-
-    progress = {"step": 0, "best": -math.inf, "losses": []}
+    run = PhaseRun(name, phase, model, settings, accelerator, log)
     if checkpoint is not None:
-        accelerator.load_state(checkpoint)
-        extra = torch.load(checkpoint / "extra.pt", weights_only=True)
-        progress = extra["progress"]
-        log.restore(extra["history"])
-        if average is not None:
-            average.load_state_dict(extra["average"])
-        if not best_folder.exists():
-            progress["best"] = -math.inf
-        say(accelerator, f"going on from {checkpoint}")
-        log.say_changed_data(extra.get("data"))
-        changed = [key for key, value in settings.record().items() if extra["settings"].get(key) != value]
-        if changed := sorted(set(changed) - {"resume_from_checkpoint", "output_dir"}):
-            say(accelerator, f"settings that are not what they were: {', '.join(changed)}")
-
-    loader = training_batches(name, phase, processor, train, settings, accelerator, progress["step"])
+        run.restore(checkpoint)
+    batches = iter(training_batches(name, phase, processor, train, settings, accelerator, run.step))
     shown = run_log.sample_rows(validation, "salient_mask" if name == "saliency" else "blur_map")
-    accumulation, device = settings.gradient_accumulation_steps, accelerator.device
-    losses = progress["losses"]
-    waited, trained, skipped = 0.0, 0.0, 0
-    bar = tqdm(total=phase.steps, initial=progress["step"], desc=name, disable=not accelerator.is_main_process)
-    batches = iter(loader)
-    for step in range(progress["step"] + 1, phase.steps + 1):
+    waited, trained = 0.0, 0.0
+    bar = tqdm(total=phase.steps, initial=run.step, desc=name, disable=not accelerator.is_main_process)
+    while run.step < phase.steps:
         started = time.perf_counter()
-        group = list(itertools.islice(batches, accumulation))
+        group = list(itertools.islice(batches, settings.gradient_accumulation_steps))
         waited += time.perf_counter() - started
-
-        # a loss is summed and divided by the labels of the whole step, of all its batches and processes: where labels
-        # are few, a mean of means would weigh them by how they happen to be dealt out
-        group = [{key: batch[key].to(device) for key in ("pixel_values", *phase.losses)} for batch in group]
-        counts = accelerator.reduce(sum(count_labels(batch, phase, reduction) for batch in group)).clamp(min=1)
-        train_mode(unwrapped, phase)
-        total = torch.zeros((), device=device)
-        for index, batch in enumerate(group):
-            seed_dropout(settings.seed, step, index, accelerator.process_index)
-            pixel_values = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-            with accelerator.no_sync(model) if index + 1 < accumulation else contextlib.nullcontext():
-                with accelerator.autocast():
-                    output = network(pixel_values, branches=phase.branches)
-                loss = (summed_losses(output, batch, phase, weight) / counts).sum()
-                accelerator.backward(loss * accelerator.num_processes)  # gradients are averaged over processes
-            total += loss.detach()
-        norm = accelerator.clip_grad_norm_(unwrapped.parameters(), settings.max_grad_norm or math.inf)
-        if accelerator.scaler or torch.isfinite(norm):
-            optimizer.step()
-        else:  # seen with bfloat16 on a CPU; scaled float16 has its own way
-            skipped += 1
-        scheduler.step()
-        optimizer.zero_grad()
-        if average is not None:
-            average.update(unwrapped)
-        losses.append(accelerator.reduce(total))
+        run.learn(group)
         bar.update()
-
-        last = step == phase.steps
-        saves, scores_due = last or step % settings.checkpointing_steps == 0, last or step % settings.eval_steps == 0
-        if saves or scores_due or step % settings.logging_steps == 0:
-            losses[:] = [float(value) for value in losses]
-            if not all(math.isfinite(value) for value in losses):
-                raise ValueError(f"The loss of phase {name} is no number at step {step}: try a lower --learning_rate.")
+        logs, judges, saves = (
+            run.step == phase.steps or run.step % every == 0
+            for every in (settings.logging_steps, settings.eval_steps, settings.checkpointing_steps)
+        )
+        if logs or judges or saves:
+            run.fetch_losses()
         trained += time.perf_counter() - started
-        if last or step % settings.logging_steps == 0:
-            mean = sum(losses) / len(losses)
-            log.log(phase=name, step=step, loss=mean, learning_rate=max(scheduler.get_last_lr()))
-            bar.set_postfix(loss=f"{mean:.4f}")
-            losses.clear()
-        if scores_due:
-            share_weights(judged)
-            judged.eval()
-            scores = evaluate(judged, processor, validation, phase.branches, settings.max_eval_samples)
-            best = pick_by(selection_score, scores, phase.branches)
-            log.log(phase=name, step=step, selection=best, **scores)
-            say(accelerator, f"{name}, step {step}: score {best:.4f} (metrics.jsonl has all)")
-            if accelerator.is_main_process:
-                log.draw("curves.png", run_log.curves(log.history))
-                figure = run_log.samples(judged, processor, shown, phase.branches)
-                if figure is not None:
-                    log.draw(f"samples/{name}-{step:06d}.png", figure)
-            if best > progress["best"] or not math.isfinite(progress["best"]):
-                progress["best"] = best if math.isfinite(best) else -math.inf
-                log.save(judged, processor, best_folder, scores=log.history[-1])
+        if logs:
+            bar.set_postfix(loss=f"{run.log_loss():.4f}")
+        if judges:
+            run.judge(processor, validation, shown)
         if saves:
-            extra = {
-                "progress": progress | {"step": step, "losses": list(losses)},
-                "history": run_log.plain(log.history),
-                "settings": settings.record(),
-                "data": log.account["data"],
-                "average": average.state_dict() if average is not None else None,
-            }
-            save_checkpoint(accelerator, checkpoints, step, extra, settings.checkpoints_total_limit)
+            run.save(checkpoints)
     bar.close()
     if trained:
         log.account.setdefault("waiting_share", {})[name] = round(waited / trained, 4)
         say(accelerator, f"{name}: {waited / trained:.1%} of {trained:.0f} s of training was waiting for data")
-    if skipped:
-        say(accelerator, f"{name}: {skipped} steps were left out, for their gradients were no numbers")
-    log.save(judged, processor, log.out / f"last-{name}")
+    if run.skipped:
+        say(accelerator, f"{name}: left out {run.skipped} steps, because their gradients were no numbers")
+    log.save(run.judged, processor, log.out / f"last-{name}")
     accelerator.wait_for_everyone()
-    return load_model(best_folder)
+    return load_model(run.best_folder)
 
 
 def train_classifier(model, processor, splits, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
@@ -292,7 +318,7 @@ def fuse_fresh(model, processor, train, phase, seed: int, accelerator: Accelerat
     side = processor.size["longest_edge"]
     whole = dataclasses.replace(phase, crop=side, scales=(1.0, 1.0), mix={"synthetic": 1.0})
     groups, batches = rows_by_group(train, "classifier", {"sharp": 1.0}), FRESH // FRESH_BATCH
-    data = DevicePhotos(train, groups, whole, processor, accelerator.device, seed, 0, batches, FRESH_BATCH)
+    data = FreshPhotos(train, groups, whole, processor, accelerator.device, seed, 0, batches, FRESH_BATCH)
     fused = []
     for batch in tqdm(data, total=batches, desc="fresh blur", disable=not accelerator.is_main_process):
         fused += fuse_photos(model, batch)

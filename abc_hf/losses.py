@@ -1,7 +1,8 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The training objective of ABC-FuseNet: pure functions, equations (1) and (2) of the paper.
 
-Each term comes as a sum and the count to divide it by, so that batches and processes can be added up before dividing.
+Each loss is a sum divided by a count of labels. Training gives the count of the whole step, of all its batches and
+processes: averaging batch means would over-weight batches with few labels.
 """
 
 import torch
@@ -21,17 +22,17 @@ NO_LABEL = -100
 """A row without a desirability class."""
 
 
-def map_loss_terms(probability: torch.Tensor, levels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Squared error of a map against level labels, equation (1) without its normalisation.
+def map_loss(
+    probability: torch.Tensor, levels: torch.Tensor, reduction: str = "sum", count: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Equation (1): half the sum of squared errors of a map against level labels, divided by `count`.
 
     Args:
         probability: (B, 1, H, W), the sigmoid of a branch's logit, in 0..1.
         levels: (B, H, W) or (B, 1, H, W): 0..3 or amounts between them, `AT_LEAST_HIGH`, `AMOUNT_UNKNOWN` or `UNKNOWN`.
             The truth of a level is level / 3. `AMOUNT_UNKNOWN` costs the squared distance to the interval [1/3, 1],
             `AT_LEAST_HIGH` that to [5/6, 1], and `UNKNOWN` costs nothing.
-
-    Returns:
-        half the sum of squared errors, the number of labelled pixels, and the number of photos that have any.
+        reduction, count: `count_levels` of the batch by this reduction, unless another count is given.
     """
     if levels.dim() == 3:
         levels = levels[:, None]
@@ -44,32 +45,42 @@ def map_loss_terms(probability: torch.Tensor, levels: torch.Tensor) -> tuple[tor
     truth, found = levels.float() * low, probability.detach()
     truth = torch.where(levels == AMOUNT_UNKNOWN, found.clamp(min=low), truth)
     truth = torch.where(levels == AT_LEAST_HIGH, found.clamp(min=1 - low / 2), truth)
+    error = torch.where(levels != UNKNOWN, probability - truth, 0.0)
+    count = count_levels(levels, reduction) if count is None else count
+    return 0.5 * error.square().sum() / count.clamp(min=1)
+
+
+def count_levels(levels: torch.Tensor, reduction: str) -> torch.Tensor:
+    """ "sum": the photos that have a labelled pixel, as in the paper; "mean": the labelled pixels."""
     labelled = levels != UNKNOWN
-    error = torch.where(labelled, probability - truth, 0.0)
-    return 0.5 * error.square().sum(), labelled.sum(), labelled.flatten(1).any(1).sum()
+    return (labelled.flatten(1).any(1) if reduction == "sum" else labelled).sum()
 
 
-def map_loss(probability: torch.Tensor, levels: torch.Tensor, reduction: str = "sum") -> torch.Tensor:
-    """Equation (1). "sum" divides by the photos that have a label (the paper's), "mean" by the labelled pixels."""
-    total, pixels, photos = map_loss_terms(probability, levels)
-    return total / (photos if reduction == "sum" else pixels).clamp(min=1)
-
-
-def class_loss_terms(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax cross-entropy, summed over the rows that have a label, and the number of these rows.
+def class_loss(logits: torch.Tensor, labels: torch.Tensor, count: torch.Tensor | None = None) -> torch.Tensor:
+    """Softmax cross-entropy, summed over the rows that have a label and divided by `count`.
 
     Args:
         logits: (B, C), of desirability or of the kind of blur.
         labels: (B,) classes, `NO_LABEL` for none; or (B, C) the share of annotators who chose each class, all 0 for
             none.
+        count: `count_classes` of the batch, unless another count is given.
     """
-    if labels.dim() == 2 and labels.is_floating_point():
-        return -(labels * logits.float().log_softmax(-1)).sum(), (labels.sum(-1) > 0).sum()
-    labels = labels.view(-1)
-    return F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum"), (labels != NO_LABEL).sum()
+    count = count_classes(labels) if count is None else count
+    if labels.is_floating_point():
+        total = -(labels * logits.float().log_softmax(-1)).sum()
+    else:
+        total = F.cross_entropy(logits.float(), labels.view(-1), ignore_index=NO_LABEL, reduction="sum")
+    return total / count.clamp(min=1)
 
 
-def class_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Softmax cross-entropy averaged over the rows that have a label; 0 if none has. Arguments: `class_loss_terms`."""
-    total, rows = class_loss_terms(logits, labels)
-    return total / rows.clamp(min=1)
+def count_classes(labels: torch.Tensor) -> torch.Tensor:
+    """The rows that have a label."""
+    return (labels.sum(-1) > 0 if labels.is_floating_point() else labels != NO_LABEL).sum()
+
+
+def count_labels(labels: dict[str, torch.Tensor], reduction: str) -> dict[str, torch.Tensor]:
+    """The number that divides the loss of each kind of labels, by the names that the model gives them."""
+    maps = ("blur_labels", "attention_labels")
+    return {
+        name: count_levels(each, reduction) if name in maps else count_classes(each) for name, each in labels.items()
+    }

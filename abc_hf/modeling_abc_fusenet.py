@@ -328,6 +328,7 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         kind_labels: torch.Tensor | None = None,
         branches: tuple[str, ...] = BRANCHES,
         output_hidden_states: bool | None = None,
+        label_counts: dict[str, torch.Tensor] | None = None,
         **kwargs,
     ) -> ABCFuseNetOutput:
         """
@@ -340,6 +341,7 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
                 saliency pre-training gives them (in the paper's joint training attention learns from `labels` alone).
             kind_labels: (B,) the kind of blur, 0..2 in the order of `KINDS`; -100 where a photo has none.
             branches: which of "blur", "attention" and "content" to run; there are logits only when all three do.
+            label_counts: what `losses.count_labels` counts, of a whole step that this batch is a part of.
 
         Raises:
             ValueError: for sides that are no multiple of the stride, map labels of another shape, an unknown branch, or
@@ -356,17 +358,24 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
             scores, kind_logits = self.classifier(*self.fuse(output))
             logits = scores / self.config.temperature
 
-        reduction, weight = self.config.blur_loss_reduction, self.config.desirability_loss_weight
-        losses = {
-            "blur_loss": None if blur_labels is None else map_loss(output.blur_map, blur_labels, reduction),
-            "attention_loss": None
-            if attention_labels is None
-            else map_loss(output.attention_map, attention_labels, reduction),
-            "desirability_loss": None if labels is None else class_loss(logits, labels),
-            "kind_loss": None if kind_labels is None else class_loss(kind_logits, kind_labels),
-        }
-        weights = {"blur_loss": 1.0, "attention_loss": 1.0, "desirability_loss": weight, "kind_loss": weight}
-        terms = [weights[name] * term for name, term in losses.items() if term is not None]
+        reduction, weight, counts = (
+            self.config.blur_loss_reduction,
+            self.config.desirability_loss_weight,
+            label_counts or {},
+        )
+        losses = {}
+        for name, values, target in (
+            ("blur", output.blur_map, blur_labels),
+            ("attention", output.attention_map, attention_labels),
+        ):
+            if target is not None:
+                losses[f"{name}_loss"] = map_loss(values, target, reduction, counts.get(f"{name}_labels"))
+        if labels is not None:
+            losses["desirability_loss"] = class_loss(logits, labels, counts.get("labels"))
+        if kind_labels is not None:
+            losses["kind_loss"] = class_loss(kind_logits, kind_labels, counts.get("kind_labels"))
+        weights = {"desirability_loss": weight, "kind_loss": weight}
+        terms = [weights.get(name, 1.0) * loss for name, loss in losses.items()]
         return ABCFuseNetOutput(
             loss=sum(terms) if terms else None,
             logits=logits,

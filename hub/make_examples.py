@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import skimage
 import sklearn
+import torch
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
-from abc_hf.data.kernels import aperture_kernel, path_kernel, scaled_path, shake_path
-from abc_hf.data.synthesis import Layer, composite, encode_jpeg, fill_hole, soften, to_linear, to_srgb
+from abc_hf.data.kernels import REACH, aperture_kernel, path_kernel, scaled_path, shake_path
+from abc_hf.data.sources import encode_jpeg
+from abc_hf.data.synthesis import composite, convolve, layers_of, soften, to_linear, to_srgb
 
 FOLDER = Path(__file__).parents[1] / "abc_hf" / "examples"
 SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -36,23 +37,20 @@ def read(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def region(photo: np.ndarray, outline: str) -> np.ndarray:
-    """(H, W) in 0..1, anti-aliased: the inside of an outline."""
+def region(photo: np.ndarray, outline: str) -> torch.Tensor:
+    """(1, 1, H, W) in 0..1, anti-aliased: the inside of an outline."""
     mask = Image.new("L", photo.shape[1::-1])
     ImageDraw.Draw(mask).polygon([tuple(map(float, point.split(","))) for point in outline.split()], fill=1)
-    return soften(np.asarray(mask))
+    return soften(torch.from_numpy(np.asarray(mask) > 0)[None, None])
 
 
-def blur(photo: np.ndarray, behind: np.ndarray, front: np.ndarray | None = None, outline: str = "") -> np.ndarray:
+def blur(photo: np.ndarray, behind: np.ndarray, front: np.ndarray = SHARP, outline: str = "0,0") -> np.ndarray:
     """The photo with the kernel `behind` all over, and its outlined part with the kernel `front`."""
-    light = to_linear(photo)
-    everywhere = np.ones(photo.shape[:2], np.float32)
-    layers = [Layer(light, everywhere, behind)]
-    if front is not None:
-        cutout = region(photo, outline)
-        layers[0].light = fill_hole(light, np.clip(9 * ndimage.gaussian_filter(cutout, 3), 0, 1))
-        layers.append(Layer(light, cutout, front))
-    return np.rint(to_srgb(composite(layers)[0])).astype(np.uint8)
+    light = to_linear(torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()) / 255)
+    layers = layers_of(light, region(photo, outline))
+    kernels = (torch.from_numpy(np.pad(kernel, REACH - len(kernel) // 2))[None] for kernel in (behind, front))
+    made, _ = composite(*(convolve(layer, kernel) for layer, kernel in zip(layers, kernels, strict=True)))
+    return (255 * to_srgb(made[0])).round().numpy().astype(np.uint8).transpose(1, 2, 0)
 
 
 def make_examples() -> dict[str, np.ndarray]:

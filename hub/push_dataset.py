@@ -24,6 +24,7 @@ from abc_hf.data.card import SCHEMA, SIZES, TEXTS, contact_sheet, count, count_t
 from abc_hf.data.regions import read_regions
 from abc_hf.data.schema import FEATURES, SPLITS, conform
 from abc_hf.data.sources import REDISTRIBUTABLE, read_labels
+from abc_hf.data.splits import open_splits
 from hub import cards
 from hub.uploading import parser_of, push, run_cold
 
@@ -90,9 +91,11 @@ def build_photos(args: argparse.Namespace, folder: Path) -> None:
     """Write the folder of a data set with photos. Raises ValueError if there is none, or no row may be passed on."""
     permitted = {*REDISTRIBUTABLE, *args.permit}
     left_out, kept = collections.Counter(), {}
+    if not list((args.data / "data").glob("*.parquet")):
+        raise ValueError(f"{args.data} holds no data/*.parquet: give a folder that `abc_hf.data.build` wrote.")
     with tempfile.TemporaryDirectory() as cache:
-        for split, rows in load_folder(args.data, cache).items():
-            rows = conform(rows, args.data.name, split, {})
+        for split, rows in open_splits(str(args.data), cache_dir=cache).items():
+            rows = conform(rows, args.data.name, split)
             taken, left = kept_rows(rows, permitted)
             left_out.update(left)
             if len(taken):
@@ -107,16 +110,6 @@ def build_photos(args: argparse.Namespace, folder: Path) -> None:
     print(f"Kept {sum(kept.values())} rows ({', '.join(f'{split} {kept[split]}' for split in splits)}).")
     for (source, terms), number in sorted(left_out.items()):
         print(f"Left out {number} rows: {source}, {terms}")
-
-
-def load_folder(data: Path, cache: str) -> dict[str, datasets.Dataset]:
-    if not list((data / "data").glob("*.parquet")):
-        raise ValueError(f"{data} holds no data/*.parquet: give a folder that `python -m abc_hf.data.build` wrote.")
-    files = {split: [str(path) for path in shards(data, split)] for split in SPLITS if shards(data, split)}
-    try:  # not load_dataset("parquet", ...), which reports to a server
-        return {split: datasets.Dataset.from_parquet(paths, cache_dir=cache) for split, paths in files.items()}
-    except Exception as error:  # of many kinds, by what is wrong with a file
-        raise ValueError(f"{data} cannot be read ({str(error).strip().splitlines()[0]}).") from error
 
 
 def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: collections.Counter) -> None:

@@ -10,10 +10,9 @@ from abc_hf.losses import (
     AT_LEAST_HIGH,
     NO_LABEL,
     UNKNOWN,
-    desirability_loss,
-    desirability_loss_terms,
+    class_loss,
+    count_labels,
     map_loss,
-    map_loss_terms,
 )
 
 
@@ -102,13 +101,13 @@ def test_a_batch_without_labels_gives_zero_and_a_zero_gradient(reduction):
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
-def test_map_terms_of_parts_add_up_to_those_of_the_whole():
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_map_losses_of_parts_add_up_to_that_of_the_whole(reduction):
     probability, levels = random_maps()
-    whole = map_loss_terms(probability, levels)
-    parts = [map_loss_terms(probability[rows], levels[rows]) for rows in (slice(0, 1), slice(1, 3), slice(3, 6))]
-    for term, pieces in zip(whole, zip(*parts, strict=True), strict=True):
-        torch.testing.assert_close(term, sum(pieces))
-    assert whole[1] == (levels != UNKNOWN).sum() and whole[2] == 5
+    count = count_labels({"blur_labels": levels}, reduction)["blur_labels"]
+    parts = [map_loss(probability[rows], levels[rows], count=count) for rows in (slice(0, 1), slice(1, 3), slice(3, 6))]
+    torch.testing.assert_close(sum(parts), map_loss(probability, levels, reduction))
+    assert count == (5 if reduction == "sum" else (levels != UNKNOWN).sum())
 
 
 def test_low_precision_maps_are_summed_in_float32():
@@ -128,12 +127,12 @@ def test_cross_entropy_by_hand():
     # softmax of (ln 3, 0, 0, 0) is (1/2, 1/6, 1/6, 1/6)
     logits = torch.tensor([[math.log(3), 0, 0, 0], [math.log(3), 0, 0, 0], [0, 0, 0, 0]])
     labels = torch.tensor([0, 2, 3])
-    assert desirability_loss(logits, labels).item() == pytest.approx((math.log(2) + math.log(6) + math.log(4)) / 3)
+    assert class_loss(logits, labels).item() == pytest.approx((math.log(2) + math.log(6) + math.log(4)) / 3)
 
 
 def test_rows_without_a_class_take_no_part():
     logits = torch.tensor([[math.log(3), 0, 0, 0], [5.0, -3.0, 2.0, 1.0]], requires_grad=True)
-    loss = desirability_loss(logits, torch.tensor([1, NO_LABEL]))
+    loss = class_loss(logits, torch.tensor([1, NO_LABEL]))
     loss.backward()
     assert loss.item() == pytest.approx(math.log(6))
     torch.testing.assert_close(logits.grad, torch.tensor([[1 / 2, -5 / 6, 1 / 6, 1 / 6], [0, 0, 0, 0]]))
@@ -141,15 +140,26 @@ def test_rows_without_a_class_take_no_part():
 
 def test_a_batch_without_classes_gives_zero_and_a_zero_gradient():
     logits = torch.randn(3, 4, requires_grad=True)
-    loss = desirability_loss(logits, torch.full((3,), NO_LABEL))
+    loss = class_loss(logits, torch.full((3,), NO_LABEL))
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros(3, 4))
 
 
-def test_desirability_terms_of_parts_add_up_to_those_of_the_whole():
+def test_class_losses_of_parts_add_up_to_that_of_the_whole():
     logits, labels = torch.randn(5, 4), torch.tensor([0, NO_LABEL, 3, 1, NO_LABEL])
-    total, rows = desirability_loss_terms(logits, labels)
-    parts = [desirability_loss_terms(logits[part], labels[part]) for part in (slice(0, 2), slice(2, 5))]
-    torch.testing.assert_close(total, parts[0][0] + parts[1][0])
-    assert rows == parts[0][1] + parts[1][1] == 3
+    votes = torch.eye(4)[labels.clamp(min=0)] * (labels != NO_LABEL)[:, None]
+    for each in (labels, votes):
+        count = count_labels({"labels": each}, "mean")["labels"]
+        parts = [class_loss(logits[part], each[part], count) for part in (slice(0, 2), slice(2, 5))]
+        torch.testing.assert_close(sum(parts), class_loss(logits, labels))
+        assert count == 3
+
+
+def test_votes_share_the_cost():
+    # softmax of (ln 3, 0, 0, 0) is (1/2, 1/6, 1/6, 1/6); the last row has no votes
+    logits = torch.tensor([[math.log(3), 0, 0, 0], [math.log(3), 0, 0, 0], [9.0, 0, 0, 0]])
+    votes = torch.tensor([[0.75, 0.25, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 0]])
+    expected = (0.75 * math.log(2) + 0.25 * math.log(6) + math.log(6)) / 2
+    assert class_loss(logits, votes).item() == pytest.approx(expected)
+    torch.testing.assert_close(class_loss(logits, torch.eye(4)[:3]), class_loss(logits, torch.tensor([0, 1, 2])))

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 
 import train_accelerate
 from abc_hf.data.build import main as build_dataset
-from abc_hf.data.device_blur import KernelBank
+from abc_hf.data.kernels import KernelBank
 from abc_hf.data.schema import FEATURES
 from abc_hf.losses import UNKNOWN
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
-from abc_hf.training import device_photos
+from abc_hf.training import fresh_photos
 from abc_hf.training.recipes import OURS
 from abc_hf.training.settings import TrainSettings
 from tests.toy_photos import write_toy_photos
@@ -122,7 +122,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, t
 
 @pytest.mark.slow
 def test_photos_on_the_device_and_on_where_it_was_stopped(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(device_photos, "KernelBank", functools.partial(KernelBank, count=60))
+    monkeypatch.setattr(fresh_photos, "KernelBank", functools.partial(KernelBank, count=60))
     out = tmp_path / "run"
     options = ["--phase", "joint", "--recipe", "gpu", "--photos_on_device", "--max_train_steps", "4"]
     options += ["--logging_steps", "2", "--checkpointing_steps", "2"]
@@ -134,15 +134,15 @@ def test_photos_on_the_device_and_on_where_it_was_stopped(dataset, tmp_path, mon
     assert logged(out) == lines
 
 
-def test_epochs_scaled_rates_and_layer_decay(dataset, tmp_path):
+def test_epochs(dataset, tmp_path):
     """Half an epoch of 13 rows is 4 steps of 2 photos; a run of these, too, can be stopped."""
     out = tmp_path / "run"
-    options = ["--phase", "blur", "--num_train_epochs", "0.5", "--scale_lr", "--layer_decay", "0.5"]
+    options = ["--phase", "blur", "--num_train_epochs", "0.5"]
     options += ["--lr_scheduler_type", "constant", "--logging_steps", "2", "--checkpointing_steps", "2"]
     straight = train(dataset, out, *options)
     lines, losses = logged(out), [entry for entry in logged(out) if "loss" in entry]
     assert [entry["step"] for entry in losses] == [2, 4]
-    assert losses[0]["learning_rate"] == pytest.approx(OURS["blur"].learning_rate * 2 / OURS["blur"].batch_size)
+    assert losses[0]["learning_rate"] == OURS["blur"].learning_rate
     shutil.rmtree(out / "checkpoints" / "blur" / "step-000004")
     assert_same(straight, train(dataset, out, *options, "--resume_from_checkpoint", "latest"))
     assert logged(out) == lines
@@ -207,8 +207,8 @@ def uneven(dataset):
     return [str(folder)]
 
 
-STEADY = ["--phase", "joint", "--max_train_steps", "2", "--freeze_batch_norm", "--dropout", "0"]
-STEADY += ["--adam_epsilon", "1e-3"]  # else Adam makes full steps of rounding errors
+STEADY = ["--phase", "joint", "--max_train_steps", "2", "--logging_steps", "1", "--freeze_batch_norm", "--dropout", "0"]
+STEADY += ["--learning_rate", "1e-5"]  # because Adam makes full steps of rounding errors
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +219,11 @@ def one_batch(uneven, tmp_path_factory):
 
 
 def assert_equals_one_batch(out: Path, one_batch: Path):
-    assert_same(load_file(one_batch / "model.safetensors"), load_file(out / "model.safetensors"), 1e-6)
-    assert logged(out)[0]["loss"] == pytest.approx(logged(one_batch)[0]["loss"], rel=1e-6)
+    mine, theirs = ([entry for entry in logged(run) if "loss" in entry] for run in (out, one_batch))
+    assert len(mine) == 2
+    for one, other in zip(mine, theirs, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-4)
 
 
 def test_accumulation_is_the_larger_batch(uneven, one_batch, tmp_path):
@@ -284,14 +287,14 @@ def test_twenty_photos_are_learned_by_heart(tmp_path):
         rows.append(
             {"image": image, "blur_map": mask, "salient_mask": None, "desirability": label, "source": f"x/{index}"}
         )
-    rows = [row | {"blur_amount": None, "blur_kind": None, "license": None} for row in rows]
+    rows = [dict.fromkeys(FEATURES) | row for row in rows]
     folder = tmp_path / "twenty" / "data"
     folder.mkdir(parents=True)
     for split in ("train", "validation"):
         datasets.Dataset.from_list(rows, features=FEATURES).to_parquet(folder / f"{split}-00000-of-00001.parquet")
     options = ["--phase", "joint", "--recipe", "paper", "--content_weights", "none", "--variant", "tiny"]
     options += ["--no-augment", "--dropout", "0", "--max_train_steps", "120", "--learning_rate", "1e-2"]
-    options += ["--per_device_train_batch_size", "10", "--no-freeze_batch_norm", "--weight_decay", "0"]
+    options += ["--per_device_train_batch_size", "10", "--freeze_batch_norm", "no", "--weight_decay", "0"]
     train_accelerate.main(
         ["--dataset_name", str(tmp_path / "twenty"), "--output_dir", str(tmp_path / "out"), "--working_size", "64"]
         + ["--crop_size", "64", "--cache_dir", str(tmp_path / "cache"), "--ema_decay", "0.9", *options]

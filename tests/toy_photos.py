@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 ROWS = [
     # file, desirability, blur_kind, split
@@ -37,13 +38,19 @@ def write_toy_photos(folder: Path) -> Path:
     return folder
 
 
+def smooth_photo(width: int = 96, height: int = 64, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.uniform(0, 255, (height, width, 3)), (1.5, 1.5, 0))
+    return Image.fromarray(np.clip((smooth - 127) * 3 + 127, 0, 255).astype(np.uint8))
+
+
 def write_toy_split(folder: Path, count: int = 9, levels: tuple[int, ...] = (0, 1, 2, 3, 254, 255)) -> Path:
     """A data set of the SmartBlur schema with a split "test": photos of 96 x 64 with every label, blur maps of random
     blocks of `levels` at half that size, and one row without labels."""
     from datasets import Dataset
 
     from abc_hf.data.schema import FEATURES
-    from abc_hf.data.synthesis import encode_png
+    from abc_hf.data.sources import encode_png
 
     rng = np.random.default_rng(1)
     rows = []

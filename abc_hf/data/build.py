@@ -28,6 +28,7 @@ import sys
 from pathlib import Path
 
 import datasets
+import torch
 from tqdm import tqdm
 
 from ..common.files import replacing
@@ -72,7 +73,7 @@ def run_jobs(jobs: list[tuple], workers: int):
     if workers == 1:
         yield from map(write_shard, jobs)
     else:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
             yield from pool.imap_unordered(write_shard, jobs)
 
 

@@ -1,16 +1,21 @@
-"""The kernels and paths of blur, and what they do to a picture.
+"""The kernels and paths of blur, and where a renderer gets them from.
 
 The amount of blur is the equivalent radius of a kernel, r = sqrt(2 E|x|^2) over its mass: the radius of a disc, 0.41
 times the length of a straight motion, twice the sigma of a Gaussian.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import fft, ndimage
-from torch.nn.functional import affine_grid, grid_sample
+from scipy import ndimage
+
+from ..configuration_abc_fusenet import KINDS
+
+REACH = 40
+"""Half the side of the largest kernel [pixels]."""
+LARGEST = 26.0
+"""The largest equivalent radius [pixels]: 0.05 of a long side of 512."""
 
 
 def equivalent_radius(kernel: np.ndarray) -> float:
@@ -121,50 +126,58 @@ def identity_kernel() -> np.ndarray:
     return np.ones((1, 1), np.float32)
 
 
-def convolve(planes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolve (H, W, C) with a kernel of odd sides; the frame goes on by reflection."""
-    if kernel.size == 1:
-        return planes
-    height, width = planes.shape[:2]
-    pad_y, pad_x = kernel.shape[0] // 2, kernel.shape[1] // 2
-    padded = np.pad(planes, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode="symmetric")
-    shape = [fft.next_fast_len(n + k - 1, real=True) for n, k in zip(padded.shape[:2], kernel.shape, strict=True)]
-    spectrum = fft.rfft2(padded, shape, axes=(0, 1)) * fft.rfft2(kernel.astype(np.float32), shape)[..., None]
-    result = fft.irfft2(spectrum, shape, axes=(0, 1))
-    return result[2 * pad_y : 2 * pad_y + height, 2 * pad_x : 2 * pad_x + width]
+def make_kernel(kind: str, rng: np.random.Generator, radius: float, held_out: bool = False) -> np.ndarray:
+    """A (K, K) kernel of a kind of blur and an equivalent radius [pixels]; the part beyond `REACH` is cut off."""
+    if kind == "defocus":
+        made = defocus_kernel(rng, radius, held_out)
+    else:
+        families = {"motion": (straight_path, arc_path), "camera-shake": (shake_path, tremor_path)}
+        made = path_kernel(scaled_path(families[kind][held_out](rng), radius))
+    beyond = max(0, made.shape[0] // 2 - REACH)
+    made = made[beyond : made.shape[0] - beyond, beyond : made.shape[1] - beyond]
+    return np.pad(made / made.sum(), REACH - made.shape[0] // 2)
 
 
-@dataclass
-class Turn:
-    """The motion of what turns by `angle` [radians] about `centre` (x, y) [pixels] and grows by the factor e^`zoom`
-    meanwhile, at an even pace. Far from the centre it blurs more."""
+class KernelBank:
+    """Kernels of each of `KINDS`, `count` a kind, their radii evenly spread in the logarithm from 0.5 to `LARGEST`."""
 
-    centre: tuple[float, float]
-    angle: float
-    zoom: float
+    def __init__(self, device, count: int = 3000, seed: int = 0):
+        made = np.zeros((len(KINDS), count, 2 * REACH + 1, 2 * REACH + 1), np.float16)
+        for index, kind in enumerate(KINDS):
+            rng = np.random.default_rng((seed, index))
+            for number, radius in enumerate(np.geomspace(0.5, LARGEST, count)):
+                made[index, number] = make_kernel(kind, rng, radius)
+        self.kernels = torch.from_numpy(made).to(device)
+        self.step = math.log(LARGEST / 0.5) / (count - 1)
+        self.near = count // 120  # kernels on either side of a radius that are within 3 % of it
 
-    def radius(self, shape: tuple[int, int]) -> np.ndarray:
-        """(H, W) the equivalent radius [pixels]: of a straight path of length l it is l / sqrt(6)."""
-        y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
-        distance = np.hypot(x - self.centre[0], y - self.centre[1])
-        return distance * np.float32(math.hypot(self.angle, self.zoom) / math.sqrt(6))
+    def draw(self, kind: torch.Tensor, radius: torch.Tensor, offset: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Kernels (B, K, K) of kinds (B,) and about the radii (B,) [pixels], and the radii they have.
 
-    def blur(self, planes: np.ndarray) -> np.ndarray:
-        """The mean of (H, W, C) over the motion, a copy for every two pixels of the longest path; the frame goes on by
-        reflection."""
-        height, width = planes.shape[:2]
-        longest = float(self.radius((height, width)).max()) * math.sqrt(6)
-        half = torch.tensor([width / 2, height / 2])
-        offset = torch.tensor(self.centre) + 0.5 - half
-        image = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1)))[None]
-        total = torch.zeros_like(image)
-        copies = math.ceil(longest / 2) + 1
-        times = (np.arange(copies) + 0.5) / copies - 0.5
-        for time in times:
-            turn, scale = self.angle * time, math.exp(-self.zoom * time)
-            matrix = scale * torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-            shift = (offset - matrix @ offset) / half  # about the centre, in grid_sample's -1..1
-            theta = torch.cat([matrix * (half[None] / half[:, None]), shift[:, None]], 1)
-            grid = affine_grid(theta[None].float(), image.shape, align_corners=False)
-            total += grid_sample(image, grid, padding_mode="reflection", align_corners=False)
-        return (total[0] / copies).numpy().transpose(1, 2, 0)
+        offset: (B,) integers, how many kernels of nearly the same radius to go past. Radius 0 is no blur."""
+        last = self.kernels.shape[1] - 1
+        index = ((radius.clamp(min=0.5) / 0.5).log() / self.step).round().long() + offset
+        index = index.clamp(0, last)
+        kernels = self.kernels[kind, index].float()
+        exact = 0.5 * torch.exp(index * self.step)
+        sharp = radius == 0
+        kernels[sharp] = 0
+        kernels[sharp, REACH, REACH] = 1
+        return kernels / kernels.sum((1, 2), keepdim=True), exact.where(~sharp, 0)
+
+
+class NewKernels:
+    """Makes a kernel for each photo, in place of a `KernelBank`; `held_out` ones have the shapes kept from training."""
+
+    near = 0
+
+    def __init__(self, rng: np.random.Generator, held_out: bool = False):
+        self.rng, self.held_out = rng, held_out
+
+    def draw(self, kind: torch.Tensor, radius: torch.Tensor, offset: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same as `KernelBank.draw`, of exactly the radii."""
+        made = []
+        for number, size in zip(kind.tolist(), radius.tolist(), strict=True):
+            sharp = np.pad(identity_kernel(), REACH)
+            made.append(make_kernel(KINDS[number], self.rng, size, self.held_out) if size else sharp)
+        return torch.from_numpy(np.stack(made)).float(), radius

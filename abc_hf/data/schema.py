@@ -38,16 +38,11 @@ class DamagedData(ValueError):
     """A file of a data set does not hold what it should."""
 
 
-def conform(rows, name: str, split: str, renamed: dict[str, str]):
-    """The rows with the columns of the schema in its order, renamed if need be; labels that they do not have are None.
+def conform(rows, name: str, split: str):
+    """The rows with the columns of the schema in its order; labels that they do not have are None.
 
     `desirability` may be a ClassLabel of the four classes or their names.
     """
-    for old, new in renamed.items():
-        if old not in rows.column_names or new in rows.column_names:
-            have = ", ".join(rows.column_names)
-            raise ValueError(f"{name}, split {split}: no column {old} to be renamed to {new} among {have}.")
-        rows = rows.rename_column(old, new)
     if "image" not in (rows.column_names or ()):
         raise ValueError(f"{name}, split {split}: there is no column image among {', '.join(rows.column_names)}.")
     for column in ("image", *MAPS):

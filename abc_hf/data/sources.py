@@ -1,18 +1,21 @@
 """Rows of the SmartBlur schema from photos, masks and labels as their sources have them."""
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy import ndimage
 
-from ..configuration_abc_fusenet import DESIRABILITY
-from ..losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
+from ..configuration_abc_fusenet import DESIRABILITY, KINDS
+from ..losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
 from ..photos import load_photo
+from .kernels import NewKernels
 from .regions import region_amounts, region_cells, region_map
 from .schema import FEATURES, SPLITS
-from .synthesis import encode_jpeg, encode_png, render, soften
+from .synthesis import HELD_OUT_SCENES, SCENES, FreshBlur, soften, to_srgb
 
 LICENSES = {
     "cid22": "CC-BY-SA-4.0",
@@ -186,35 +189,60 @@ def cuhk_row(photo: Path, mask: Path) -> dict:
 
 
 def photo_and_subject(folder: Path, file: str, size: tuple[int, int] | None, long_side: int):
+    """A photo (1, 3, H, W) in 0..1 and its salient object (1, 1, H, W), if any, at a size or a long side."""
     photo = load_photo(folder / file)
     if size is None:
         size = tuple(max(1, round(side * min(1, long_side / max(photo.size)))) for side in photo.size)
     mask = find_mask(folder, file, ("salient", "masks"))
     if mask is not None:
-        mask = np.asarray(Image.fromarray(np.uint8(255) * mask).resize(size, Image.BILINEAR), np.float32) / 255
-    return np.asarray(photo.resize(size, Image.LANCZOS)), mask
+        resized = Image.fromarray(np.uint8(255) * mask).resize(size, Image.BILINEAR)
+        mask = torch.from_numpy(np.float32(resized) / 255)[None, None]
+    pixels = np.asarray(photo.resize(size, Image.LANCZOS), np.float32).transpose(2, 0, 1) / 255
+    return torch.from_numpy(pixels)[None], mask
 
 
 def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple[int, ...], held_out: bool) -> dict:
-    """One photo of SmartBlur-Synth; every choice is drawn from `key` (seed, split, index)."""
+    """One photo of SmartBlur-Synth; every choice is drawn from `key` (seed, split, index). Half of the photos without a
+    known subject get that of another photo."""
     rng = np.random.default_rng(key)
     file = files[rng.integers(len(files))]
     photo, subject = photo_and_subject(folder, file, None, int(rng.integers(*LONG_SIDES, endpoint=True)))
-    cutout, subject_file = None, file
+    licensed = [file] if subject is None else [file, file]
     if subject is None and cutouts and rng.random() < 0.5:
-        subject_file = cutouts[rng.integers(len(cutouts))]
-        front, mask = photo_and_subject(folder, subject_file, photo.shape[1::-1], 0)
-        cutout = (front, soften(mask))
-    sample = render(photo, subject, rng, cutout, held_out=held_out)
-    licensed = [file] if sample.subject is None else [file, subject_file]
-    subject_png = None if sample.subject is None else encode_png((255 * sample.subject).astype(np.uint8))
+        licensed.append(cutouts[rng.integers(len(cutouts))])
+        front, subject = photo_and_subject(folder, licensed[1], photo.shape[:1:-1], 0)
+        photo = subject * front + (1 - subject) * photo
+    names = HELD_OUT_SCENES if held_out else tuple(SCENES)
+    chances = np.array([SCENES[name] for name in names])
+    scene = str(rng.choice(names, p=chances / chances.sum()))
+    mask = torch.zeros_like(photo[:, :1]) if subject is None else soften(subject > 0.5)
+    known, long_side = torch.tensor([subject is not None]), torch.tensor([float(max(photo.shape))])
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    made = FreshBlur(NewKernels(rng, held_out), {scene: 1.0})(photo, mask, known, long_side, generator)
+    levels, label, kind = made.levels[0, 0].numpy(), int(made.labels), int(made.kinds)
+    amounts = np.where(levels == UNKNOWN, UNKNOWN, np.rint(levels * AMOUNT_STEPS))
+    pixels = (255 * to_srgb(made.light[0]).numpy().transpose(1, 2, 0)).round()
     return {
-        "image": {"bytes": encode_jpeg(sample.image, int(rng.integers(70, 97))), "path": None},
-        "blur_map": {"bytes": encode_png(sample.levels), "path": None},
-        "blur_amount": {"bytes": encode_png(sample.amounts), "path": None},
-        "salient_mask": None if subject_png is None else {"bytes": subject_png, "path": None},
-        "desirability": DESIRABILITY[sample.desirability] if sample.desirability >= 0 else None,
-        "blur_kind": sample.blur_kind or None,
-        "source": f"synth/{sample.scene}/{Path(file).stem}",
+        "image": {"bytes": encode_jpeg(pixels.astype(np.uint8), int(rng.integers(70, 97))), "path": None},
+        "blur_map": {"bytes": encode_png(np.rint(levels).astype(np.uint8)), "path": None},
+        "blur_amount": {"bytes": encode_png(amounts.astype(np.uint8)), "path": None},
+        "salient_mask": None
+        if subject is None
+        else {"bytes": encode_png((255 * subject[0, 0]).numpy().astype(np.uint8)), "path": None},
+        "desirability": DESIRABILITY[label] if label >= 0 else None,
+        "blur_kind": KINDS[kind] if kind >= 0 else None,
+        "source": f"synth/{scene}/{Path(file).stem}",
         "license": " + ".join(LICENSES.get(Path(each).parts[0], "none stated") for each in licensed),
     }
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def encode_png(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -22,9 +22,10 @@ def load_splits(settings):
 
     Raises ValueError, in one sentence, for what cannot be loaded and for rows and columns that do not fit the schema.
     """
-    loaded = [open_dataset(name, settings) for name in settings.dataset_name]
+    options = {"revision": settings.dataset_revision, "cache_dir": settings.cache_dir, "streaming": settings.streaming}
+    loaded = [(name, open_splits(name, **options)) for name in settings.dataset_name]
     parts = {
-        split: [conform(splits[split], name, split, settings.renamed()) for name, splits in loaded if split in splits]
+        split: [conform(splits[split], name, split) for name, splits in loaded if split in splits]
         for split in ("train", "validation")
     }
     if not parts["train"]:
@@ -51,18 +52,7 @@ def load_splits(settings):
     return train, validation
 
 
-def open_dataset(name: str, settings):
-    splits = open_splits(
-        name,
-        settings.dataset_config_name,
-        revision=settings.dataset_revision,
-        cache_dir=settings.cache_dir,
-        streaming=settings.streaming,
-    )
-    return name, splits
-
-
-def open_splits(name: str, config: str | None = None, *, cache_dir: str | None = None, **options):
+def open_splits(name: str, *, cache_dir: str | None = None, **options):
     """The splits of a data set, by name: what is in its files now. Everything that trains or scores opens data here.
 
     `datasets.load_dataset` knows a local folder by its name and returns what it read there before, although the files
@@ -70,7 +60,7 @@ def open_splits(name: str, config: str | None = None, *, cache_dir: str | None =
 
     Args:
         name: a folder or a Hub name (the Hub names each content by its commit).
-        config, options: as in `datasets.load_dataset`, such as `revision` and `streaming`.
+        options: as in `datasets.load_dataset`, such as `revision` and `streaming`.
         cache_dir: the folder to keep decoded data in, instead of that of `datasets`.
 
     Raises:
@@ -88,7 +78,7 @@ def open_splits(name: str, config: str | None = None, *, cache_dir: str | None =
                 Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "by-content" / digest_of(files, folder)
             )
         source = str(folder.resolve()) if folder.is_dir() else name
-        return datasets.load_dataset(source, config, cache_dir=cache_dir, **options)
+        return datasets.load_dataset(source, cache_dir=cache_dir, **options)
     except DamagedData:
         raise
     except Exception as error:  # of a dozen kinds, from folders, network, Parquet and YAML

@@ -1,37 +1,26 @@
-"""SmartBlur-Synth: physically meant blur put into sharp photos, with its level map and its desirability.
+"""Physically meant blur put into batches of sharp photos, with its levels per pixel and its desirability.
 
-A scene is a stack of layers, back to front, each a photo and a coverage (alpha). Every layer is blurred by its own
-kernel in linear light, coverage included, and the layers are composited: light of a blurred object spreads over what is
-behind it, and a sharp object is never smeared by the blur behind it. The truth follows from the kernels.
+A scene is one or two layers of light with a coverage (alpha). Every layer is blurred by its own kernel in linear light,
+coverage included, and the layers are composited: light of a blurred object spreads over the scene behind it, and a
+sharp object is never smeared by the blur behind it. The truth follows from the kernels: levels are thresholds of the
+equivalent radius of the kernel (abc_hf/data/kernels.py) over the photo's long side.
 
-Levels are thresholds of the equivalent radius of the kernel (abc_hf/data/kernels.py) over the photo's long side.
+Training blurs photos with it as they are drawn, and `python -m abc_hf.data.build synth` stores photos made with it.
 """
 
-import io
+import functools
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from PIL import Image
-from scipy import ndimage
+import torch
+import torch.nn.functional as F
 
-from ..configuration_abc_fusenet import DESIRABILITY
-from ..losses import AMOUNT_STEPS, NO_LABEL, NUM_LEVELS, UNKNOWN
-from .kernels import (
-    Turn,
-    aperture_kernel,
-    arc_path,
-    convolve,
-    defocus_kernel,
-    equivalent_radius,
-    gaussian_kernel,
-    identity_kernel,
-    path_kernel,
-    scaled_path,
-    shake_path,
-    straight_path,
-    tremor_path,
-)
+from ..configuration_abc_fusenet import DESIRABILITY, KINDS
+from ..losses import NO_LABEL, NUM_LEVELS, UNKNOWN
+from .kernels import LARGEST, REACH, KernelBank, NewKernels
+from .marks import Dice, MarkBank
 
 LEVEL_RADII = (0.0016, 0.004, 0.010)
 """Where low, medium and high blur begin, as a fraction of the long side: 0.8, 2 and 5 pixels of 512. Section 3.2
@@ -58,323 +47,350 @@ SCENES = {
 """What is blurred, and how often: nothing; all but the subject; the subject; with depth; everything, by defocus or by
 camera shake; the subject by its motion; the background by the camera's following the subject; the subject or the frame
 by what turns, comes near or goes away."""
-LARGEST_RADIUS = {"background": 0.05, "panning": 0.06, "moving-subject": 0.05, "turning-subject": 0.05, "shake": 0.035}
-"""The largest radius of a scene as a fraction of the long side. Others have 0.026: a lens or a pan melts a background
-more than a missed focus melts a subject."""
 HELD_OUT_SCENES = tuple(scene for scene in SCENES if not scene.startswith("turning"))
 """Scenes of the test split: those that have kernels or paths of its own."""
+KIND_OF = {"moving-subject": "motion", "panning": "motion", "shake": "camera-shake"}
+"""What blurs a scene, where it is not defocus."""
+LARGEST_SHARE = 0.03
+SHARE = {"background": 0.05, "panning": 0.05, "moving-subject": 0.05, "turning-subject": 0.05, "shake": 0.035}
+"""The largest radius of a scene as a fraction of the long side, where it is not `LARGEST_SHARE`."""
+SMALLEST_SHARE = 1.1 * LEVEL_RADII[0]
+TURN_COPIES = 24
+DEPTH_STOPS = 6
+MARKED = 0.12
+"""The share of photos that get sharp marks in front of the scene."""
+LIT = 0.2
+"""The share of photos of a single layer that become a night of lamps or stars."""
 
 
-@dataclass
-class Sample:
-    """image: (H, W, 3) uint8; levels: (H, W) uint8, 0..3 and 255 = unknown; amounts: see `amounts_of`; desirability:
-    class index or -100."""
-
-    image: np.ndarray
-    levels: np.ndarray
-    amounts: np.ndarray
-    subject: np.ndarray | None
-    desirability: int
-    blur_kind: str
-    scene: str
+def to_linear(values: torch.Tensor) -> torch.Tensor:
+    """sRGB in 0..1 to linear light."""
+    return torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-# --------------------------------------------------------------------------------------------------------- rendering
+def to_srgb(light: torch.Tensor) -> torch.Tensor:
+    """Linear light, clipped to 0..1, to sRGB in 0..1."""
+    light = light.clamp(0, 1)
+    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
 
 
-def to_linear(image: np.ndarray) -> np.ndarray:
-    """sRGB uint8 to linear light in 0..1 (float32)."""
-    return _LINEAR[image]
+def levels_of(share: torch.Tensor) -> torch.Tensor:
+    """Equivalent radii as fractions of the long side (NaN = mixed) to levels with what lies between them, 0..3; 255 =
+    unknown.
+
+    They grow with the logarithm of the radius: 1/2, 3/2 and 5/2 are where low, medium and high blur begin, 3 is
+    `MELTED_RADIUS`.
+    """
+    known = ~share.isnan()
+    found = torch.where(known, share, 0).clamp(min=1e-6).log()
+    level = torch.zeros_like(found)
+    for (left, right), (start, end) in zip(pairwise(AMOUNT_LOGARITHMS), pairwise(AMOUNT_LEVELS), strict=True):
+        level = level + (end - start) * ((found - left) / (right - left)).clamp(0, 1)
+    return torch.where(known, level, float(UNKNOWN))
 
 
-def to_srgb(linear: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB values in 0..255 (float32, not rounded)."""
-    linear = np.clip(linear, 0, 1)
-    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+def judge(levels: torch.Tensor, subject: torch.Tensor, has_subject: torch.Tensor) -> torch.Tensor:
+    """Section 3.2 in figures: (B,) the desirability that follows from where blur of which level falls; -100 for none.
+
+    The subject's level is the one that most of it has. Blur on it of medium level or more is bad; low is ok. A sharp
+    subject before a background that is mostly of medium level or more is good, before less blur ok.
+
+    levels: (B, 1, H, W) as `levels_of` makes them; subject: (B, 1, H, W) in 0..1, where `has_subject` (B,) holds.
+    """
+    known = levels != UNKNOWN
+    level = levels.round()
+
+    def share(where: torch.Tensor, least: int) -> torch.Tensor:
+        inside = (where & known).flatten(1).sum(1)
+        return ((where & known & (level >= least)).flatten(1).sum(1) / inside.clamp(min=1)).where(inside > 0, torch.nan)
+
+    on, off = subject > 0.5, subject <= 0.5
+    verdict = torch.full_like(has_subject, OK_BLUR, dtype=torch.long)
+    verdict[share(off, 2) > 0.5] = GOOD_BLUR
+    verdict[share(on, 1) > 0.25] = OK_BLUR
+    verdict[share(on, 2) > 0.5] = BAD_BLUR
+    verdict[~has_subject | share(on, 1).isnan() | share(off, 1).isnan()] = NO_LABEL
+    verdict[~(known & (level > 0)).flatten(1).any(1)] = NO_BLUR
+    return verdict
 
 
-def brighten(linear: np.ndarray, gain: float) -> np.ndarray:
-    """Give back to what is nearly white, in linear light, what the camera cut off: up to 1 + gain times as much. Lamps
-    and glints keep their brightness when they are blurred into discs and streaks."""
-    if not gain:
-        return linear
-    near = np.clip((linear.max(-1, keepdims=True) - 0.9) / 0.1, 0, 1)
-    return linear * (1 + np.float32(gain) * near**2)
+# ----------------------------------------------------------------------------------------------------------- layers
 
 
-_CODES = np.arange(256, dtype=np.float32) / 255
-_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+def convolve(planes: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W), each of the batch by its kernel (B, K, K); the frame goes on by reflection."""
+    height, width = planes.shape[-2:]
+    around = min(REACH, height - 1, width - 1)
+    padded = F.pad(planes, (around,) * 4, mode="reflect")
+    size = tuple(side + 2 * REACH for side in padded.shape[-2:])
+    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels, s=size)[:, None]
+    blurred = torch.fft.irfft2(spectrum, s=size)
+    start = REACH + around
+    return blurred[..., start : start + height, start : start + width]
 
 
-def fill_hole(linear: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Continue (H, W, 3) into the hole (H, W) in 0..1 from what surrounds it, coarse to fine."""
+def fill_holes(light: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """Continue (B, C, H, W) into the holes (B, 1, H, W) in 0..1 from what surrounds them: means of ever coarser cells
+    of what is known, each level giving what the finer ones lack."""
     known = 1 - hole
-    filled = (linear * known[..., None]).sum((0, 1)) / max(known.sum(), 1e-6) * np.ones_like(linear)
-    for sigma in (64, 24, 8, 3):
-        step = max(1, sigma // 4)
-        small = known[::step, ::step]
-        weight = ndimage.gaussian_filter(small, sigma / step)
-        mean = ndimage.gaussian_filter(linear[::step, ::step] * small[..., None], (sigma / step, sigma / step, 0))
-        rows = np.minimum(np.arange(linear.shape[0]) // step, small.shape[0] - 1)
-        columns = np.minimum(np.arange(linear.shape[1]) // step, small.shape[1] - 1)
-        weight, mean = weight[rows][:, columns, None], mean[rows][:, columns]
-        trust = np.clip(weight / 0.05, 0, 1)
-        filled = filled * (1 - trust) + trust * mean / np.maximum(weight, 1e-6)
-    return np.where(hole[..., None] > 0, filled * hole[..., None] + linear * known[..., None], linear)
+    shape = light.shape[-2:]
+    result, trust = light * known, known
+    for cell in (4, 8, 16, 32, 64, 128):
+        weight = F.avg_pool2d(known, cell, ceil_mode=True, count_include_pad=False)
+        mean = F.avg_pool2d(light * known, cell, ceil_mode=True, count_include_pad=False)
+        grown = [F.interpolate(values, shape, mode="bilinear", align_corners=False) for values in (mean, weight)]
+        share = (1 - trust) * (grown[1] / 0.05).clamp(0, 1)
+        result = result + share * grown[0] / grown[1].clamp(min=1e-4)
+        trust = trust + share
+    mean = (light * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1e-4)
+    return result + (1 - trust) * mean
 
 
-@dataclass
-class Layer:
-    """light: (H, W, 3) linear; alpha: (H, W) in 0..1; motion: what blurs both, a kernel or a `Turn`."""
-
-    light: np.ndarray
-    alpha: np.ndarray
-    motion: np.ndarray | Turn
+def layers_of(light: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The background (B, 3, H, W), continued behind the subject, and the subject with its coverage (B, 4, H, W)."""
+    return fill_holes(light, (alpha * 1.5).clamp(max=1)), torch.cat([light * alpha, alpha], 1)
 
 
-def composite(layers: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
-    """Blur and stack layers back to front. Returns linear light (H, W, 3) and the equivalent radius of what is seen
-    (H, W) [pixels], NaN where layers of different blur mix."""
-    height, width = layers[0].alpha.shape
-    light = np.zeros((height, width, 3), np.float32)
-    radius = np.zeros((height, width), np.float32)
-    for layer in layers:
-        stack = np.concatenate([layer.light * layer.alpha[..., None], layer.alpha[..., None]], -1)
-        if isinstance(layer.motion, Turn):
-            stack, own = layer.motion.blur(stack), layer.motion.radius((height, width))
-        else:
-            stack, own = convolve(stack, layer.motion), equivalent_radius(layer.motion)
-        alpha = np.clip(stack[..., 3:], 0, 1)
-        light = stack[..., :3] + (1 - alpha) * light
-        cover = alpha[..., 0]
-        mixed = (cover > 0.1) & (cover < 0.9) & (np.abs(radius - own) > 0) & (own > 1.5)
-        radius = np.where(mixed, np.nan, np.where(cover >= 0.5, own, radius))
-    return light, radius
+def composite(back: torch.Tensor, front: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The light (B, 3, H, W) of a subject with its coverage in front of a background, and the coverage (B, 1, H, W)."""
+    cover = front[:, 3:].clamp(0, 1)
+    return front[:, :3] + (1 - cover) * back, cover
 
 
-def blur_by_depth(light: np.ndarray, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Defocus (H, W, 3) by a smooth field of radii [pixels]: a stack of blurred copies, interpolated per pixel."""
-    stops = np.r_[0, np.geomspace(0.6, max(radius.max(), 0.7), 6)]
-    defocus = aperture_kernel if rng.random() < 0.6 else gaussian_kernel
-    result = np.zeros_like(light)
-    for index, stop in enumerate(stops):
-        left = stops[index - 1] if index else -1.0
-        right = stops[index + 1] if index + 1 < len(stops) else np.inf
-        rise = (radius - left) / (stop - left)
-        fall = (right - radius) / (right - stop) if np.isfinite(right) else np.ones_like(radius)
-        weight = np.clip(np.minimum(rise, fall), 0, 1)
-        if weight.any():
-            kernel = defocus(stop) if stop else identity_kernel()
-            result += weight[..., None] * convolve(light, kernel)
-    return result
+def turned(planes: torch.Tensor, centre: torch.Tensor, angle: torch.Tensor, zoom: torch.Tensor) -> torch.Tensor:
+    """The mean of (B, C, H, W) over turns by `angle` and growth by e^`zoom` about centres (B, 2) [pixels, x and y]."""
+    height, width = planes.shape[-2:]
+    half = torch.tensor([width / 2, height / 2], device=planes.device)
+    offset = centre + 0.5 - half
+    total = torch.zeros_like(planes)
+    for copy in range(TURN_COPIES):
+        time = (copy + 0.5) / TURN_COPIES - 0.5
+        cosine, sine, scale = torch.cos(angle * time), torch.sin(angle * time), torch.exp(-zoom * time)
+        matrix = scale[:, None, None] * torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
+        shift = (offset - (matrix @ offset[..., None])[..., 0]) / half
+        theta = torch.cat([matrix * (half[None] / half[:, None]), shift[..., None]], 2)
+        grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
+        total += F.grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
+    return total / TURN_COPIES
 
 
 # ------------------------------------------------------------------------------------------------------------ scenes
 
 
-def random_region(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A region of a quarter to three quarters of the frame: a blob, an ellipse or a straight cut."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    choice = rng.random()
-    if choice < 0.5:
-        noise = rng.normal(size=(height // 8 + 1, width // 8 + 1)).astype(np.float32)
-        noise = ndimage.gaussian_filter(noise, max(height, width) / 8 / rng.uniform(4, 12))
-        field = ndimage.zoom(noise, 8, order=1)[:height, :width]
-    elif choice < 0.75:
-        angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.4, 1.0)
-        u = (x - rng.uniform(0.25, 0.75) * width) / width
-        v = (y - rng.uniform(0.25, 0.75) * height) / height
-        a, b = np.cos(angle) * u + np.sin(angle) * v, (-np.sin(angle) * u + np.cos(angle) * v) / ratio
-        field = -np.hypot(a, b)
-    else:
-        angle = rng.uniform(0, 2 * np.pi)
-        field = np.cos(angle) * x / width + np.sin(angle) * y / height
-    inside = field > np.quantile(field, rng.uniform(0.25, 0.75))
-    return inside.astype(np.float32)
+@dataclass
+class Blurred:
+    """light: (B, 3, H, W), linear; levels: (B, 1, H, W), 0..3 and what lies between, 255 = unknown; labels: (B,)
+    desirability, -100 where nothing follows; kinds: (B,) of blur, in the order of the configuration's `KINDS`."""
+
+    light: torch.Tensor
+    levels: torch.Tensor
+    labels: torch.Tensor
+    kinds: torch.Tensor
 
 
-def random_turn(rng: np.random.Generator, region: np.ndarray, radius: float) -> Turn:
-    """A turn, an approach or both about a point of the region (H, W), whose farthest parts blur by `radius` pixels."""
-    rows, columns = np.nonzero(region > 0.5)
-    at = rng.integers(len(rows))
-    centre = tuple((0.5 * (line.mean() + line[at])).item() for line in (columns, rows))
-    reach = np.hypot(columns - centre[0], rows - centre[1]).max().clip(8)
-    spread, way = radius * math.sqrt(6) / reach, rng.uniform(0, 2 * np.pi)
-    if rng.random() < 0.7:  # purely the one or the other
-        way = round(way / (np.pi / 2)) * np.pi / 2
-    return Turn(centre, spread * math.cos(way), spread * math.sin(way))
+class FreshBlur:
+    """Puts blur into batches of sharp photos, one of the `scenes` each, by their chances."""
+
+    def __init__(
+        self,
+        bank: KernelBank | NewKernels,
+        scenes: dict[str, float] = SCENES,
+        marks: MarkBank | None = None,
+        lit: float = 0.0,
+    ):
+        self.bank, self.names, self.chances = bank, list(scenes), list(scenes.values())
+        self.marks, self.lit = marks, lit
+
+    def __call__(
+        self,
+        photos: torch.Tensor,
+        subjects: torch.Tensor,
+        has_subject: torch.Tensor,
+        long_side: torch.Tensor,
+        generator: torch.Generator,
+    ) -> Blurred:
+        """
+        Args:
+            photos: (B, 3, H, W) sRGB in 0..1, sharp all over.
+            subjects: (B, 1, H, W) salient objects in 0..1, of the photos for which `has_subject` (B,) holds.
+            long_side: (B,) of the whole photos [pixels], of which the radius is a fraction.
+            generator: on the photos' device; every choice is drawn from it.
+        """
+        count, _, height, width = photos.shape
+        dice = Dice(generator)
+        of_scene = functools.partial(torch.tensor, device=photos.device)
+        scene = dice.choice(of_scene(self.chances), count)
+
+        def among(*wanted: str) -> torch.Tensor:
+            return of_scene([name in wanted for name in self.names])[scene]
+
+        largest = of_scene([SHARE.get(name, LARGEST_SHARE) for name in self.names])[scene]
+        share = SMALLEST_SHARE * (largest / SMALLEST_SHARE) ** dice.uniform(count)
+        radius = (share * long_side).clamp(max=LARGEST)
+        kind = of_scene([KINDS.index(KIND_OF.get(name, "defocus")) for name in self.names])[scene]
+        offset = dice.integers(-self.bank.near, self.bank.near + 1, count)
+        single = among("sharp", "frame", "shake", "turning-frame")  # one layer: the photo as it is
+        single |= among("depth") & (dice.uniform(count) < 0.5)
+        region = torch.where(as_map(has_subject), subjects, random_regions(count, height, width, dice))
+
+        light = brighten(to_linear(photos), dice)
+        lit = among("sharp", "frame", "shake") & single & (dice.uniform(count) < self.lit)
+        light[lit] = with_lamps(light[lit], dice)
+        back, front = layers_of(light, region * ~as_map(single))
+        back = torch.where(as_map(single), light, back)
+        back, seen = self.still(back, radius * among("background", "panning", "frame", "shake"), kind, offset)
+        front, own = self.still(front, radius * among("subject", "moving-subject"), kind, offset)
+
+        inside = torch.where(as_map(single), 1.0, region)
+        turning = among("turning-subject", "turning-frame")
+        for planes, radii, here in ((back, seen, turning & single), (front, own, turning & ~single)):
+            if len(index := here.nonzero().flatten()):
+                planes[index], radii[index] = random_turn(planes[index], inside[index], radius[index], dice)
+        if len(index := among("depth").nonzero().flatten()):
+            back[index], seen[index] = self.by_depth(back[index], radius[index], kind[index], offset[index], dice)
+
+        stacked, cover = composite(back, front)
+        mixed = (cover > 0.1) & (cover < 0.9) & (seen != own) & (torch.maximum(own, seen) > 1.5)
+        radii = torch.where(mixed, torch.nan, torch.where(cover >= 0.5, own, seen))
+        levels = levels_of(radii / as_map(long_side))
+        labels = judge(levels, region, has_subject & ~(among("depth") & single))
+        spoilt = among("frame", "shake") & ~has_subject  # the subject, whatever it is, is in the frame
+        labels[spoilt] = torch.where(levels[spoilt, 0, 0, 0].round() >= 2, BAD_BLUR, OK_BLUR)
+        wanted = among("moving-subject", "turning-subject", "turning-frame")  # motion may be what the photo is about
+        labels[wanted & (labels == BAD_BLUR)] = NO_LABEL
+        kinds = torch.where(among("turning-subject", "turning-frame"), KINDS.index("motion"), kind)
+        kinds = torch.where(among("sharp"), NO_LABEL, kinds)
+        dark = stacked.amax(1, keepdim=True) < 0.004  # blur is invisible there
+        levels[lit] = torch.where(dark[lit], float(UNKNOWN), levels[lit])
+        light = add_grain(stacked, dice)
+        if self.marks is not None:
+            light, levels = with_marks(light, levels, self.marks, dice)
+        return Blurred(light, levels, labels, kinds)
+
+    def still(self, planes, radius, kind, offset) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, C, H, W) blurred by a kernel each, not at all for radius 0, and the radii (B, 1, H, W) [pixels]."""
+        kernels, exact = self.bank.draw(kind, radius, offset)
+        blurred = planes.clone()
+        if len(index := exact.nonzero().flatten()):
+            blurred[index] = convolve(planes[index], kernels[index])
+        return blurred, as_map(exact).repeat(1, 1, *planes.shape[-2:])
+
+    def by_depth(self, light, radius, kind, offset, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Blur (B, 3, H, W) that grows away from a plane in focus to `radius` (B,) [pixels]: a stack of blurred copies,
+        interpolated per pixel. Also returns the radii (B, 1, H, W)."""
+        count, _, height, width = light.shape
+        tilt = (dice.uniform(count) - 0.5) + (dice.uniform(count) - 0.5)
+        upright = dice.uniform(count) < 0.7
+        angle = torch.where(upright, math.pi / 2 + 0.6 * tilt, dice.uniform(count, high=math.pi))
+        plane = slopes(angle, height, width)
+        low, high = plane.amin((2, 3), keepdim=True), plane.amax((2, 3), keepdim=True)
+        focus, depth_of_field = dice.uniform(count, 1, 1, 1), dice.uniform(count, 1, 1, 1, low=0.02, high=0.3)
+        amount = (((plane - low) / (high - low) - focus).abs() - depth_of_field).clamp(min=0)
+        radii = amount / amount.amax((2, 3), keepdim=True).clamp(min=1e-6) * as_map(radius)
+
+        rises = torch.linspace(0, 1, DEPTH_STOPS, device=light.device)
+        stops = [torch.zeros_like(radius), *(0.6 * (radius.clamp(min=0.7) / 0.6) ** rise for rise in rises)]
+        result = torch.zeros_like(light)
+        for number, stop in enumerate(stops):
+            left = stops[number - 1] if number else stop - 1
+            weight = (radii - as_map(left)) / as_map(stop - left)
+            if number < DEPTH_STOPS:
+                right = stops[number + 1]
+                weight = torch.minimum(weight, (as_map(right) - radii) / as_map(right - stop))
+            result += weight.clamp(0, 1) * self.still(light, stop, kind, offset)[0]
+        return result, radii
 
 
-def soften(mask: np.ndarray) -> np.ndarray:
-    """Anti-alias a binary mask."""
-    return np.clip(ndimage.gaussian_filter(mask.astype(np.float32), 0.7), 0, 1)
+def as_map(values: torch.Tensor) -> torch.Tensor:
+    """(B,) as (B, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
 
 
-def levels_of(radius: np.ndarray, long_side: int) -> np.ndarray:
-    """Equivalent radii [pixels] (NaN = mixed) to levels 0..3 (255 = unknown)."""
-    levels = np.digitize(np.nan_to_num(radius / long_side, nan=0.0), LEVEL_RADII).astype(np.uint8)
-    return np.where(np.isnan(radius), UNKNOWN, levels).astype(np.uint8)
+def slopes(angle: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(B, 1, H, W) planes that rise by 1 across the frame in the directions (B,)."""
+    y = torch.linspace(0, 1, height, device=angle.device).view(1, 1, -1, 1)
+    x = torch.linspace(0, 1, width, device=angle.device).view(1, 1, 1, -1)
+    return torch.cos(as_map(angle)) * x + torch.sin(as_map(angle)) * y
 
 
-def amounts_of(radius: np.ndarray, long_side: int) -> np.ndarray:
-    """Equivalent radii [pixels] (NaN = mixed) to the amount of blur between the levels, uint8 in units of a level /
-    `AMOUNT_STEPS` (255 = unknown).
-
-    It grows with the logarithm of the radius, so that it is 1/2, 3/2 and 5/2 where low, medium and high blur begin,
-    and 3 at `MELTED_RADIUS`: rounded, it is the level.
-    """
-    known = ~np.isnan(radius)
-    share = np.log(np.maximum(np.where(known, radius, 0) / long_side, 1e-6))
-    level = np.interp(share, AMOUNT_LOGARITHMS, AMOUNT_LEVELS)
-    return np.where(known, np.rint(level * AMOUNT_STEPS), UNKNOWN).astype(np.uint8)
+def brighten(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """Give back to nearly white pixels of every other photo the light that the camera cut off, up to five times as
+    much. Lamps and glints keep their brightness when they are blurred into discs and streaks."""
+    count = len(light)
+    gain = dice.uniform(count, 1, 1, 1, high=5) * (dice.uniform(count, 1, 1, 1) < 0.5)
+    return light * (1 + gain * ((light.amax(1, keepdim=True) - 0.9) / 0.1).clamp(0, 1) ** 2)
 
 
-def judge(levels: np.ndarray, subject: np.ndarray | None) -> int:
-    """Section 3.2 in figures: the desirability that follows from where blur of which level falls.
-
-    The subject's level is the one that most of it has. Blur on it of medium level or more is bad; low is ok. A sharp
-    subject before a background that is mostly of medium level or more is good, before less blur ok.
-    """
-    known = levels != UNKNOWN
-    if not (levels[known] > 0).any():
-        return NO_BLUR
-    if subject is None:
-        return NO_LABEL
-    on_subject = levels[known & (subject > 0.5)]
-    background = levels[known & (subject <= 0.5)]
-    if on_subject.size == 0 or background.size == 0:
-        return NO_LABEL
-    if (on_subject >= 2).mean() > 0.5:
-        return BAD_BLUR
-    if (on_subject >= 1).mean() > 0.25:
-        return OK_BLUR
-    if (background >= 2).mean() > 0.5:
-        return GOOD_BLUR
-    return OK_BLUR
+def with_lamps(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """A night: (B, 3, H, W) in linear light made dark, and points of light in it, many times brighter than white, which
+    a sharp lens shows as dots and an unsharp one as discs."""
+    count, _, height, width = light.shape
+    one = count, 1, 1, 1
+    density = torch.exp(dice.uniform(*one, low=math.log(3e-4), high=math.log(4e-3)))
+    brightness = torch.exp(dice.uniform(count, 1, height, width, low=0, high=5.5))
+    points = (dice.uniform(count, 1, height, width) < density) * brightness * dice.uniform(*one, low=0.5, high=2)
+    spread = F.avg_pool2d(F.pad(points, (1,) * 4), 3, 1)
+    tint = dice.uniform(count, 3, 1, 1, low=0.6)
+    return light * 10 ** dice.uniform(*one, low=-3, high=-0.7) + tint * (0.5 * points + 0.5 * spread)
 
 
-def render(
-    photo: np.ndarray,
-    subject: np.ndarray | None,
-    rng: np.random.Generator,
-    cutout: tuple[np.ndarray, np.ndarray] | None = None,
-    scene: str | None = None,
-    held_out: bool = False,
-) -> Sample:
-    """Put blur into one sharp photo.
-
-    Args:
-        photo: (H, W, 3) uint8 sRGB, sharp all over.
-        subject: (H, W) in 0..1, its salient object, or None.
-        rng: every choice is drawn from it: the same state gives the same sample.
-        cutout: another photo's sharp object, (light-coded uint8 (H, W, 3), alpha (H, W)), placed into this photo as its
-            subject; it replaces `subject`.
-        scene: one of `SCENES`; drawn if not given.
-        held_out: blur by the kernels and paths that are kept out of training.
-    """
-    if scene is None:
-        scenes = HELD_OUT_SCENES if held_out else tuple(SCENES)
-        chances = np.array([SCENES[name] for name in scenes])
-        scene = str(rng.choice(scenes, p=chances / chances.sum()))
-    height, width = photo.shape[:2]
-    long_side = max(height, width)
-    glare = rng.uniform(0, 5) * (rng.random() < 0.5)
-    light = brighten(to_linear(photo), glare)
-    radius = long_side * np.exp(rng.uniform(np.log(LEVEL_RADII[0] * 1.1), np.log(LARGEST_RADIUS.get(scene, 0.026))))
-    moved_path, shaken_path = (arc_path, tremor_path) if held_out else (straight_path, shake_path)
-
-    if cutout is not None:
-        background, front, region = light, brighten(to_linear(cutout[0]), glare), cutout[1]
-        subject = region
-    else:
-        region = soften(subject if subject is not None else random_region(rng, height, width))
-        background, front = None, light
-
-    def behind() -> np.ndarray:
-        return fill_hole(light, np.clip(region * 1.5, 0, 1)) if background is None else background
-
-    everywhere = np.ones((height, width), np.float32)
-    sharp = identity_kernel()
-    kind = "defocus"
-    if scene == "sharp":
-        layers, kind = [Layer(light, everywhere, sharp)], ""
-        if background is not None:
-            layers.append(Layer(front, region, sharp))
-    elif scene in ("background", "panning"):
-        if scene == "panning":
-            kind = "motion"
-            kernel = path_kernel(scaled_path(moved_path(rng), radius * 1.3))
-        else:
-            kernel = defocus_kernel(rng, radius, held_out)
-        layers = [Layer(behind(), everywhere, kernel), Layer(front, region, sharp)]
-    elif scene in ("subject", "moving-subject"):
-        if scene == "moving-subject":
-            kind = "motion"
-            kernel = path_kernel(scaled_path(moved_path(rng), radius))
-        else:
-            kernel = defocus_kernel(rng, radius, held_out)
-        layers = [Layer(behind(), everywhere, sharp), Layer(front, region, kernel)]
-    elif scene == "turning-subject":
-        kind = "motion"
-        layers = [Layer(behind(), everywhere, sharp), Layer(front, region, random_turn(rng, region, radius))]
-    elif scene == "turning-frame":
-        kind = "motion"
-        turn = random_turn(rng, everywhere if rng.random() < 0.5 else region, radius)
-        layers = [Layer(light, everywhere, turn)]
-        if background is not None:
-            layers.append(Layer(front, region, turn))
-    elif scene in ("frame", "shake"):
-        if scene == "shake":
-            kind = "camera-shake"
-            kernel = path_kernel(scaled_path(shaken_path(rng), radius))
-        else:
-            kernel = defocus_kernel(rng, radius, held_out)
-        layers = [Layer(light, everywhere, kernel)]
-        if background is not None:
-            layers.append(Layer(front, region, kernel))
-    else:  # depth: a plane in focus, blur growing away from it, and the subject at its own depth
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-        angle = rng.normal(np.pi / 2, 0.3) if rng.random() < 0.7 else rng.uniform(0, np.pi)
-        depth = np.cos(angle) * x / width + np.sin(angle) * y / height
-        depth = (depth - depth.min()) / np.ptp(depth)
-        focus, depth_of_field = rng.uniform(0, 1), rng.uniform(0.02, 0.3)
-        amount = np.clip(np.abs(depth - focus) - depth_of_field, 0, None)
-        field = amount / max(amount.max(), 1e-6) * radius
-        own_depth = rng.random() < 0.5
-        blurred = blur_by_depth(behind() if own_depth else light, field, rng)
-        composed, seen = blurred, field
-        if own_depth:
-            composed, _ = composite([Layer(blurred, everywhere, sharp), Layer(front, region, sharp)])
-            seen = np.where(region > 0.5, 0, field)
-        else:
-            subject = None
-
-    if scene != "depth":
-        composed, seen = composite(layers)
-    levels = levels_of(seen, long_side)
-    if scene in ("frame", "shake") and subject is None:  # the subject, whatever it is, is in the frame
-        label = BAD_BLUR if levels[0, 0] >= 2 else OK_BLUR
-    else:
-        label = judge(levels, subject)
-    return Sample(develop(composed, rng), levels, amounts_of(seen, long_side), subject, label, kind, scene)
+def with_marks(light: torch.Tensor, levels: torch.Tensor, bank: MarkBank, dice: Dice):
+    """(B, 3, H, W) in linear light and levels (B, 1, H, W) with sharp marks in front of some of the photos. A mark is
+    sharp, its rim is unknown, and the scene between the marks keeps its levels."""
+    count, _, height, width = light.shape
+    one = count, 1, 1, 1
+    opacity = dice.uniform(*one, low=0.3, high=1) ** 0.5 * (dice.uniform(*one) < MARKED)
+    cover = bank.draw(count, height, width, dice)
+    grey = torch.where(dice.uniform(*one) < 0.5, dice.uniform(count, 1, 1, 1).round(), dice.uniform(count, 3, 1, 1))
+    rim = F.max_pool2d(cover, 3, 1, padding=1) > 0.05
+    inside = (cover > 0.95) & (opacity > 0.7)
+    levels = torch.where(rim & (opacity > 0), float(UNKNOWN), levels)
+    levels = torch.where(inside, 0.0, levels)
+    cover = cover * opacity
+    return light * (1 - cover) + to_linear(grey) * cover, levels
 
 
-def develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Linear light to an 8-bit photo with a camera's noise (shot and read noise, before the tone curve)."""
-    if rng.random() < 0.6:
-        shot, read = rng.uniform(0, 0.01), rng.uniform(0, 0.004)
-        grain = ndimage.gaussian_filter(rng.normal(size=light.shape), (rng.uniform(0, 0.8),) * 2 + (0,))
-        light = light + grain * np.sqrt(np.clip(light, 0, 1) * shot**1.5 + read**2)
-    return np.clip(np.rint(to_srgb(light)), 0, 255).astype(np.uint8)
+def add_grain(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """A camera's shot and read noise on three photos in five, before the tone curve."""
+    one = len(light), 1, 1, 1
+    shot, read = dice.uniform(*one, high=0.01), dice.uniform(*one, high=0.004)
+    noise = dice.normal(light)
+    soft = 2 * F.avg_pool2d(F.pad(noise, (1,) * 4, mode="reflect"), 3, 1)
+    noise = noise + dice.uniform(*one) * (soft - noise)
+    return light + (dice.uniform(*one) < 0.6) * noise * (light.clamp(0, 1) * shot**1.5 + read**2).sqrt()
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+def random_regions(count: int, height: int, width: int, dice: Dice) -> torch.Tensor:
+    """(B, 1, H, W) regions of a quarter to three quarters of the frame: blobs of four sizes, and straight cuts."""
+    blobs = []
+    for cells in (3, 5, 8, 12):
+        noise = dice.uniform(count, 1, cells, cells) + dice.uniform(count, 1, cells, cells)
+        blobs.append(F.interpolate(noise, (height, width), mode="bicubic", align_corners=False))
+    field = torch.stack(blobs)[dice.integers(0, len(blobs), count), torch.arange(count, device=noise.device)]
+    straight = dice.uniform(count, 1, 1, 1) < 0.25
+    field = torch.where(straight, slopes(dice.uniform(count, high=2 * math.pi), height, width), field)
+    some = F.interpolate(field, (32, 32), mode="nearest").flatten(1).sort(1).values
+    cut = some.gather(1, (dice.uniform(count, 1, low=0.25, high=0.75) * some.shape[1]).long())
+    return soften(field > as_map(cut))
 
 
-def encode_png(values: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "PNG")
-    return buffer.getvalue()
+def soften(mask: torch.Tensor) -> torch.Tensor:
+    """Anti-alias a binary mask (B, 1, H, W)."""
+    return F.avg_pool2d(F.pad(mask.float(), (1,) * 4, mode="replicate"), 3, 1)
+
+
+def random_turn(planes, inside, radius, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn (B, C, H, W), come near, or both, about a point of the part `inside` (B, 1, H, W), whose farthest parts blur
+    by `radius` (B,) pixels. Also returns the radii (B, 1, H, W)."""
+    count, _, height, width = planes.shape
+    y = torch.arange(height, device=planes.device).view(1, 1, -1, 1)
+    x = torch.arange(width, device=planes.device).view(1, 1, 1, -1)
+    mass = inside.sum((1, 2, 3)).clamp(min=1)
+    mean = torch.stack([(inside * x).sum((1, 2, 3)), (inside * y).sum((1, 2, 3))], 1) / mass[:, None]
+    centre = mean + (dice.uniform(count, 2) - 0.5) * torch.tensor([width, height], device=planes.device) / 4
+    distance = torch.hypot(x - as_map(centre[:, 0]), y - as_map(centre[:, 1]))
+    reach = (distance * (inside > 0.5)).amax((1, 2, 3)).clamp(min=8)
+    way, quarter = dice.uniform(count, high=2 * math.pi), math.pi / 2
+    way = torch.where(dice.uniform(count) < 0.7, (way / quarter).round() * quarter, way)  # purely the one or the other
+    spread = radius * math.sqrt(6) / reach
+    return turned(planes, centre, spread * torch.cos(way), spread * torch.sin(way)), distance * as_map(radius / reach)

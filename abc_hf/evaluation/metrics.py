@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve
+from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score, precision_recall_curve
 
 BINS = 256
 BETA_SQUARED = 0.3
@@ -152,17 +152,12 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
 
 
 def kappa(matrix: np.ndarray, quadratic: bool = False) -> float:
-    """Cohen's kappa of a confusion matrix, unweighted or quadratically weighted."""
-    index = np.arange(len(matrix))
-    weights = (index[:, None] - index) ** 2 if quadratic else index[:, None] != index
-    expected = np.outer(matrix.sum(1), matrix.sum(0)) / max(matrix.sum(), 1)
-    return float(1 - (weights * matrix).sum() / max((weights * expected).sum(), 1e-12))
-
-
-def macro_f1(matrix: np.ndarray) -> float:
-    """Mean F1 over the classes that occur in the truth."""
-    scores = 2 * np.diag(matrix) / np.maximum(matrix.sum(0) + matrix.sum(1), 1)
-    return float(scores[matrix.sum(1) > 0].mean())
+    """Cohen's kappa of a confusion matrix, unweighted or quadratically weighted; 1 if everything is one class."""
+    if matrix.trace() == matrix.sum() == matrix.max():
+        return 1.0
+    truth, found = np.indices(matrix.shape).reshape(2, -1)
+    weights = "quadratic" if quadratic else None
+    return float(cohen_kappa_score(truth, found, weights=weights, sample_weight=matrix.ravel()))
 
 
 CONFIDENCE_BINS = 10
@@ -202,7 +197,7 @@ def class_scores(truth: np.ndarray, probabilities: np.ndarray, names: tuple[str,
         "photos": len(truth),
         "accuracy": float((predicted == truth).mean()),
         "balanced_accuracy": float(recall[occurs].mean()),
-        "macro_f1": macro_f1(matrix),
+        "macro_f1": float(f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0)),
         "kappa": kappa(matrix),
         "ece": sum(each["photos"] * abs(each["accuracy"] - each["confidence"]) for each in bins) / len(truth),
         "confusion": matrix.tolist(),

@@ -1,23 +1,16 @@
 """Rows of the SmartBlur schema -> training batches. What a step draws depends on (seed, step) and nothing else."""
 
-import io
 import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
 
 from ..configuration_abc_fusenet import DESIRABILITY, KINDS
-from ..data.schema import check_map, group_of, levels_from
-from ..losses import (
-    NO_LABEL,
-    NUM_LEVELS,
-    UNKNOWN,
-    class_loss_terms,
-    map_loss_terms,
-)
-from .recipes import Phase
+from ..data.marks import Dice
+from ..data.schema import LEVELS_OF, group_of
+from ..losses import NO_LABEL, NUM_LEVELS, UNKNOWN
+from .augmentation import crop, processed, stored
 
 LABELS_OF_PHASE = {
     "saliency": "salient_mask",
@@ -103,10 +96,8 @@ class StepSampler(torch.utils.data.Sampler):
 class TrainingPhotos(torch.utils.data.Dataset):
     """Augmented training samples of one phase, by (draw, row).
 
-    The paper's augmentations: horizontal flip, random crop, brightness, contrast; a random scale that never enlarges;
-    and what cameras and the web do to photos (`develop`). The labels go along; what a crop reaches beyond the photo is
-    filled by reflection and labelled unknown. Without `augment`, the top left `crop` pixels of the photo as it is. With
-    `amounts`, blur labels are those of the column blur_amount where there is one.
+    See `augmentation`. Without `augment`, a sample is the top left `crop` pixels of the photo as it is. With `amounts`,
+    blur labels are those of the column blur_amount where there is one.
 
     Raises ValueError, with row and column, for what cannot be read or is no label.
     """
@@ -121,10 +112,8 @@ class TrainingPhotos(torch.utils.data.Dataset):
         augment: bool = True,
         amounts: bool = False,
     ):
-        self.dataset, self.crop, self.scales, self.seed = dataset, crop, scales, seed
-        self.augment, self.amounts = augment, amounts
-        self.mean, self.std = np.float32(processor.image_mean), np.float32(processor.image_std)
-        self.working_size = processor.size["longest_edge"]
+        self.dataset, self.shape, self.scales, self.seed = dataset, (crop, crop), scales, seed
+        self.augment, self.amounts, self.processor = augment, amounts, processor
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
         draw, index = key
@@ -135,31 +124,20 @@ class TrainingPhotos(torch.utils.data.Dataset):
         return self.sample(draw, row, f"Row {index} of train ({row['source']})")
 
     def sample(self, draw: int, row: dict, name: str) -> dict[str, torch.Tensor]:
-        rng = np.random.default_rng((self.seed, draw, 1))
-        photo = row["image"].convert("RGB")
-        scale = min(1, self.working_size / max(photo.size))
+        rng = np.random.default_rng((self.seed, draw, 1)) if self.augment else None
+        kept = stored(row, name, self.processor.size["longest_edge"], self.amounts)
+        maps = torch.stack([kept["blur"], kept["subject"]])
+        scale = rng.uniform(*self.scales) if self.augment else 1.0
+        pixels, maps, _ = crop(kept["photo"][None], maps[None], np.array([kept["size"]]), self.shape, scale, rng)
         if self.augment:
-            scale *= rng.uniform(*self.scales)
-        size = tuple(max(1, round(side * scale)) for side in photo.size)
-        sample = {"image": np.asarray(photo.resize(size, Image.BICUBIC))}
-        blur = "blur_amount" if self.amounts and row.get("blur_amount") is not None else "blur_map"
-        for column in (blur, "salient_mask"):
-            if row[column] is not None:
-                check_map(row[column], photo, f"{name}, column {column}")
-                sample[column] = np.asarray(row[column].resize(size, Image.NEAREST))
-        if "salient_mask" in sample:  # in levels, as what its crop reaches beyond the photo is
-            sample["salient_mask"] = np.where(sample["salient_mask"] > 127, NUM_LEVELS - 1, 0)
-        sample = flip_and_crop(sample, self.crop, rng if self.augment else None)
-        pixels = sample["image"]
-        pixels = jitter(develop(pixels, rng), rng) if self.augment else pixels.astype(np.float32) / 255
-        pixels = (pixels - self.mean) / self.std
-        unknown = np.full(pixels.shape[:2], UNKNOWN, np.uint8)
-        codes, salient = sample.get(blur, unknown), sample.get("salient_mask", unknown)
-        levels = levels_from(codes, blur, name)
+            dice = Dice(torch.Generator().manual_seed(int(rng.integers(2**62))))
+            pixels = processed(pixels, dice, rng)
+        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.processor.image_mean, self.processor.image_std))
+        codes, subject = maps[0].long()
         return {
-            "pixel_values": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
-            "blur_labels": torch.from_numpy(levels),
-            "attention_labels": torch.from_numpy(salient.astype(np.int64)),
+            "pixel_values": (pixels[0] - mean) / std,
+            "blur_labels": torch.from_numpy(LEVELS_OF["blur_amount"])[codes],
+            "attention_labels": torch.where(subject < UNKNOWN, subject * (NUM_LEVELS - 1), UNKNOWN),
             **class_labels(row),
         }
 
@@ -196,82 +174,6 @@ class StreamedPhotos(torch.utils.data.IterableDataset):
             raise ValueError(
                 f"The row {row['source']} of train has an image or a map that cannot be read ({error})."
             ) from error
-
-
-def flip_and_crop(sample: dict[str, np.ndarray], crop: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
-    """The same flip and crop of `crop` x `crop` pixels for a photo and its label maps; the top left ones without `rng`.
-
-    What a crop reaches beyond the photo is reflected, in the maps `UNKNOWN`.
-    """
-    top = left = 0
-    if rng is not None:
-        if rng.random() < 0.5:
-            sample = {name: values[:, ::-1] for name, values in sample.items()}
-        height, width = sample["image"].shape[:2]
-        top, left = (int(rng.integers(max(0, side - crop) + 1)) for side in (height, width))
-    result = {}
-    for name, values in sample.items():
-        values = values[top : top + crop, left : left + crop]
-        short = [(0, crop - side) for side in values.shape[:2]] + [(0, 0)] * (values.ndim - 2)
-        if name == "image":
-            values = np.pad(values, short, mode="symmetric")
-        else:
-            values = np.pad(values, short, constant_values=UNKNOWN)
-        result[name] = values
-    return result
-
-
-def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random sharpening, grain and JPEG of an (H, W, 3) uint8 image: real and synthetic photos alike, so that the
-    traces of how a photo was made do not give its blur away."""
-    photo = Image.fromarray(image)
-    if rng.random() < 0.4:
-        photo = photo.filter(ImageFilter.UnsharpMask(rng.uniform(0.5, 1.5), int(rng.uniform(20, 120)), 0))
-    if rng.random() < 0.3:
-        grain = rng.normal(0, rng.uniform(0.5, 6), image.shape)
-        photo = Image.fromarray(np.clip(np.asarray(photo) + grain, 0, 255).astype(np.uint8))
-    if rng.random() < 0.5:
-        buffer = io.BytesIO()
-        photo.save(buffer, "JPEG", quality=int(rng.integers(50, 97)))
-        photo = Image.open(buffer)
-    return np.asarray(photo)
-
-
-def jitter(image: np.ndarray, rng: np.random.Generator, amount: float = 0.25) -> np.ndarray:
-    """Random brightness and contrast of an (H, W, 3) uint8 image; float32 in 0..1."""
-    pixels = image.astype(np.float32) / 255 * rng.uniform(1 - amount, 1 + amount)
-    mean = pixels.mean()
-    return np.clip((pixels - mean) * rng.uniform(1 - amount, 1 + amount) + mean, 0, 1)
-
-
-def count_labels(batch: dict[str, torch.Tensor], phase: Phase, reduction: str) -> torch.Tensor:
-    """(len(phase.losses),) int64: what the sum of each loss is to be divided by.
-
-    Rows with a class; of maps the labelled pixels, or with the reduction "sum" (equation 1) the photos that have any.
-    """
-    counts = []
-    for name in phase.losses:
-        if name == "labels":
-            known = batch[name].sum(1) > 0
-        elif name == "kind_labels":
-            known = batch[name] != NO_LABEL
-        else:
-            known = batch[name] != UNKNOWN
-            if reduction == "sum":
-                known = known.flatten(1).any(1)
-        counts.append(known.sum())
-    return torch.stack(counts)
-
-
-def summed_losses(output, batch: dict[str, torch.Tensor], phase: Phase, weight: float) -> torch.Tensor:
-    """(len(phase.losses),) the losses of equation (2), summed and not yet divided; `weight` is its lambda."""
-    sums = {
-        "blur_labels": lambda: map_loss_terms(output.blur_map, batch["blur_labels"])[0],
-        "attention_labels": lambda: map_loss_terms(output.attention_map, batch["attention_labels"])[0],
-        "labels": lambda: weight * class_loss_terms(output.logits, batch["labels"])[0],
-        "kind_labels": lambda: weight * class_loss_terms(output.kind_logits, batch["kind_labels"])[0],
-    }
-    return torch.stack([sums[name]() for name in phase.losses])
 
 
 def seed_dropout(*key: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from ..losses import class_loss
@@ -81,17 +82,12 @@ def fit_classifier(
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The temperature that minimises the cross-entropy of (N, 4) logits (Guo et al. 2017), by golden-section search."""
-    low, high = math.log(0.2), math.log(5.0)
-    ratio = (math.sqrt(5) - 1) / 2
+    """The temperature that minimises the cross-entropy of (N, 4) logits (Guo et al. 2017)."""
 
     def cost(log_temperature: float) -> float:
         return float(class_loss(logits / math.exp(log_temperature), labels))
 
-    for _ in range(40):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if cost(left) < cost(right) else (left, high)
-    return math.exp((low + high) / 2)
+    return math.exp(minimize_scalar(cost, bounds=(math.log(0.2), math.log(5.0)), method="bounded").x)
 
 
 def fit_certainty(confidence: np.ndarray, right: np.ndarray, allowed: np.ndarray, wanted: float = 0.955) -> float:

@@ -23,23 +23,16 @@ def trained_parts(model: nn.Module, phase: Phase) -> dict[str, nn.Module]:
     return {name: part for name, part in parts.items() if not name.endswith("_trunk") or name in used}
 
 
-def parameter_groups(model: nn.Module, phase: Phase, layer_decay: float = 1.0) -> list[dict]:
-    """Freeze what the phase does not train; the rest as optimizer groups (no weight decay on norms and biases).
-
-    layer_decay: the factor on the learning rate from a block of a trunk to the block before it (the last has the
-    trunk's), so that what was pre-trained and is most general changes least.
-    """
+def parameter_groups(model: nn.Module, phase: Phase) -> list[dict]:
+    """Freeze what the phase does not train; the rest as optimizer groups (no weight decay on norms and biases)."""
     model.requires_grad_(False)
     groups = []
     for name, part in trained_parts(model, phase).items():
         part.requires_grad_(True)
-        blocks = part.blocks() if layer_decay < 1 and name.endswith("_trunk") else [part]
-        for depth, block in enumerate(reversed(blocks)):
-            rate = phase.learning_rate * phase.parts[name] * layer_decay**depth
-            matrices = [p for p in block.parameters() if p.dim() > 1]
-            vectors = [p for p in block.parameters() if p.dim() <= 1]
-            groups.append({"params": matrices, "lr": rate, "weight_decay": phase.weight_decay})
-            groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
+        rate = phase.learning_rate * phase.parts[name]
+        matrices, vectors = ([p for p in part.parameters() if (p.dim() > 1) == wanted] for wanted in (True, False))
+        groups.append({"params": matrices, "lr": rate, "weight_decay": phase.weight_decay})
+        groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
     return groups
 
 

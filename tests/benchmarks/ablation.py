@@ -27,8 +27,8 @@ from abc_hf.evaluation.plots import grouped_bars
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, DesirabilityClassifier
 from abc_hf.training.batches import classifier_rows, seed_dropout
-from abc_hf.training.classifier import fit_classifier
-from abc_hf.training.parts import fusion_inputs, load_trunk_weights, parts_of
+from abc_hf.training.classifier import FusedPhoto, fit_classifier, fuse_rows
+from abc_hf.training.parts import load_trunk_weights, parts_of
 from abc_hf.training.recipes import OURS
 
 BASELINES = {
@@ -51,22 +51,29 @@ def channels_of(chosen: tuple[str, ...], content_channels: int) -> list[int]:
     return [channel for name in chosen for channel in range(starts[name], starts[name] + widths[name])]
 
 
-def fitted(config, chosen, cached, weights, phase, seed: int) -> DesirabilityClassifier:
-    """The classifier of the chosen maps, trained on `cached`, which is of `fusion_inputs`."""
-    content = cached[0][0].shape[0] - (len(MAPS) - 1)
-    channels = channels_of(chosen, content)
+def with_maps(photos: list[FusedPhoto], chosen: tuple[str, ...]) -> list[FusedPhoto]:
+    """The photos with the chosen maps alone, of all `MAPS`."""
+    channels = channels_of(chosen, photos[0].stacked.shape[0] - (len(MAPS) - 1))
+    return [dataclasses.replace(photo, stacked=photo.stacked[channels]) for photo in photos]
+
+
+def fitted(config, chosen, photos: list[FusedPhoto], weights, phase, seed: int) -> DesirabilityClassifier:
+    """The classifier of the chosen maps, trained on photos that have all `MAPS`. It has no blur profile, as in the
+    paper."""
+    content = photos[0].stacked.shape[0] - (len(MAPS) - 1)
     seed_dropout(seed)
-    classifier = DesirabilityClassifier(type(config)(**config.to_diff_dict() | {"fusion_inputs": chosen}), content)
-    fit_classifier(classifier.train(), [(stack[channels], label) for stack, label in cached], phase, weights, seed)
+    changed = {"fusion_inputs": chosen, "blur_profile": False}
+    classifier = DesirabilityClassifier(type(config)(**config.to_diff_dict() | changed), content, 0)
+    fit_classifier(classifier.train(), with_maps(photos, chosen), phase, weights, seed)
     return classifier.eval()
 
 
 @torch.inference_mode()
-def verdict_scores(classifier, chosen, held) -> dict[str, float]:
-    """How the classifier of the chosen maps does on `held`, which is of `fusion_inputs`."""
-    channels = channels_of(chosen, held[0][0].shape[0] - (len(MAPS) - 1))
-    chances = torch.cat([classifier(stack[channels][None].float()).softmax(1) for stack, _ in held])
-    scores = class_scores(np.array([label for _, label in held]), chances.numpy(), DESIRABILITY)
+def verdict_scores(classifier, chosen, held: list[FusedPhoto], truth: list[int]) -> dict[str, float]:
+    """The scores of the classifier of the chosen maps on photos that have all `MAPS`."""
+    held = with_maps(held, chosen)
+    logits = [classifier(photo.stacked[None].float(), photo.profile[None])[0] for photo in held]
+    scores = class_scores(np.array(truth), torch.cat(logits).softmax(1).numpy(), DESIRABILITY)
     return {name: float(scores[name]) for name in VERDICT_MEASURES}
 
 
@@ -141,13 +148,13 @@ def main(argv: list[str] | None = None) -> None:
 
     def features(network, photos):
         network.config.fusion_inputs = MAPS  # of what is stacked, each baseline takes its own
-        return fusion_inputs(network, processor, photos)
+        return fuse_rows(network, processor, photos)
 
     verdicts = {}
 
     def add(name: str, classifier, chosen, judged):
         row = verdicts.setdefault(name, {measure: [] for measure in VERDICT_MEASURES})
-        for measure, value in verdict_scores(classifier, chosen, judged).items():
+        for measure, value in verdict_scores(classifier, chosen, judged, held["desirability"]).items():
             row[measure].append(value)
 
     def compare(network, baselines: dict[str, tuple[str, ...]]):
@@ -162,6 +169,7 @@ def main(argv: list[str] | None = None) -> None:
                     classifier = fitted(network.config, chosen, cached, weights, phase, seed)
                     if kept:
                         network.config.fusion_inputs, network.classifier = chosen, classifier
+                        network.config.blur_profile = False
                         network.save_pretrained(kept)
                         processor.save_pretrained(kept)
                 add(name, classifier, chosen, judged)

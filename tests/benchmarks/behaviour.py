@@ -18,14 +18,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
 from abc_hf import load_photo, load_pipeline
-from abc_hf.data.kernels import aperture_kernel
+from abc_hf.data.kernels import REACH, aperture_kernel, identity_kernel
+from abc_hf.data.marks import Dice
+from abc_hf.data.sources import encode_jpeg
 from abc_hf.data.splits import open_splits
-from abc_hf.data.synthesis import Layer, composite, encode_jpeg, fill_hole, random_region, soften, to_linear, to_srgb
+from abc_hf.data.synthesis import composite, convolve, layers_of, random_regions, soften, to_linear, to_srgb
 from abc_hf.evaluation.metrics import auc
 
 RADII = np.geomspace(0.002, 0.025, 6)
@@ -38,28 +41,29 @@ DRAWS = 2000
 LONG_SIDE = 512
 
 
-def put_blur(photo: np.ndarray, region: np.ndarray, radius: float, where: str) -> Image.Image:
+def put_blur(photo: np.ndarray, region: torch.Tensor, radius: float, where: str) -> Image.Image:
     """Disc defocus of `radius` pixels on "region", "background" or "frame" of a photo (H, W, 3); "nowhere" is JPEG
-    alone. region: (H, W) in 0..1."""
-    light, everywhere = to_linear(photo), np.ones(region.shape, np.float32)
-    sharp, blurred = np.ones((1, 1), np.float32), aperture_kernel(radius)
-    behind = fill_hole(light, np.clip(region * 1.5, 0, 1))
-    layers = {
-        "nowhere": [Layer(light, everywhere, sharp)],
-        "frame": [Layer(light, everywhere, blurred)],
-        "region": [Layer(behind, everywhere, sharp), Layer(light, region, blurred)],
-        "background": [Layer(behind, everywhere, blurred), Layer(light, region, sharp)],
-    }[where]
-    image = np.rint(to_srgb(composite(layers)[0])).astype(np.uint8)
+    alone. region: (1, 1, H, W) in 0..1."""
+    light = to_linear(torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()) / 255)
+    sharp, blurred = (
+        torch.from_numpy(np.pad(kernel, REACH - len(kernel) // 2))[None]
+        for kernel in (identity_kernel(), aperture_kernel(radius))
+    )
+    behind, front = layers_of(light, region if where in ("region", "background") else torch.zeros_like(region))
+    behind = convolve(behind, blurred if where in ("background", "frame") else sharp)
+    front = convolve(front, blurred if where == "region" else sharp)
+    image = (255 * to_srgb(composite(behind, front)[0][0])).round().numpy().astype(np.uint8).transpose(1, 2, 0)
     return load_photo(encode_jpeg(image, JPEG_QUALITY))
 
 
-def arrays(row) -> tuple[np.ndarray, np.ndarray | None]:
-    """A row's photo at no more than `LONG_SIDE`, and its salient mask (H, W) in 0..1, if any."""
+def arrays(row) -> tuple[np.ndarray, torch.Tensor | None]:
+    """A row's photo at no more than `LONG_SIDE`, and its salient mask (1, 1, H, W) in 0..1, if any."""
     photo = row["image"].convert("RGB")
     photo.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
     mask = row["salient_mask"]
-    return np.asarray(photo), None if mask is None else soften(np.asarray(mask.resize(photo.size)) > 127)
+    if mask is not None:
+        mask = soften(torch.from_numpy(np.asarray(mask.resize(photo.size)) > 127)[None, None])
+    return np.asarray(photo), mask
 
 
 def growing(pipeline, sharp, count: int) -> dict:
@@ -69,9 +73,11 @@ def growing(pipeline, sharp, count: int) -> dict:
     for index in tqdm(chosen, desc="growing"):
         photo, subject = arrays(sharp[int(index)])
         height, width = photo.shape[:2]
-        region = soften(random_region(np.random.default_rng(int(index)), height, width)) if subject is None else subject
+        region = subject
+        if region is None:
+            region = random_regions(1, height, width, Dice(torch.Generator().manual_seed(int(index))))
         blurred = [put_blur(photo, region, radius * max(height, width), "region") for radius in RADII]
-        curve = [report.blur_map[region > 0.5].mean() for report in pipeline(blurred)]
+        curve = [report.blur_map[region[0, 0].numpy() > 0.5].mean() for report in pipeline(blurred)]
         curves.append(curve)
         rises += bool((np.diff(curve) > 0).all())
     return {

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -21,8 +22,8 @@ def test_auc_of_probabilities_is_that_of_scikit_learn():
 
 def test_blur_is_put_where_it_is_said():
     photo = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
-    region = np.zeros((96, 128), np.float32)
-    region[24:72, 32:96] = 1
+    region = torch.zeros(1, 1, 96, 128)
+    region[..., 24:72, 32:96] = 1
     inside, outside = (slice(36, 60), slice(44, 84)), (slice(0, 12), slice(0, 16))
     for where, blurred in (
         ("nowhere", ()),

@@ -1,17 +1,22 @@
-"""Kernels of blur: closed forms of their shape and size, and what they do to a picture."""
+"""Kernels of blur: closed forms of their shape and size."""
 
 import numpy as np
 import pytest
+import torch
 
+from abc_hf.configuration_abc_fusenet import KINDS
+from abc_hf.data import kernels as kernels_module
 from abc_hf.data.kernels import (
-    Turn,
+    REACH,
+    KernelBank,
+    NewKernels,
     aperture_kernel,
     arc_path,
-    convolve,
     defocus_kernel,
     equivalent_radius,
     gaussian_kernel,
     identity_kernel,
+    make_kernel,
     path_kernel,
     scaled_path,
     shake_path,
@@ -107,43 +112,42 @@ def test_kernels_are_centred_and_sum_to_one():
         assert centroid == pytest.approx(np.array(kernel.shape) // 2, abs=0.05)
 
 
-def test_convolution_of_a_point_is_the_kernel():
-    kernel = path_kernel(scaled_path(shake_path(np.random.default_rng(3)), 4.0))
-    half = kernel.shape[0] // 2
-    point = np.zeros((64, 80, 2), np.float32)
-    point[30, 41] = 1, 3
-    result = convolve(point, kernel)
-    window = result[30 - half : 31 + half, 41 - half : 42 + half]
-    np.testing.assert_allclose(window[..., 0], kernel, atol=1e-6)
-    np.testing.assert_allclose(window[..., 1], 3 * kernel, atol=3e-6)
-    assert result.sum() == pytest.approx(4, rel=1e-5)
+@pytest.fixture(scope="module")
+def bank():
+    return KernelBank("cpu", count=200)
 
 
-def test_an_even_frame_stays_even():
-    light = np.full((40, 50, 3), 0.3, np.float32)
-    for kernel in kernels():
-        np.testing.assert_allclose(convolve(light, kernel), light, atol=1e-5)
+@pytest.mark.parametrize("kind", range(len(KINDS)))
+@pytest.mark.parametrize("source", ["bank", "new", "held out"])
+def test_kernels_are_drawn_by_radius(bank, kind, source):
+    bank = bank if source == "bank" else NewKernels(np.random.default_rng(0), source == "held out")
+    radii = torch.tensor([1.5, 3.0, 7.0, 14.0])
+    drawn, exact = bank.draw(torch.full((4,), kind), radii, torch.zeros(4, dtype=torch.long))
+    assert torch.allclose(drawn.sum((1, 2)), torch.ones(4), atol=1e-4)
+    assert torch.allclose(exact, radii, rtol=0.02)
+    for kernel, radius in zip(drawn, exact, strict=True):
+        assert equivalent_radius(kernel.numpy()) == pytest.approx(float(radius), rel=0.06, abs=0.25)
 
 
-@pytest.mark.parametrize(("angle", "zoom"), [(0.2, 0.0), (0.0, 0.15), (-0.1, 0.1)])
-def test_a_point_that_turns_is_smeared_over_its_path(angle, zoom):
-    turn = Turn((40.0, 100.0), angle, zoom)
-    point = np.zeros((200, 300, 2), np.float32)
-    point[100, 240] = 1, 3  # 200 pixels from the centre
-    smeared = turn.blur(point)
-    assert smeared[..., 0].sum() == pytest.approx(1, rel=0.05)
-    np.testing.assert_allclose(smeared[..., 1], 3 * smeared[..., 0], atol=1e-6)
-    rows, columns = np.nonzero(smeared[..., 0] > 1e-5)
-    # it moves along x by the growth, along y by the turn, about its place
-    assert np.ptp(columns) == pytest.approx(200 * abs(zoom), abs=4) and np.ptp(rows) == pytest.approx(
-        200 * abs(angle), abs=4
-    )
-    assert rows.mean() == pytest.approx(100, abs=1) and columns.mean() == pytest.approx(240, abs=5)
-    expected = equivalent_radius(smeared[..., 0])
-    assert turn.radius((200, 300))[100, 240] == pytest.approx(expected, rel=0.03)
-    assert turn.radius((200, 300))[100, 40] == 0
+def test_radius_zero_is_no_blur(bank):
+    for kernels in (bank, NewKernels(np.random.default_rng(0))):
+        drawn, exact = kernels.draw(torch.tensor([0]), torch.tensor([0.0]), torch.tensor([3]))
+        assert exact == 0 and drawn[0, REACH, REACH] == 1 and drawn.sum() == 1
 
 
-def test_what_does_not_turn_stays():
-    light = np.random.default_rng(0).random((64, 96, 3), np.float32)
-    np.testing.assert_allclose(Turn((20.0, 30.0), 0.0, 0.0).blur(light), light, atol=1e-5)
+@pytest.mark.parametrize("kind", KINDS)
+def test_test_photos_are_blurred_by_kernels_of_their_own(kind, monkeypatch):
+    def forbidden(*_):
+        raise AssertionError("a training kernel in a test photo, or the other way round")
+
+    for held_out, families in (
+        (True, ("gaussian_kernel", "straight_path", "shake_path")),
+        (False, ("arc_path", "tremor_path")),
+    ):
+        with monkeypatch.context() as patch:
+            for family in families:
+                patch.setattr(kernels_module, family, forbidden)
+            for seed in range(6):
+                made = make_kernel(kind, np.random.default_rng(seed), 5.0, held_out)
+                if held_out and kind == "defocus":  # a ring is dark in its middle, and a square has four corners
+                    assert made[REACH, REACH] == 0 or np.allclose(made, np.rot90(made), atol=1e-3)

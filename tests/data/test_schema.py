@@ -42,15 +42,6 @@ def test_columns_that_are_not_there_are_empty_labels(write):
     assert train[0]["blur_map"] is None and train[0]["source"] == "row/0"
 
 
-def test_columns_can_be_renamed(write):
-    settings = write(train=[{"photo": row()["image"]}] * 2)
-    settings.rename_columns = ["photo=image"]
-    assert load_splits(settings)[0][0]["image"].size == (48, 32)
-    settings.rename_columns = ["foto=image"]
-    with pytest.raises(ValueError, match="no column foto to be renamed to image among photo"):
-        load_splits(settings)
-
-
 def test_a_share_of_train_validates_where_no_split_does(write):
     settings = write(train=[row(seed) for seed in range(20)])
     train, validation = load_splits(settings)

@@ -18,7 +18,6 @@ from abc_hf.evaluation.metrics import (
     histogram,
     kappa,
     level_scores,
-    macro_f1,
 )
 from abc_hf.evaluation.plots import read_curves
 from tests.evaluation import score_maps
@@ -80,7 +79,9 @@ def test_class_scores_equal_scikit_learn():
     assert kappa(matrix) == pytest.approx(oracle.cohen_kappa_score(truth, predicted))
     weighted = oracle.cohen_kappa_score(truth, predicted, weights="quadratic")
     assert kappa(matrix, quadratic=True) == pytest.approx(weighted)
-    assert macro_f1(matrix) == pytest.approx(oracle.f1_score(truth, predicted, average="macro"))
+    assert kappa(np.diag([5, 0])) == 1 and kappa(np.array([[0, 5], [0, 0]])) == 0
+    scores = class_scores(np.array([0, 0, 1]), np.eye(3)[[0, 2, 1]], ("a", "b", "c"))
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 1) / 2), "of the classes that occur"
 
 
 def test_calibration_by_hand():

@@ -18,7 +18,7 @@ from PIL import Image
 from abc_hf.data import build
 from abc_hf.data.build import main as build_dataset
 from abc_hf.data.schema import FEATURES
-from abc_hf.data.synthesis import encode_png
+from abc_hf.data.sources import encode_png
 from hub import push_dataset
 from hub.push_dataset import HERE, allowed, region_rows
 from tests.hub.card_schema import problems
@@ -266,7 +266,7 @@ def test_mistakes_are_one_sentence(tmp_path):
     assert "No row of" in mistake(folder)
     assert "--permit is about photos" in mistake(folder, "--labels-only", "--permit", "x")
     (folder / "data" / "train-00000-of-00001.parquet").write_bytes(b"no parquet")
-    assert "cannot be read" in mistake(folder)
+    assert "train-00000-of-00001.parquet is damaged at row 0" in mistake(folder)
     assert "holds no labels.csv" in mistake(tmp_path / "labels.csv", "--labels-only")
     outside = tmp_path / "desirability.csv"
     outside.write_text("file,desirability,blur_kind,split\n/home/me/a.jpg,no-blur,,train\n")

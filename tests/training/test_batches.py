@@ -6,11 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
+from abc_hf.configuration_abc_fusenet import KINDS
 from abc_hf.data.build import main
 from abc_hf.data.schema import has_blur
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.losses import NO_LABEL, UNKNOWN
-from abc_hf.training.batches import StepSampler, StreamedPhotos, TrainingPhotos, rows_by_group
+from abc_hf.training.batches import StepSampler, StreamedPhotos, TrainingPhotos, class_labels, rows_by_group
 from tests.toy_photos import write_toy_photos
 
 
@@ -120,7 +121,21 @@ def test_missing_labels_cost_nothing(rows):
     sample = training_photos(rows.map(lambda row: {"desirability": None, "blur_map": None}, features=rows.features))[
         0, 0
     ]
-    assert sample["labels"] == NO_LABEL and (sample["blur_labels"] == UNKNOWN).all()
+    assert not sample["labels"].any() and sample["kind_labels"] == NO_LABEL
+    assert (sample["blur_labels"] == UNKNOWN).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "labels", "kind"),
+    [
+        ({"desirability": 2, "blur_kind": "camera-shake"}, [0, 0, 1, 0], KINDS.index("camera-shake")),
+        ({"desirability": 2, "votes": [0, 0.25, 0.75, 0], "blur_kind": None}, [0, 0.25, 0.75, 0], NO_LABEL),
+        ({"desirability": None}, [0, 0, 0, 0], NO_LABEL),
+    ],
+)
+def test_the_classifier_learns_votes_where_they_are_known(row, labels, kind):
+    found = class_labels(row)
+    assert found["labels"].tolist() == labels and found["kind_labels"] == kind
 
 
 def test_binary_truth_of_levels():

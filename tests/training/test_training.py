@@ -8,7 +8,7 @@ import torch
 from transformers import MobileNetV2Config, MobileNetV2Model, ResNetForImageClassification
 
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
-from abc_hf.losses import NO_LABEL, UNKNOWN, desirability_loss
+from abc_hf.losses import NO_LABEL, UNKNOWN, class_loss, count_labels
 from abc_hf.modeling_abc_fusenet import BRANCHES, ABCFuseNetForBlurUnderstanding
 from abc_hf.training import batches, checkpoints, classifier, recipes
 from abc_hf.training import parts as training
@@ -54,20 +54,6 @@ def test_only_the_parts_of_a_phase_train(variant):
     assert all(group["weight_decay"] == 0 for group in groups if any(p.dim() <= 1 for p in group["params"]))
 
 
-@pytest.mark.parametrize("variant", ["tiny", "mobile"])
-def test_earlier_blocks_of_a_trunk_learn_slower(variant):
-    model = build(variant)
-    phase = recipes.PAPER["blur"]
-    groups = training.parameter_groups(model, phase, layer_decay=0.5)
-    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
-    assert set(rate_of) == {id(p) for p in model.parameters() if p.requires_grad}
-    blocks = model.abc_fusenet.trunks["blur"].blocks()
-    for depth, block in enumerate(reversed(blocks)):
-        assert {rate_of[id(p)] for p in block.parameters()} == {phase.learning_rate * 0.5**depth}
-    assert {rate_of[id(p)] for p in model.abc_fusenet.blur_branch.parameters()} == {phase.learning_rate}
-    assert all(group["weight_decay"] == 0 for group in groups if any(p.dim() <= 1 for p in group["params"]))
-
-
 def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales():
     model = build()
     phase = dataclasses.replace(recipes.PAPER["blur"], freeze_batch_norm=True)
@@ -86,29 +72,28 @@ def test_small_batches_of_the_paper_keep_batch_norm_frozen():
     assert recipes.PAPER["joint"].freeze_batch_norm and not recipes.PAPER["blur"].freeze_batch_norm
 
 
-@pytest.mark.parametrize(("reduction", "counted"), [("mean", [3 * 64 * 64 - 64, 64, 2]), ("sum", [3, 1, 2])])
+@pytest.mark.parametrize(("reduction", "counted"), [("mean", [3 * 64 * 64 - 64, 64, 2, 3]), ("sum", [3, 1, 2, 3])])
 def test_losses_add_up_over_parts_of_a_batch(reduction, counted):
-    """Counts by hand; sums over parts divided by the sum of counts are the model's own loss of the whole."""
+    """Counts by hand; the losses of parts with the counts of the whole are the loss of the whole."""
     model = build()
     model.config.blur_loss_reduction = reduction
     model.eval()
-    phase = recipes.OURS["joint"]
-    batch = {
-        "pixel_values": torch.rand(4, 3, 64, 64),
+    labels = {
         "blur_labels": torch.randint(0, 4, (4, 64, 64)),
         "attention_labels": torch.full((4, 64, 64), UNKNOWN),
-        "labels": torch.tensor([1, NO_LABEL, 3, NO_LABEL]),
+        "labels": torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0], [0.25, 0, 0, 0.75], [0, 0, 0, 0]]),
+        "kind_labels": torch.tensor([0, 2, NO_LABEL, 1]),
     }
-    batch["blur_labels"][3] = UNKNOWN
-    batch["blur_labels"][0, 0] = UNKNOWN
-    batch["attention_labels"][2, 5] = 3
+    labels["blur_labels"][3] = UNKNOWN
+    labels["blur_labels"][0, 0] = UNKNOWN
+    labels["attention_labels"][2, 5] = 3
+    batch = {"pixel_values": torch.rand(4, 3, 64, 64), **labels}
+    counts = count_labels(labels, reduction)
+    assert [int(count) for count in counts.values()] == counted
     parts = [{name: values[rows] for name, values in batch.items()} for rows in (slice(0, 1), slice(1, 4))]
-    counts = sum(batches.count_labels(part, phase, reduction) for part in parts)
-    assert counts.tolist() == counted
     with torch.no_grad():
-        sums = [batches.summed_losses(model(part["pixel_values"]), part, phase, 0.1) for part in parts]
-        whole = model(**batch).loss
-    torch.testing.assert_close((sum(sums) / counts).sum(), whole, rtol=1e-5, atol=0)
+        losses = [model(**part, label_counts=counts).loss for part in parts]
+        torch.testing.assert_close(sum(losses), model(**batch).loss, rtol=1e-5, atol=0)
 
 
 def test_dropout_depends_on_its_key_alone():
@@ -131,19 +116,24 @@ def test_what_is_kept_is_judged_by_what_there_is():
 
 
 def test_the_average_follows_a_step_by_the_decay():
+    """Weights and BatchNorm statistics; the average follows faster while it is young."""
     model = build()
-    average = checkpoints.MovingAverage(model, decay=0.5)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(1.0)
-    average.updates = 100  # past the warm-up, where the decay is smaller
-    average.update(model)
-    name = "classifier.fc.weight"
-    torch.testing.assert_close(average.model.state_dict()[name], before[name] + 0.5)
-    again = checkpoints.MovingAverage(build(), decay=0.5)
-    again.load_state_dict(average.state_dict())
-    torch.testing.assert_close(again.model.state_dict()[name], before[name] + 0.5)
+    average = checkpoints.moving_average(model, decay=0.5)
+    average.update_parameters(model)  # a copy
+
+    def move(by):
+        with torch.no_grad():
+            for tensor in (*model.parameters(), *model.buffers()):
+                tensor.add_(by)
+
+    for number, share in ((1, 2 / 11), (2, 3 / 12), (100, 0.5)):
+        average.n_averaged.fill_(number)
+        before = {name: value.clone() for name, value in average.module.state_dict().items()}
+        move(1)
+        average.update_parameters(model)
+        for name in ("classifier.fc.weight", "classifier.normalization.running_mean"):
+            mine, theirs = average.module.state_dict()[name], model.state_dict()[name]
+            torch.testing.assert_close(mine, share * before[name] + (1 - share) * theirs)
 
 
 def test_trunk_weights_come_from_a_transformers_checkpoint(tmp_path):
@@ -173,19 +163,21 @@ def test_a_resnet_classifier_fills_the_content_trunk(tmp_path):
 def test_the_classifier_learns_separable_features():
     torch.manual_seed(0)
     model = build()
-    channels = model.classifier.conv1.convolution.in_channels
+    channels, profile = model.classifier.conv1.convolution.in_channels, model.classifier.profile[0].in_features
     cached = []
     for index in range(40):
         label = index % 4
         features = 0.1 * torch.randn(channels, 2, 2 + index // 4 % 2)
         features[label * 4 : label * 4 + 4] += 2
-        cached.append((features.half(), label))
+        one = torch.eye(4)[label]
+        cached.append(classifier.FusedPhoto(features.half(), torch.rand(profile), one, torch.tensor(label % 3)))
     phase = dataclasses.replace(recipes.OURS["classifier"], steps=60, batch_size=16, learning_rate=1e-2)
     model.classifier.train()
     classifier.fit_classifier(model.classifier, cached, phase, [1.0] * 40, seed=0, progress=False)
     model.classifier.eval()
-    hits = [model.classifier(features[None].float()).argmax().item() == label for features, label in cached]
-    assert sum(hits) == 40
+    for photo in cached:
+        scores, kinds = model.classifier(photo.stacked[None].float(), photo.profile[None])
+        assert scores.argmax() == photo.labels.argmax() and kinds.argmax() == photo.kind_label
 
 
 def test_temperature_minimises_the_cross_entropy():
@@ -194,7 +186,7 @@ def test_temperature_minimises_the_cross_entropy():
     labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
     temperature = classifier.fit_temperature(3 * logits, labels)
     assert temperature == pytest.approx(3, rel=0.1)
-    costs = [desirability_loss(3 * logits / (temperature * factor), labels) for factor in (0.95, 1, 1.05)]
+    costs = [class_loss(3 * logits / (temperature * factor), labels) for factor in (0.95, 1, 1.05)]
     assert costs[1] == min(costs)
 
 
