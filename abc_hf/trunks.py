@@ -110,9 +110,6 @@ class InceptionV2Trunk(nn.Module):
                 self.channels["8"] = channels
         self.channels["last"] = channels
 
-    def blocks(self) -> list[nn.Module]:
-        return [self.conv1, self.conv2, *(getattr(self, f"inception_{name}") for name in self.BLOCKS)]
-
     def forward(self, pixel_values):
         features = {"2": self.conv1(pixel_values)}
         features["4"] = self.conv2(self.pool(features["2"]))
@@ -173,9 +170,6 @@ class MobileNetV2Trunk(BackboneTrunk):
         first = stem.first_conv.convolution.out_channels
         self.channels = {"2": first, "4": blocks[1], "8": blocks[4], "last": blocks[-1]}
 
-    def blocks(self) -> list[nn.Module]:
-        return [self.backbone.conv_stem, *self.backbone.layer]
-
     def forward(self, pixel_values):
         stem = self.backbone.conv_stem
         features = {"2": stem.first_conv(pixel_values)}
@@ -206,15 +200,11 @@ class ResNetTrunk(BackboneTrunk):
         )
         self.channels = {"last": config.resnet_hidden_sizes[-1]}
 
-    def blocks(self) -> list[nn.Module]:
-        stages = self.backbone.encoder.stages
-        return [self.backbone.embedder, *(block for stage in stages for block in stage.layers)]
-
     def forward(self, pixel_values):
-        embedder, *blocks = self.blocks()
-        last = embedder(pixel_values)
-        for block in blocks:
-            last = self.run(block, last)
+        last = self.backbone.embedder(pixel_values)
+        for stage in self.backbone.encoder.stages:
+            for block in stage.layers:
+                last = self.run(block, last)
         return {"last": last}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from huggingface_hub import DatasetCard, DatasetCardData
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -92,49 +93,28 @@ def write_card(out: Path, kind: str, command: str) -> str:
     sources = collections.Counter()
     for each in counts.values():
         sources.update({key: number for key, number in each.items() if isinstance(key, tuple)})
-    licenses = {license for _, license in sources}
-    total = sum(each["photos"] for each in counts.values())
-    table = count_table(counts)
-    files = "\n".join(f"  - split: {split}\n    path: data/{split}-*.parquet" for split in counts)
-    lines = "\n".join(f"| {source} | {license} | {number} |" for (source, license), number in sorted(sources.items()))
-    (out / "README.md").write_text(f"""---
-pretty_name: {title}
-license: {"cc0-1.0" if licenses == {"CC0-1.0"} else "other"}
-task_categories: [image-segmentation, image-classification]
-tags: [blur-detection, image-quality]
-size_categories: ["{next(name for most, name in SIZES if total < most)}"]
-configs:
-- config_name: default
-  data_files:
-{files}
----
-# {title}
-
-{text}
-
-```python
-import datasets
-
-rows = datasets.load_dataset("NAME OR FOLDER")
-```
-
-{SCHEMA}
-
-## Counts
-
-{table}
-
-## Sources and licences
-
-Each row keeps its own; the licence of a photo does not change by its being here.
-
-| source | licence | photos |
-|---|---|---|
-{lines}
-
-Made by `{command}`.
-""")
-    return table
+    total, licenses = sum(each["photos"] for each in counts.values()), {license for _, license in sources}
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts]
+    data = DatasetCardData(
+        pretty_name=title,
+        license="cc0-1.0" if licenses == {"CC0-1.0"} else "other",
+        task_categories=["image-segmentation", "image-classification"],
+        tags=["blur-detection", "image-quality"],
+        size_categories=[next(name for most, name in SIZES if total < most)],
+        configs=[{"config_name": "default", "data_files": files}],
+    )
+    card = DatasetCard.from_template(
+        data,
+        template_path=Path(__file__).with_name("card.md"),
+        title=title,
+        text=text,
+        schema=SCHEMA,
+        table=count_table(counts),
+        sources=[(*source, number) for source, number in sorted(sources.items())],
+        command=command,
+    )
+    (out / "README.md").write_text(str(card).rstrip() + "\n")
+    return count_table(counts)
 
 
 def contact_sheet(out: Path, split: str = "train", most: int = 32) -> None:

@@ -48,8 +48,6 @@ class FreshPhotos:
         )
         self.side = processor.size["longest_edge"]
         self.codes = torch.from_numpy(LEVELS_OF["blur_amount"]).to(device)
-        self.blur = FreshBlur(KernelBank(device), marks=MarkBank(device), lit=LIT)
-
         groups = {name: rows for name, rows in groups.items() if name != "synthetic"}
         if not groups:
             raise ValueError("All rows are synthetic; --photos_on_device needs photos to put blur into.")
@@ -67,6 +65,7 @@ class FreshPhotos:
             self.groups[name] = [numbers[landscape[numbers] == flag] for flag in (False, True)]
         if "sharp" in self.groups:
             self.groups["synthetic"] = self.groups["sharp"]
+        self.blur = FreshBlur(KernelBank(device), marks=MarkBank(device), lit=LIT)
 
     def read(self, dataset, index: int) -> dict[str, torch.Tensor]:
         row = dataset[index]

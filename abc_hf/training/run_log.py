@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from huggingface_hub import ModelCard, ModelCardData
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -177,59 +178,24 @@ def spread(count: int, most: int) -> list[int]:
 
 def model_card(account: dict, scores: dict, name: str = "PATH OR NAME OF THIS MODEL") -> str:
     """README.md of a trained model, from what the run says of itself; `name` is that of its repository on the Hub."""
-    settings, data = account["settings"], account["data"]
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in flatten(scores, " ").items() if value == value)
-    names = [Path(name).name if Path(name).is_absolute() else name for name in settings["dataset_name"]]
-    return f"""---
-license: apache-2.0
-library_name: transformers
-pipeline_tag: image-classification
-tags: [blur-detection, image-quality, abc-fusenet]
----
-# ABC-FuseNet, {settings["variant"]}
-
-Says of a photo where it is blurred and how much, what matters in it, and whether the blur is wanted
-(*Learning to Understand Image Blur*, CVPR 2018).
-
-```python
-from abc_hf import load_pipeline  # of the package abc-fusenet; it runs no code of this repository
-
-assess = load_pipeline("{name}")
-report = assess("photo.jpg")
-print(report.label, report.score, report.reason)
-```
-
-Of the Hub, without the package:
-
-```python
-from transformers import pipeline
-
-assess = pipeline("blur-understanding", model="{name}", trust_remote_code=True)
-report = assess("photo.jpg")
-print(report.label, report.score, report.reason)
-```
-
-## Training
-
-Recipe `{settings["recipe"]}`, phases `{settings["phase"]}`, data {", ".join(names)} ({data["train"]["rows"]} rows,
-digest {data["train"]["digest"]}), code {account["code"]}. `run.json` has all settings, versions and scores;
-`metrics.jsonl` and `curves.png` show the course. The terms of the training photos apply beside the licence of the code.
-
-## Limits
-
-It judges photos as those of its data sets were judged, and was tested on the validation split alone. A verdict is an
-opinion about photography: show it with its reason and its probabilities, and let people decide what is deleted.
-
-## Scores on the validation split
-
-| | |
-|---|---|
-{figures}
-
-## Citation
-
-The method is that of Zhang et al., *Learning to Understand Image Blur*, CVPR 2018. Please cite it.
-"""
+    settings = account["settings"]
+    names = [Path(each).name if Path(each).is_absolute() else each for each in settings["dataset_name"]]
+    card = ModelCard.from_template(
+        ModelCardData(
+            license="apache-2.0",
+            library_name="transformers",
+            pipeline_tag="image-classification",
+            tags=["blur-detection", "image-quality", "abc-fusenet"],
+        ),
+        template_path=Path(__file__).with_name("card.md"),
+        name=name,
+        settings=settings,
+        datasets=", ".join(names),
+        train=account["data"]["train"],
+        code=account["code"],
+        scores={key.strip(): value for key, value in flatten(scores, " ").items() if math.isfinite(value)},
+    )
+    return str(card).rstrip() + "\n"
 
 
 def say(accelerator, text: str) -> None:

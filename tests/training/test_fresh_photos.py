@@ -10,6 +10,7 @@ from datasets import Dataset
 from PIL import Image
 
 from abc_hf.data.kernels import KernelBank
+from abc_hf.data.marks import MarkBank
 from abc_hf.data.schema import FEATURES
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.losses import AT_LEAST_HIGH, UNKNOWN
@@ -54,6 +55,7 @@ def photos(phase=PHASE, rows=ROWS, seed=0, first=0, last=4, batch_size=8, name="
 def few_kernels():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fresh_photos, "KernelBank", functools.partial(KernelBank, count=60))
+        patch.setattr(fresh_photos, "MarkBank", functools.partial(MarkBank, count=8, side=128))
         yield
 
 
