@@ -40,11 +40,12 @@ def read(path: Path) -> np.ndarray:
 def region(photo: np.ndarray, outline: str) -> torch.Tensor:
     """(1, 1, H, W) in 0..1, anti-aliased: the inside of an outline."""
     mask = Image.new("L", photo.shape[1::-1])
-    ImageDraw.Draw(mask).polygon([tuple(map(float, point.split(","))) for point in outline.split()], fill=1)
+    if outline:
+        ImageDraw.Draw(mask).polygon([tuple(map(float, point.split(","))) for point in outline.split()], fill=1)
     return soften(torch.from_numpy(np.asarray(mask) > 0)[None, None])
 
 
-def blur(photo: np.ndarray, behind: np.ndarray, front: np.ndarray = SHARP, outline: str = "0,0") -> np.ndarray:
+def blur(photo: np.ndarray, behind: np.ndarray, front: np.ndarray = SHARP, outline: str = "") -> np.ndarray:
     """The photo with the kernel `behind` all over, and its outlined part with the kernel `front`."""
     light = to_linear(torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()) / 255)
     layers = layers_of(light, region(photo, outline))

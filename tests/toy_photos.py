@@ -62,10 +62,10 @@ def write_toy_split(folder: Path, count: int = 9, levels: tuple[int, ...] = (0, 
         salient[8 + index : 40, 20 : 60 + index] = 255
         last = index == count - 1
         rows.append(
-            {
+            dict.fromkeys(FEATURES)
+            | {
                 "image": {"bytes": encode_png(np.asarray(photo)), "path": None},
                 "blur_map": None if last else {"bytes": encode_png(blocks), "path": None},
-                "blur_amount": None,
                 "salient_mask": None if last else {"bytes": encode_png(salient), "path": None},
                 "desirability": None if last else index % 4,
                 "blur_kind": (None, "defocus", "defocus", "motion")[index % 4],
