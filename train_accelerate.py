@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.data.sample import NEXT_COMMAND, sample_settings
-from abc_hf.data.splits import fingerprint, load_splits
-from abc_hf.evaluation.scoring import evaluate, predict, score_photo, selection_score
+from abc_hf.data.splits import digest_of_rows, load_splits
+from abc_hf.evaluation.scoring import evaluate, plain, predict, score_photo, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.inference.allocator import keep_freed_memory
 from abc_hf.inference.engines import SLOW_BFLOAT16, has_bfloat16
@@ -143,17 +143,17 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
         waited += time.perf_counter() - started
         run.learn(group)
         bar.update()
-        logs, judges, saves = (
+        logs, scores_due, saves = (
             run.step == phase.steps or run.step % every == 0
             for every in (settings.logging_steps, settings.eval_steps, settings.checkpointing_steps)
         )
-        if logs or judges or saves:
+        if logs or scores_due or saves:
             run.fetch_losses()
         trained += time.perf_counter() - started
         if logs:
             bar.set_postfix(loss=f"{run.log_loss():.4f}")
-        if judges:
-            run.judge(processor, validation, shown)
+        if scores_due:
+            run.score(processor, validation, shown)
         if saves:
             run.save(checkpoints)
     bar.close()
@@ -263,7 +263,7 @@ def run(settings: TrainSettings) -> None:
         if demonstration:
             settings = sample_settings(settings, out)
         splits = load_splits(settings)
-    data = {"train": fingerprint(splits[0]), "validation": fingerprint(splits[1])}
+    data = {"train": digest_of_rows(splits[0]), "validation": digest_of_rows(splits[1])}
     log = RunLog(accelerator, out, settings.record(), data)
     if trackers:
         plain_settings = {k: v for k, v in settings.record().items() if isinstance(v, int | float | str)}
@@ -287,7 +287,7 @@ def run(settings: TrainSettings) -> None:
     best = run_log.best_scores(log.history)
     log.save(model, processor, out, scores=best, history=log.history)
     if accelerator.is_main_process:
-        (out / "all_results.json").write_text(json.dumps(run_log.plain(best), indent=2) + "\n")
+        (out / "all_results.json").write_text(json.dumps(plain(best), indent=2) + "\n")
         (out / "README.md").write_text(run_log.model_card(log.account, best))
         say(accelerator, f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
         if settings.push_to_hub:

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, SpaceCard
 from abc_hf.common.text import markdown
 from abc_hf.data.sources import LICENSES
 from abc_hf.inference.loading import BUNDLED
-from hub.render_readme import BENCHMARKS, CLASS_MEASURES, MAP_MEASURES, MAPS, results_table
+from hub.render_readme import BENCHMARKS, CLASS_MEASURES, CUHK_PARTS, MAP_MEASURES, results_table
 
 HERE = Path(__file__).parent
 SOURCES = {
@@ -38,7 +38,7 @@ def model_index(run: dict) -> list[EvalResult]:
     parts = [
         # the configuration tells rows of one data set apart, which would be merged otherwise
         ({**blur, "dataset_name": title, "dataset_config": name}, MAP_MEASURES, run["cuhk"]["blur_map"][name])
-        for name, title in MAPS.items()
+        for name, title in CUHK_PARTS.items()
     ]
     for part, kind, title in (
         ("cuhk", "cuhk-blur", "CUHK, labels of this project"),

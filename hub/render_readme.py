@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 RUN = BUNDLED / "run.json"
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 PICTURE = "bokeh"
-MAPS = {
+CUHK_PARTS = {
     "cuhk/out_of_focus": "CUHK, defocus",
     "cuhk/motion": "CUHK, motion (256 px copies)",
     "all": "CUHK, both",
@@ -35,7 +35,7 @@ CLASS_MEASURES = {
 """Of these, the ones that every row of run.json has are shown."""
 
 
-def fingerprint(folder: Path) -> str:
+def digest_of_weights(folder: Path) -> str:
     """What tells weights from others."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
 
@@ -48,14 +48,14 @@ def sources() -> dict:
         "peers": json.loads((BENCHMARKS / "results" / "peers.json").read_text()),
         "speed": json.loads((BENCHMARKS / "results" / "speed.json").read_text()),
         "engines": json.loads((BENCHMARKS / "results" / "engines.json").read_text()),
-        "weights": fingerprint(RUN.parent),
+        "weights": digest_of_weights(RUN.parent),
     }
 
 
 def results_table(run: dict, published: dict) -> str:
     """The README's results as Markdown."""
     rows = []
-    for name, title in MAPS.items():
+    for name, title in CUHK_PARTS.items():
         ours, theirs = run["cuhk"]["blur_map"][name], published["blur_map"][name]
         figures = [number(ours[key]) for key in MAP_MEASURES]
         rows.append([title, str(ours["photos"]), *figures, ", ".join(number(theirs[key]) for key in MAP_MEASURES)])

@@ -13,7 +13,7 @@ from PIL import Image
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NUM_LEVELS, UNKNOWN
 from ..visualization import colorize
-from .schema import FEATURES, MAPS, SPLITS
+from .schema import FEATURES, MAP_COLUMNS, SPLITS
 
 SIZES = (
     (10**3, "n<1K"),
@@ -67,20 +67,20 @@ def count(files: list[Path]) -> collections.Counter:
     """Of a split's files, the photos by class, by (source, licence), and those that have a map."""
     counts = collections.Counter()
     for file in files:
-        table = pq.read_table(file, columns=["desirability", "source", "license", *MAPS])
+        table = pq.read_table(file, columns=["desirability", "source", "license", *MAP_COLUMNS])
         counts["photos"] += len(table)
         for label in table["desirability"].to_pylist():
             counts["unlabelled" if label is None else DESIRABILITY[label]] += 1
         sources = (source.split("/")[0] for source in table["source"].to_pylist())
         counts.update(zip(sources, table["license"].to_pylist(), strict=True))
-        for column in MAPS:
+        for column in MAP_COLUMNS:
             counts[column] += len(table) - table[column].null_count
     return counts
 
 
 def count_table(counts: dict[str, collections.Counter]) -> str:
     """Photos of each split and class, and how many have maps, as a Markdown table."""
-    names = ["photos", *DESIRABILITY, "unlabelled", *MAPS]
+    names = ["photos", *DESIRABILITY, "unlabelled", *MAP_COLUMNS]
     lines = ["| split | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [f"| {split} | " + " | ".join(str(each[name]) for name in names) + " |" for split, each in counts.items()]
     return "\n".join(lines)

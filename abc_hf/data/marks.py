@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
 
-class Dice:
+class RandomNumbers:
     """Random numbers from a generator, on its device."""
 
     def __init__(self, generator: torch.Generator):
@@ -41,10 +41,10 @@ class MarkBank:
             made.append(np.asarray(page))
         self.masks = torch.from_numpy(np.stack(made)).to(device)
 
-    def draw(self, count: int, height: int, width: int, dice: Dice) -> torch.Tensor:
+    def draw(self, count: int, height: int, width: int, random: RandomNumbers) -> torch.Tensor:
         """(B, 1, H, W) in 0..1: a corner each of masks drawn at random."""
-        masks = self.masks[dice.integers(0, len(self.masks), count)][:, None].float() / 255
-        top, left = (int(dice.integers(0, max(1, masks.shape[-1] - length + 1), 1)) for length in (height, width))
+        masks = self.masks[random.integers(0, len(self.masks), count)][:, None].float() / 255
+        top, left = (int(random.integers(0, max(1, masks.shape[-1] - length + 1), 1)) for length in (height, width))
         masks = masks[..., top : top + height, left : left + width]
         missing = [length - side for length, side in zip((height, width), masks.shape[-2:], strict=True)]
         return F.pad(masks, (0, max(0, missing[1]), 0, max(0, missing[0])))

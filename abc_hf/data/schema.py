@@ -30,7 +30,7 @@ unknown. blur_amount: the same between the levels, `losses.AMOUNT_STEPS` to a le
 share of annotators who chose each class; sure: all of them chose the same and were sure; subject_blur, rest_blur: the
 annotators' mean level on the subject and on the rest, 0..3; kind_agreed: all of them named `blur_kind`. Any label may
 be None."""
-MAPS = ("blur_map", "blur_amount", "salient_mask")
+MAP_COLUMNS = ("blur_map", "blur_amount", "salient_mask")
 """The columns that are maps of the photo."""
 
 
@@ -45,7 +45,7 @@ def conform(rows, name: str, split: str):
     """
     if "image" not in (rows.column_names or ()):
         raise ValueError(f"{name}, split {split}: there is no column image among {', '.join(rows.column_names)}.")
-    for column in ("image", *MAPS):
+    for column in ("image", *MAP_COLUMNS):
         if column in rows.column_names and not isinstance(rows.features[column], datasets.Image):
             kind = rows.features[column]
             raise ValueError(f"{name}, split {split}, column {column}: images were expected, not {kind}.")

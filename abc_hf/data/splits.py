@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..configuration_abc_fusenet import DESIRABILITY
-from .schema import FEATURES, MAPS, DamagedData, conform
+from .schema import FEATURES, MAP_COLUMNS, DamagedData, conform
 
 
 def load_splits(settings):
@@ -136,15 +136,15 @@ def check_class_range(table: pa.Table, path: Path, first: int) -> None:
             )
 
 
-def fingerprint(rows) -> dict:
+def digest_of_rows(rows) -> dict:
     """What tells a split from another: its rows, and a digest of everything that is in them."""
     if isinstance(rows, datasets.IterableDataset):
         return {"rows": None, "digest": "of a stream"}
     digest = hashlib.sha256()
     for table in rows.with_format("arrow").iter(batch_size=500):
-        for column in ("image", *MAPS):
+        for column in ("image", *MAP_COLUMNS):
             for value in pc.struct_field(table[column], "bytes"):
                 digest.update(b"-" if not value.is_valid else hashlib.sha256(value.as_buffer()).digest())
-        labels = [column for column in FEATURES if column not in ("image", *MAPS)]
+        labels = [column for column in FEATURES if column not in ("image", *MAP_COLUMNS)]
         digest.update(repr(table.select(labels).to_pydict()).encode())
     return {"rows": len(rows), "digest": digest.hexdigest()[:16]}

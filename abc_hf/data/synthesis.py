@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from ..configuration_abc_fusenet import DESIRABILITY, KINDS
 from ..losses import NO_LABEL, NUM_LEVELS, UNKNOWN
 from .kernels import LARGEST, REACH, KernelBank, NewKernels
-from .marks import Dice, MarkBank
+from .marks import MarkBank, RandomNumbers
 
 LEVEL_RADII = (0.0016, 0.004, 0.010)
 """Where low, medium and high blur begin, as a fraction of the long side: 0.8, 2 and 5 pixels of 512. Section 3.2
@@ -89,7 +89,7 @@ def levels_of(share: torch.Tensor) -> torch.Tensor:
     return torch.where(known, level, float(UNKNOWN))
 
 
-def judge(levels: torch.Tensor, subject: torch.Tensor, has_subject: torch.Tensor) -> torch.Tensor:
+def desirability_of(levels: torch.Tensor, subject: torch.Tensor, has_subject: torch.Tensor) -> torch.Tensor:
     """Section 3.2 in figures: (B,) the desirability that follows from where blur of which level falls; -100 for none.
 
     The subject's level is the one that most of it has. Blur on it of medium level or more is bad; low is ok. A sharp
@@ -217,25 +217,25 @@ class FreshBlur:
             generator: on the photos' device; every choice is drawn from it.
         """
         count, _, height, width = photos.shape
-        dice = Dice(generator)
+        random = RandomNumbers(generator)
         of_scene = functools.partial(torch.tensor, device=photos.device)
-        scene = dice.choice(of_scene(self.chances), count)
+        scene = random.choice(of_scene(self.chances), count)
 
         def among(*wanted: str) -> torch.Tensor:
             return of_scene([name in wanted for name in self.names])[scene]
 
         largest = of_scene([SHARE.get(name, LARGEST_SHARE) for name in self.names])[scene]
-        share = SMALLEST_SHARE * (largest / SMALLEST_SHARE) ** dice.uniform(count)
+        share = SMALLEST_SHARE * (largest / SMALLEST_SHARE) ** random.uniform(count)
         radius = (share * long_side).clamp(max=LARGEST)
         kind = of_scene([KINDS.index(KIND_OF.get(name, "defocus")) for name in self.names])[scene]
-        offset = dice.integers(-self.bank.near, self.bank.near + 1, count)
+        offset = random.integers(-self.bank.near, self.bank.near + 1, count)
         single = among("sharp", "frame", "shake", "turning-frame")  # one layer: the photo as it is
-        single |= among("depth") & (dice.uniform(count) < 0.5)
-        region = torch.where(as_map(has_subject), subjects, random_regions(count, height, width, dice))
+        single |= among("depth") & (random.uniform(count) < 0.5)
+        region = torch.where(as_map(has_subject), subjects, random_regions(count, height, width, random))
 
-        light = brighten(to_linear(photos), dice)
-        lit = among("sharp", "frame", "shake") & single & (dice.uniform(count) < self.lit)
-        light[lit] = with_lamps(light[lit], dice)
+        light = brighten(to_linear(photos), random)
+        lit = among("sharp", "frame", "shake") & single & (random.uniform(count) < self.lit)
+        light[lit] = with_lamps(light[lit], random)
         back, front = layers_of(light, region * ~as_map(single))
         back = torch.where(as_map(single), light, back)
         back, seen = self.still(back, radius * among("background", "panning", "frame", "shake"), kind, offset)
@@ -245,15 +245,15 @@ class FreshBlur:
         turning = among("turning-subject", "turning-frame")
         for planes, radii, here in ((back, seen, turning & single), (front, own, turning & ~single)):
             if len(index := here.nonzero().flatten()):
-                planes[index], radii[index] = random_turn(planes[index], inside[index], radius[index], dice)
+                planes[index], radii[index] = random_turn(planes[index], inside[index], radius[index], random)
         if len(index := among("depth").nonzero().flatten()):
-            back[index], seen[index] = self.by_depth(back[index], radius[index], kind[index], offset[index], dice)
+            back[index], seen[index] = self.by_depth(back[index], radius[index], kind[index], offset[index], random)
 
         stacked, cover = composite(back, front)
         mixed = (cover > 0.1) & (cover < 0.9) & (seen != own) & (torch.maximum(own, seen) > 1.5)
         radii = torch.where(mixed, torch.nan, torch.where(cover >= 0.5, own, seen))
         levels = levels_of(radii / as_map(long_side))
-        labels = judge(levels, region, has_subject & ~(among("depth") & single))
+        labels = desirability_of(levels, region, has_subject & ~(among("depth") & single))
         spoilt = among("frame", "shake") & ~has_subject  # the subject, whatever it is, is in the frame
         labels[spoilt] = torch.where(levels[spoilt, 0, 0, 0].round() >= 2, BAD_BLUR, OK_BLUR)
         wanted = among("moving-subject", "turning-subject", "turning-frame")  # motion may be what the photo is about
@@ -262,9 +262,9 @@ class FreshBlur:
         kinds = torch.where(among("sharp"), NO_LABEL, kinds)
         dark = stacked.amax(1, keepdim=True) < 0.004  # blur is invisible there
         levels[lit] = torch.where(dark[lit], float(UNKNOWN), levels[lit])
-        light = add_grain(stacked, dice)
+        light = add_grain(stacked, random)
         if self.marks is not None:
-            light, levels = with_marks(light, levels, self.marks, dice)
+            light, levels = with_marks(light, levels, self.marks, random)
         return Blurred(light, levels, labels, kinds)
 
     def still(self, planes, radius, kind, offset) -> tuple[torch.Tensor, torch.Tensor]:
@@ -275,16 +275,16 @@ class FreshBlur:
             blurred[index] = convolve(planes[index], kernels[index])
         return blurred, as_map(exact).repeat(1, 1, *planes.shape[-2:])
 
-    def by_depth(self, light, radius, kind, offset, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+    def by_depth(self, light, radius, kind, offset, random: RandomNumbers) -> tuple[torch.Tensor, torch.Tensor]:
         """Blur (B, 3, H, W) that grows away from a plane in focus to `radius` (B,) [pixels]: a stack of blurred copies,
         interpolated per pixel. Also returns the radii (B, 1, H, W)."""
         count, _, height, width = light.shape
-        tilt = (dice.uniform(count) - 0.5) + (dice.uniform(count) - 0.5)
-        upright = dice.uniform(count) < 0.7
-        angle = torch.where(upright, math.pi / 2 + 0.6 * tilt, dice.uniform(count, high=math.pi))
+        tilt = (random.uniform(count) - 0.5) + (random.uniform(count) - 0.5)
+        upright = random.uniform(count) < 0.7
+        angle = torch.where(upright, math.pi / 2 + 0.6 * tilt, random.uniform(count, high=math.pi))
         plane = slopes(angle, height, width)
         low, high = plane.amin((2, 3), keepdim=True), plane.amax((2, 3), keepdim=True)
-        focus, depth_of_field = dice.uniform(count, 1, 1, 1), dice.uniform(count, 1, 1, 1, low=0.02, high=0.3)
+        focus, depth_of_field = random.uniform(count, 1, 1, 1), random.uniform(count, 1, 1, 1, low=0.02, high=0.3)
         amount = (((plane - low) / (high - low) - focus).abs() - depth_of_field).clamp(min=0)
         radii = amount / amount.amax((2, 3), keepdim=True).clamp(min=1e-6) * as_map(radius)
 
@@ -313,35 +313,37 @@ def slopes(angle: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return torch.cos(as_map(angle)) * x + torch.sin(as_map(angle)) * y
 
 
-def brighten(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+def brighten(light: torch.Tensor, random: RandomNumbers) -> torch.Tensor:
     """Give back to nearly white pixels of every other photo the light that the camera cut off, up to five times as
     much. Lamps and glints keep their brightness when they are blurred into discs and streaks."""
     count = len(light)
-    gain = dice.uniform(count, 1, 1, 1, high=5) * (dice.uniform(count, 1, 1, 1) < 0.5)
+    gain = random.uniform(count, 1, 1, 1, high=5) * (random.uniform(count, 1, 1, 1) < 0.5)
     return light * (1 + gain * ((light.amax(1, keepdim=True) - 0.9) / 0.1).clamp(0, 1) ** 2)
 
 
-def with_lamps(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+def with_lamps(light: torch.Tensor, random: RandomNumbers) -> torch.Tensor:
     """A night: (B, 3, H, W) in linear light made dark, and points of light in it, many times brighter than white, which
     a sharp lens shows as dots and an unsharp one as discs."""
     count, _, height, width = light.shape
     one = count, 1, 1, 1
-    density = torch.exp(dice.uniform(*one, low=math.log(3e-4), high=math.log(4e-3)))
-    brightness = torch.exp(dice.uniform(count, 1, height, width, low=0, high=5.5))
-    points = (dice.uniform(count, 1, height, width) < density) * brightness * dice.uniform(*one, low=0.5, high=2)
+    density = torch.exp(random.uniform(*one, low=math.log(3e-4), high=math.log(4e-3)))
+    brightness = torch.exp(random.uniform(count, 1, height, width, low=0, high=5.5))
+    points = (random.uniform(count, 1, height, width) < density) * brightness * random.uniform(*one, low=0.5, high=2)
     spread = F.avg_pool2d(F.pad(points, (1,) * 4), 3, 1)
-    tint = dice.uniform(count, 3, 1, 1, low=0.6)
-    return light * 10 ** dice.uniform(*one, low=-3, high=-0.7) + tint * (0.5 * points + 0.5 * spread)
+    tint = random.uniform(count, 3, 1, 1, low=0.6)
+    return light * 10 ** random.uniform(*one, low=-3, high=-0.7) + tint * (0.5 * points + 0.5 * spread)
 
 
-def with_marks(light: torch.Tensor, levels: torch.Tensor, bank: MarkBank, dice: Dice):
+def with_marks(light: torch.Tensor, levels: torch.Tensor, bank: MarkBank, random: RandomNumbers):
     """(B, 3, H, W) in linear light and levels (B, 1, H, W) with sharp marks in front of some of the photos. A mark is
     sharp, its rim is unknown, and the scene between the marks keeps its levels."""
     count, _, height, width = light.shape
     one = count, 1, 1, 1
-    opacity = dice.uniform(*one, low=0.3, high=1) ** 0.5 * (dice.uniform(*one) < MARKED)
-    cover = bank.draw(count, height, width, dice)
-    grey = torch.where(dice.uniform(*one) < 0.5, dice.uniform(count, 1, 1, 1).round(), dice.uniform(count, 3, 1, 1))
+    opacity = random.uniform(*one, low=0.3, high=1) ** 0.5 * (random.uniform(*one) < MARKED)
+    cover = bank.draw(count, height, width, random)
+    grey = torch.where(
+        random.uniform(*one) < 0.5, random.uniform(count, 1, 1, 1).round(), random.uniform(count, 3, 1, 1)
+    )
     rim = F.max_pool2d(cover, 3, 1, padding=1) > 0.05
     inside = (cover > 0.95) & (opacity > 0.7)
     levels = torch.where(rim & (opacity > 0), float(UNKNOWN), levels)
@@ -350,27 +352,27 @@ def with_marks(light: torch.Tensor, levels: torch.Tensor, bank: MarkBank, dice: 
     return light * (1 - cover) + to_linear(grey) * cover, levels
 
 
-def add_grain(light: torch.Tensor, dice: Dice) -> torch.Tensor:
+def add_grain(light: torch.Tensor, random: RandomNumbers) -> torch.Tensor:
     """A camera's shot and read noise on three photos in five, before the tone curve."""
     one = len(light), 1, 1, 1
-    shot, read = dice.uniform(*one, high=0.01), dice.uniform(*one, high=0.004)
-    noise = dice.normal(light)
+    shot, read = random.uniform(*one, high=0.01), random.uniform(*one, high=0.004)
+    noise = random.normal(light)
     soft = 2 * F.avg_pool2d(F.pad(noise, (1,) * 4, mode="reflect"), 3, 1)
-    noise = noise + dice.uniform(*one) * (soft - noise)
-    return light + (dice.uniform(*one) < 0.6) * noise * (light.clamp(0, 1) * shot**1.5 + read**2).sqrt()
+    noise = noise + random.uniform(*one) * (soft - noise)
+    return light + (random.uniform(*one) < 0.6) * noise * (light.clamp(0, 1) * shot**1.5 + read**2).sqrt()
 
 
-def random_regions(count: int, height: int, width: int, dice: Dice) -> torch.Tensor:
+def random_regions(count: int, height: int, width: int, random: RandomNumbers) -> torch.Tensor:
     """(B, 1, H, W) regions of a quarter to three quarters of the frame: blobs of four sizes, and straight cuts."""
     blobs = []
     for cells in (3, 5, 8, 12):
-        noise = dice.uniform(count, 1, cells, cells) + dice.uniform(count, 1, cells, cells)
+        noise = random.uniform(count, 1, cells, cells) + random.uniform(count, 1, cells, cells)
         blobs.append(F.interpolate(noise, (height, width), mode="bicubic", align_corners=False))
-    field = torch.stack(blobs)[dice.integers(0, len(blobs), count), torch.arange(count, device=noise.device)]
-    straight = dice.uniform(count, 1, 1, 1) < 0.25
-    field = torch.where(straight, slopes(dice.uniform(count, high=2 * math.pi), height, width), field)
+    field = torch.stack(blobs)[random.integers(0, len(blobs), count), torch.arange(count, device=noise.device)]
+    straight = random.uniform(count, 1, 1, 1) < 0.25
+    field = torch.where(straight, slopes(random.uniform(count, high=2 * math.pi), height, width), field)
     some = F.interpolate(field, (32, 32), mode="nearest").flatten(1).sort(1).values
-    cut = some.gather(1, (dice.uniform(count, 1, low=0.25, high=0.75) * some.shape[1]).long())
+    cut = some.gather(1, (random.uniform(count, 1, low=0.25, high=0.75) * some.shape[1]).long())
     return soften(field > as_map(cut))
 
 
@@ -379,7 +381,7 @@ def soften(mask: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(F.pad(mask.float(), (1,) * 4, mode="replicate"), 3, 1)
 
 
-def random_turn(planes, inside, radius, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+def random_turn(planes, inside, radius, random: RandomNumbers) -> tuple[torch.Tensor, torch.Tensor]:
     """Turn (B, C, H, W), come near, or both, about a point of the part `inside` (B, 1, H, W), whose farthest parts blur
     by `radius` (B,) pixels. Also returns the radii (B, 1, H, W)."""
     count, _, height, width = planes.shape
@@ -387,10 +389,12 @@ def random_turn(planes, inside, radius, dice: Dice) -> tuple[torch.Tensor, torch
     x = torch.arange(width, device=planes.device).view(1, 1, 1, -1)
     mass = inside.sum((1, 2, 3)).clamp(min=1)
     mean = torch.stack([(inside * x).sum((1, 2, 3)), (inside * y).sum((1, 2, 3))], 1) / mass[:, None]
-    centre = mean + (dice.uniform(count, 2) - 0.5) * torch.tensor([width, height], device=planes.device) / 4
+    centre = mean + (random.uniform(count, 2) - 0.5) * torch.tensor([width, height], device=planes.device) / 4
     distance = torch.hypot(x - as_map(centre[:, 0]), y - as_map(centre[:, 1]))
     reach = (distance * (inside > 0.5)).amax((1, 2, 3)).clamp(min=8)
-    way, quarter = dice.uniform(count, high=2 * math.pi), math.pi / 2
-    way = torch.where(dice.uniform(count) < 0.7, (way / quarter).round() * quarter, way)  # purely the one or the other
+    way, quarter = random.uniform(count, high=2 * math.pi), math.pi / 2
+    way = torch.where(
+        random.uniform(count) < 0.7, (way / quarter).round() * quarter, way
+    )  # purely the one or the other
     spread = radius * math.sqrt(6) / reach
     return turned(planes, centre, spread * torch.cos(way), spread * torch.sin(way)), distance * as_map(radius / reach)

@@ -4,6 +4,7 @@ A photo is scored by one process, into a `PhotoRecord`; the records of all proce
 and summed up once, so that any number of processes gives the same figures. `abc-fusenet evaluate` is the command.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -481,9 +482,9 @@ def without_details(scores: dict) -> dict:
 
 
 def plain(value):
-    """The same with None for NaN, which JSON does not have."""
+    """The same with None for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..data.marks import Dice
+from ..data.marks import RandomNumbers
 from ..data.schema import check_map, levels_from
 from ..image_processing_abc_fusenet import working_shape
 from ..losses import AMOUNT_STEPS, NUM_LEVELS, UNKNOWN
@@ -78,18 +78,18 @@ def crop(
     return torch.stack(cut_photos), torch.stack(cut_maps), sizes
 
 
-def processed(pixels: torch.Tensor, dice: Dice, rng: np.random.Generator) -> torch.Tensor:
+def processed(pixels: torch.Tensor, random: RandomNumbers, rng: np.random.Generator) -> torch.Tensor:
     """Photos (B, 3, H, W) in 0..1 with traces of processing, and of other brightness, contrast and colour."""
-    return jitter(develop((pixels * 255).round(), dice, rng), dice)
+    return jitter(develop((pixels * 255).round(), random, rng), random)
 
 
-def develop(images: torch.Tensor, dice: Dice, rng: np.random.Generator) -> torch.Tensor:
+def develop(images: torch.Tensor, random: RandomNumbers, rng: np.random.Generator) -> torch.Tensor:
     """Random sharpening, grain and JPEG of (B, 3, H, W) in 0..255: real and synthetic photos alike, so that the traces
     of how a photo was made do not give its blur away. Returns values in 0..1."""
-    uniform = functools.partial(dice.uniform, len(images), 1, 1, 1)
+    uniform = functools.partial(random.uniform, len(images), 1, 1, 1)
     amount = uniform(low=0.2, high=1.2) * (uniform() < 0.4)
     images = (images + amount * (images - gaussian(images, uniform(low=0.5, high=1.5)))).clamp(0, 255).round()
-    noise = dice.normal(images)
+    noise = random.normal(images)
     images = (images + noise * uniform(low=0.5, high=6) * (uniform() < 0.3)).clamp(0, 255).floor()
     saved = (uniform() < 0.5).flatten().nonzero().flatten()
     if len(saved):
@@ -112,9 +112,9 @@ def gaussian(images: torch.Tensor, sigma: torch.Tensor, half: int = 4) -> torch.
     return planes.view_as(images)
 
 
-def jitter(images: torch.Tensor, dice: Dice, amount: float = 0.25) -> torch.Tensor:
+def jitter(images: torch.Tensor, random: RandomNumbers, amount: float = 0.25) -> torch.Tensor:
     """Random brightness and contrast of (B, 3, H, W) in 0..1, and less colour for one photo in five."""
-    uniform = functools.partial(dice.uniform, len(images), 1, 1, 1)
+    uniform = functools.partial(random.uniform, len(images), 1, 1, 1)
     images = images * uniform(low=1 - amount, high=1 + amount)
     mean = images.mean((1, 2, 3), keepdim=True)
     images = (images - mean) * uniform(low=1 - amount, high=1 + amount) + mean

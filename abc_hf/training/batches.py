@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..configuration_abc_fusenet import DESIRABILITY, KINDS
-from ..data.marks import Dice
+from ..data.marks import RandomNumbers
 from ..data.schema import LEVELS_OF, group_of
 from ..losses import NO_LABEL, NUM_LEVELS, UNKNOWN
 from .augmentation import crop, processed, stored
@@ -130,8 +130,8 @@ class TrainingPhotos(torch.utils.data.Dataset):
         scale = rng.uniform(*self.scales) if self.augment else 1.0
         pixels, maps, _ = crop(kept["photo"][None], maps[None], np.array([kept["size"]]), self.shape, scale, rng)
         if self.augment:
-            dice = Dice(torch.Generator().manual_seed(int(rng.integers(2**62))))
-            pixels = processed(pixels, dice, rng)
+            random = RandomNumbers(torch.Generator().manual_seed(int(rng.integers(2**62))))
+            pixels = processed(pixels, random, rng)
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.processor.image_mean, self.processor.image_std))
         codes, subject = maps[0].long()
         return {

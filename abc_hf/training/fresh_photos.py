@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from ..data.kernels import KernelBank
-from ..data.marks import Dice, MarkBank
+from ..data.marks import MarkBank, RandomNumbers
 from ..data.schema import LEVELS_OF
 from ..data.synthesis import LIT, FreshBlur, to_srgb
 from ..losses import NO_LABEL, NUM_LEVELS, UNKNOWN
@@ -104,7 +104,7 @@ class FreshPhotos:
             levels[:fresh] = made.levels.masked_fill(outside, UNKNOWN)
             labels[:fresh] = F.one_hot(made.labels.clamp(min=0), labels.shape[1]) * (made.labels != NO_LABEL)[:, None]
             kinds[:fresh] = made.kinds
-        pixels = processed(pixels, Dice(generator), rng)
+        pixels = processed(pixels, RandomNumbers(generator), rng)
         return {
             "pixel_values": (pixels - self.mean) / self.std,
             "blur_labels": levels[:, 0],

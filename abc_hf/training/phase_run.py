@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from transformers import get_scheduler
 
-from ..evaluation.scoring import evaluate, selection_score
+from ..evaluation.scoring import evaluate, plain, selection_score
 from ..losses import count_labels
 from . import run_log
 from .batches import seed_dropout
@@ -57,7 +57,7 @@ class PhaseRun:
     def save(self, folder: Path) -> None:
         extra = {
             "progress": {"step": self.step, "best": self.best, "losses": list(self.losses)},
-            "history": run_log.plain(self.log.history),
+            "history": plain(self.log.history),
             "settings": self.settings.record(),
             "data": self.log.account["data"],
             "average": None if self.average is None else self.average.state_dict(),
@@ -109,7 +109,7 @@ class PhaseRun:
         self.losses.clear()
         return mean
 
-    def judge(self, processor, validation, shown) -> None:
+    def score(self, processor, validation, shown) -> None:
         """Score the weights on the validation split, draw samples, and keep the weights if they are the best."""
         accelerator, branches = self.accelerator, self.phase.branches
         share_weights(self.judged)

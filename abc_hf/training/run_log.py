@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..data.card import truth_colors
-from ..evaluation.scoring import predict
+from ..evaluation.scoring import plain, predict, spread
 from ..visualization import colorize
 from .checkpoints import in_a_sentence, replacing_folder
 
@@ -81,15 +81,6 @@ class RunLog:
         path = self.out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
-
-
-def plain(value):
-    """The same with None for numbers that are not finite, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def flatten(entry: dict, prefix: str = "") -> dict[str, float]:
@@ -171,11 +162,6 @@ def samples(model, processor, rows, branches: tuple[str, ...]) -> Figure | None:
     return figure
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` of `count` indices, evenly spread."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
-
-
 def model_card(account: dict, scores: dict, name: str = "PATH OR NAME OF THIS MODEL") -> str:
     """README.md of a trained model, from what the run says of itself; `name` is that of its repository on the Hub."""
     settings = account["settings"]
@@ -207,5 +193,5 @@ def say(accelerator, text: str) -> None:
 def sample_rows(validation, column: str, most: int = 4):
     """A few rows of a split that have a label, evenly spread."""
     table = validation.select_columns([column]).with_format("arrow")[:]
-    labelled = np.flatnonzero(table[column].is_valid().to_numpy())
-    return validation.select([int(labelled[i]) for i in spread(len(labelled), most)] if len(labelled) else [])
+    labelled = np.flatnonzero(table[column].is_valid().to_numpy()).tolist()
+    return validation.select(spread(labelled, most))

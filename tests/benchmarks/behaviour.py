@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from abc_hf import load_photo, load_pipeline
 from abc_hf.data.kernels import REACH, aperture_kernel, identity_kernel
-from abc_hf.data.marks import Dice
+from abc_hf.data.marks import RandomNumbers
 from abc_hf.data.sources import encode_jpeg
 from abc_hf.data.splits import open_splits
 from abc_hf.data.synthesis import composite, convolve, layers_of, random_regions, soften, to_linear, to_srgb
@@ -75,7 +75,7 @@ def growing(pipeline, sharp, count: int) -> dict:
         height, width = photo.shape[:2]
         region = subject
         if region is None:
-            region = random_regions(1, height, width, Dice(torch.Generator().manual_seed(int(index))))
+            region = random_regions(1, height, width, RandomNumbers(torch.Generator().manual_seed(int(index))))
         blurred = [put_blur(photo, region, radius * max(height, width), "region") for radius in RADII]
         curve = [report.blur_map[region[0, 0].numpy() > 0.5].mean() for report in pipeline(blurred)]
         curves.append(curve)

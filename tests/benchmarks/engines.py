@@ -20,7 +20,7 @@ from abc_hf.image_processing_abc_fusenet import working_shape
 from abc_hf.inference.engines import ENGINES, load_engine
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from hub.render_readme import fingerprint
+from hub.render_readme import digest_of_weights
 
 MAPS = ("blur_map", "attention_map")
 
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
     result = {
         "split": args.split,
-        "weights": fingerprint(Path(pipe.model.name_or_path)),
+        "weights": digest_of_weights(Path(pipe.model.name_or_path)),
         "photos": len(chosen),
         "of": len(rows),
         "engines": {name: entry(records[name], np.array(differences[name])) for name in runs if name != "model"},

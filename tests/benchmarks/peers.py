@@ -30,7 +30,7 @@ from abc_hf.evaluation.scoring import open_split, plain, score_photo, spread, su
 from abc_hf.photos import load_photo
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from hub.render_readme import fingerprint, peers_table
+from hub.render_readme import digest_of_weights, peers_table
 
 LAPLACIAN_WINDOW, LAPLACIAN_SCALE = 15, 0.05
 """Side of the window [pixels], and the standard deviation of the Laplacian (of grey in 0..1) that counts as half sharp;
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {
         "sources": sorted({source.split("/")[0] for source in rows.select(chosen)["source"]}),
         "split": args.split,
-        "weights": fingerprint(Path(pipe.model.name_or_path)),
+        "weights": digest_of_weights(Path(pipe.model.name_or_path)),
         "photos": len(chosen),
         "of": len(rows),
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()})",

@@ -30,7 +30,7 @@ from abc_hf import load_photo, load_pipeline
 from abc_hf.evaluation.results import write_json
 from abc_hf.inference.engines import ENGINES, fold_batch_norm, load_engine
 from abc_hf.pipeline import prepare
-from hub.render_readme import fingerprint
+from hub.render_readme import digest_of_weights
 from tests.benchmarks.peers import METHODS
 from tests.benchmarks.u2netp import U2NetP
 
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {
         "machine": f"{cores()} CPU cores ({platform.machine()})",
         "torch": torch.__version__,
-        "weights": fingerprint(Path(pipe.model.name_or_path)),
+        "weights": digest_of_weights(Path(pipe.model.name_or_path)),
         "engine": args.engine,
         "photos": {name: {"count": counts[name], "size": list(SIZES[name])} for name in SIZES},
         "peak": peak,

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from abc_hf.data.schema import FEATURES
-from abc_hf.data.splits import data_files, digest_of, fingerprint, load_splits, open_splits
+from abc_hf.data.splits import data_files, digest_of, digest_of_rows, load_splits, open_splits
 from abc_hf.training.settings import TrainSettings
 
 
@@ -101,8 +101,8 @@ def test_a_stream_has_the_same_rows(write):
 
 def test_the_digest_tells_data_apart(write):
     train, _ = load_splits(write(train=[row(seed) for seed in range(4)], validation=[row(9)]))
-    same, other = fingerprint(train), fingerprint(train.select([0, 1, 3]))
-    assert fingerprint(train) == same and same["digest"] != other["digest"] and other["rows"] == 3
+    same, other = digest_of_rows(train), digest_of_rows(train.select([0, 1, 3]))
+    assert digest_of_rows(train) == same and same["digest"] != other["digest"] and other["rows"] == 3
 
 
 def labelled(folder, *classes):
@@ -132,7 +132,7 @@ def test_the_digest_is_of_the_bytes(tmp_path):
     digests = set()
     for seed in (0, 1):  # noise of the same size, whose files are the same but for their pixels
         rows = [dict.fromkeys(FEATURES) | row(seed, source="a/0")]
-        digests.add(fingerprint(datasets.Dataset.from_list(rows, features=FEATURES))["digest"])
+        digests.add(digest_of_rows(datasets.Dataset.from_list(rows, features=FEATURES))["digest"])
     assert len(digests) == 2
 
 
@@ -183,4 +183,4 @@ def test_files_behind_a_link_are_read_as_they_are_now(tmp_path):
 def test_the_digest_is_of_all_labels(column, value):
     photo = dict.fromkeys(FEATURES) | row(source="a/0")
     one, other = (datasets.Dataset.from_list([photo | more], features=FEATURES) for more in ({}, {column: value}))
-    assert fingerprint(one)["digest"] != fingerprint(other)["digest"]
+    assert digest_of_rows(one)["digest"] != digest_of_rows(other)["digest"]

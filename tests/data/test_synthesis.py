@@ -9,7 +9,7 @@ from scipy import ndimage, signal
 
 from abc_hf.data import synthesis
 from abc_hf.data.kernels import REACH, KernelBank, NewKernels, aperture_kernel, equivalent_radius, gaussian_kernel
-from abc_hf.data.marks import Dice
+from abc_hf.data.marks import RandomNumbers
 from abc_hf.data.synthesis import (
     BAD_BLUR,
     GOOD_BLUR,
@@ -21,7 +21,7 @@ from abc_hf.data.synthesis import (
     FreshBlur,
     composite,
     convolve,
-    judge,
+    desirability_of,
     layers_of,
     levels_of,
     soften,
@@ -83,7 +83,7 @@ def test_light_follows_the_standard():
 
 def test_lamps_are_brightened_and_nothing_else():
     light = torch.tensor([[0.2, 0.5, 0.899], [1.0, 0.1, 0.0], [0.95, 0.95, 0.95]]).view(1, 3, 3).mT[:, :, None]
-    bright = torch.stack([synthesis.brighten(light, Dice(generator(seed))) for seed in range(20)])[:, 0, :, 0]
+    bright = torch.stack([synthesis.brighten(light, RandomNumbers(generator(seed))) for seed in range(20)])[:, 0, :, 0]
     gain = bright[:, 0, 1] - 1
     assert (bright[..., 0] == light[0, :, 0, 0]).all() and gain.min() == 0 and 2 < gain.max() <= 5
     assert torch.allclose(bright[..., 1], light[0, :, 0, 1] * (1 + gain[:, None]))
@@ -92,7 +92,7 @@ def test_lamps_are_brightened_and_nothing_else():
 
 def test_a_cameras_noise_does_not_shift_the_light():
     light = torch.full((200, 3, 32, 32), 0.3)
-    noisy = synthesis.add_grain(light, Dice(generator()))
+    noisy = synthesis.add_grain(light, RandomNumbers(generator()))
     spread = noisy.std((1, 2, 3))
     assert (noisy.mean((1, 2, 3)) - 0.3).abs().max() < 0.005
     assert 0.25 < (spread == 0).float().mean() < 0.55 and spread.max() > 3e-3
@@ -174,7 +174,7 @@ def test_a_photo_that_does_not_turn_stays():
 
 
 def test_regions_take_a_quarter_to_three_quarters():
-    share = synthesis.random_regions(40, 96, 128, Dice(generator(3))).mean((1, 2, 3))
+    share = synthesis.random_regions(40, 96, 128, RandomNumbers(generator(3))).mean((1, 2, 3))
     assert 0.2 < share.min() and share.max() < 0.8 and share.std() > 0.05
 
 
@@ -232,15 +232,15 @@ SUBJECT = torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0]).view(1, 1, 1, 8)  # the first
         ([3, 3, 3, 3, 255, 255, 255, 255], NO_LABEL),
     ],
 )
-def test_judge(levels, expected):
+def test_desirability(levels, expected):
     levels = torch.tensor(levels).float().view(1, 1, 1, 8)
-    assert judge(levels, SUBJECT, torch.tensor([True])) == expected
+    assert desirability_of(levels, SUBJECT, torch.tensor([True])) == expected
 
 
-def test_judge_without_a_subject():
+def test_desirability_without_a_subject():
     blurred = torch.full((1, 1, 1, 8), 2.0)
-    assert judge(0 * blurred, SUBJECT, torch.tensor([False])) == NO_BLUR
-    assert judge(blurred, SUBJECT, torch.tensor([False])) == NO_LABEL
+    assert desirability_of(0 * blurred, SUBJECT, torch.tensor([False])) == NO_BLUR
+    assert desirability_of(blurred, SUBJECT, torch.tensor([False])) == NO_LABEL
 
 
 # ------------------------------------------------------------------------------------------------------------ scenes
@@ -316,7 +316,7 @@ def test_shares_of_the_scenes(bank):
 def test_blur_by_depth_keeps_an_even_frame_even(bank):
     light = torch.full((2, 3, 64, 96), 0.4)
     one = torch.zeros(2, dtype=torch.long)
-    made, radii = FreshBlur(bank).by_depth(light, torch.tensor([9.0, 4.0]), one, one, Dice(generator()))
+    made, radii = FreshBlur(bank).by_depth(light, torch.tensor([9.0, 4.0]), one, one, RandomNumbers(generator()))
     assert torch.allclose(made, light, atol=1e-3)
     assert torch.allclose(radii.amax((1, 2, 3)), torch.tensor([9.0, 4.0]))
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from abc_hf.data.marks import Dice
+from abc_hf.data.marks import RandomNumbers
 from abc_hf.losses import AT_LEAST_HIGH, UNKNOWN
 from abc_hf.training import augmentation
 from abc_hf.training.augmentation import stored
@@ -66,8 +66,8 @@ def test_processing_depends_on_its_generators_alone():
     pixels[:, :, ::2] = 60
 
     def processed(seed):
-        dice = Dice(torch.Generator().manual_seed(seed))
-        return augmentation.processed(pixels / 255, dice, np.random.default_rng(seed))
+        random = RandomNumbers(torch.Generator().manual_seed(seed))
+        return augmentation.processed(pixels / 255, random, np.random.default_rng(seed))
 
     assert torch.equal(processed(0), processed(0)) and not torch.equal(processed(0), processed(1))
     assert 0 <= processed(0).min() and processed(0).max() <= 1
