@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import math
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,9 +97,11 @@ def flatten(entry: dict, prefix: str = "") -> dict[str, float]:
 
 
 def without_token(arguments: list[str]) -> list[str]:
-    """The command line without the value of --hub_token."""
-    kept = [a if not a.startswith("--hub_token=") else "--hub_token=..." for a in arguments]
-    return ["..." if before == "--hub_token" else a for before, a in zip(["", *kept], kept, strict=False)]
+    """The command line without the value of --hub_token, or --hub-token."""
+    kept = [re.sub(r"^(--hub[_-]token)=.*", r"\1=...", argument) for argument in arguments]
+    return [
+        "..." if re.fullmatch("--hub[_-]token", last) else each for last, each in zip(["", *kept], kept, strict=False)
+    ]
 
 
 def code_version() -> str:

@@ -34,7 +34,9 @@ def test_json_has_no_nan():
     assert run_log.plain({"a": [math.nan, 1.0], "b": (math.inf,)}) == {"a": [None, 1.0], "b": [None]}
 
 
-@pytest.mark.parametrize("token", [["--hub_token", "secret"], ["--hub_token=secret"]])
+@pytest.mark.parametrize(
+    "token", [["--hub_token", "secret"], ["--hub_token=secret"], ["--hub-token", "secret"], ["--hub-token=secret"]]
+)
 def test_the_command_line_is_kept_without_the_token(token):
     kept = run_log.without_token(["--a", "1", *token, "--b"])
     assert not any("secret" in argument for argument in kept) and kept[:2] == ["--a", "1"] and kept[-1] == "--b"
