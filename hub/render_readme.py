@@ -1,9 +1,9 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Write every figure of README.md from JSON: `python -m hub.render_readme`.
+"""Write every figure of README.md and docs/ from JSON files, and draw the README's picture again.
 
-The JSON files are run.json beside the bundled weights (hub/bundle.py), and in tests/benchmarks the peers measured
-beside ours (peers.py), how fast ours is (speed.py, engines.py), and the published ones. The README's picture is drawn
-anew, too. The cards of what is uploaded to the Hub are made when it is (hub/cards.py).
+Run `python -m hub.render_readme`. It reads run.json beside the bundled weights (written by hub/bundle.py) and, in
+tests/benchmarks, the published figures and the results of peers.py, speed.py and engines.py. The cards for the Hub are
+written when something is uploaded (hub/cards.py).
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from abc_hf.inference.loading import BUNDLED
 ROOT = Path(__file__).parents[1]
 RUN = BUNDLED / "run.json"
 BENCHMARKS = ROOT / "tests" / "benchmarks"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PICTURE = "bokeh"
 CUHK_PARTS = {
     "cuhk/out_of_focus": "CUHK, defocus",
@@ -36,7 +37,7 @@ CLASS_MEASURES = {
 
 
 def digest_of_weights(folder: Path) -> str:
-    """What tells weights from others."""
+    """A short hash of the weights."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
@@ -53,7 +54,7 @@ def sources() -> dict:
 
 
 def results_table(run: dict, published: dict) -> str:
-    """The README's results as Markdown."""
+    """Maps and labels in full, as Markdown: for docs/evaluating.md and for the cards."""
     rows = []
     for name, title in CUHK_PARTS.items():
         ours, theirs = run["cuhk"]["blur_map"][name], published["blur_map"][name]
@@ -100,7 +101,7 @@ def levels_table(scores: dict) -> list[str]:
 
 
 def peers_table(peers: dict, weights: str) -> str:
-    """Ours beside peers, measured in one call on the same photos; it says so if that was with other weights."""
+    """Our network beside its peers, measured in one call on the same photos. Says if other weights were measured."""
     columns = {"pooled_ap": "pooled AP", "curve_ap": "curve AP", "f_beta": "F_beta", "mae": "MAE", "iou": "IoU"}
     kinds = [kind for kind in ("defocus", "motion") if kind in peers["methods"][0]["blur_map"]]
     rows = []
@@ -116,8 +117,7 @@ def peers_table(peers: dict, weights: str) -> str:
 
 
 def speed_table(speed: dict, engines: dict, weights: str) -> str:
-    """Engines, their time and what they change (it says so if that was with other weights); then the whole beside its
-    parts and others."""
+    """Time and changes of each engine, then the targets of speed. Says if other weights were measured."""
     changed = "verdicts changed" + ("" if engines["weights"] == weights else " (earlier weights)")
     header = ["`--engine`", "seconds a photo", "of the machine's peak", changed, "accuracy", "per-photo AP"]
     rows = []
@@ -131,22 +131,117 @@ def speed_table(speed: dict, engines: dict, weights: str) -> str:
     return "\n".join(lines)
 
 
-def render(readme: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, weights: str) -> str:
-    """README.md with its sections as the JSON has them."""
-    sections = {"results": results_table(run, published), "peers": peers_table(peers, weights)}
-    sections["speed"] = speed_table(speed, engines, weights)
+def summary(run: dict, published: dict, peers: dict) -> str:
+    """The results in one table, beside the simplest baselines, as Markdown."""
+    rows = []
+    for name, title in {"validation": "validation", "cuhk": "CUHK, never trained on"}.items():
+        scores = run[name]
+        if "verdicts" in scores:
+            judged = scores["verdicts"]["all"]
+            ours, photos, other = judged["agreed"]["accuracy"], judged["agreed"]["photos"], judged["always_one_label"]
+            what = "right verdicts where all annotators agree"
+        else:
+            judged = scores["desirability"]
+            ours, photos = judged["accuracy"], judged["photos"]
+            other = max(each["photos"] for each in judged["per_class"].values()) / photos
+            what = "right verdicts"
+        note = "always the same label"
+        if None not in (ours, other) and other > ours:
+            note += ", better than ours"
+        rows.append([f"{title}: {what}", str(photos), number(ours), f"{number(other)} ({note})"])
+    first, *others = peers["methods"]
+    simplest = min(others, key=lambda each: each["seconds"])
+    photos = str(peers["photos"])
+    rows.append(["CUHK: blurred places, pooled AP", photos, *(map_score(each) for each in (first, simplest))])
+    rows[-1][-1] += f" ({simplest['name']})"
+    ours, theirs = run["cuhk"]["blur_map"]["all"], published["blur_map"]["all"]
+    peer = f"{number(theirs['pooled_ap'])} ({published['name']})"
+    rows.append(["CUHK: blurred places, pooled AP", str(ours["photos"]), number(ours["pooled_ap"]), peer])
+    lines = markdown(["", "photos", "ABC-FuseNet", "baseline"], rows)
+    return "\n".join([*lines, "", *textwrap.wrap(certainty(run), 120)])
+
+
+def map_score(method: dict) -> str:
+    return number(method["blur_map"]["all"]["pooled_ap"])
+
+
+def certainty(run: dict) -> str:
+    """How many verdicts are certain, and how far to trust these."""
+    if "verdicts" not in run["validation"]:
+        return "How many verdicts are certain, and how far to trust those, was not measured for these weights."
+    scores = run["validation"]["verdicts"]["all"]
+    sure, missed, kind = scores["certain"], scores["false_bad"], scores["kind"]
+    return (
+        f"On validation {percent(sure['share'])} of the verdicts are certain, and {percent(sure['accuracy'])} of these "
+        f"are right. {percent(missed['share'])} of the photos that no annotator calls bad-blur are called so. The kind "
+        f"of blur is right on {percent(kind['accuracy'])} of {kind['photos']} photos."
+    )
+
+
+def percent(share: float | None) -> str:
+    return "none" if share is None else f"{share:.1%}"
+
+
+def threshold_text(run: dict) -> str:
+    """Precision and recall of bad-blur at the default threshold, in a sentence for each split."""
+    sentences = []
+    for name, title in {"validation": "validation", "cuhk": "CUHK"}.items():
+        rejected = run[name].get("verdicts", {}).get("all", {}).get("rejected")
+        bad = run[name]["desirability"]["per_class"]["bad-blur"]
+        if rejected:
+            sentences.append(
+                f"On {title}, {percent(rejected['share'])} of the photos score below {rejected['threshold']}: "
+                f"{percent(rejected['precision'])} of these are bad-blur (precision), and they are "
+                f"{percent(rejected['recall'])} of all {bad['photos']} bad-blur photos (recall)."
+            )
+        else:
+            sentences.append(
+                f"On {title} the label bad-blur has a precision of {number(bad['precision'])} and a recall of "
+                f"{number(bad['recall'])} ({bad['photos']} photos of bad-blur); the threshold was not scored there."
+            )
+    return "\n".join(textwrap.wrap(" ".join(sentences), 120))
+
+
+def verdicts_table(run: dict) -> str:
+    """How far to trust verdicts, by source, as Markdown."""
+    rows = []
+    for name, title in {"validation": "validation", "cuhk": "CUHK"}.items():
+        for source, scores in run[name].get("verdicts", {}).items():
+            agreed, certain = scores["agreed"], scores["certain"]
+            figures = [agreed["accuracy"], agreed["kappa"], scores["always_one_label"]]
+            shares = [scores[key]["share"] for key in ("false_bad", "bad_found")]
+            shares += [certain["share"], certain["accuracy"], scores["kind"]["accuracy"]]
+            row = [f"{title}, {source}", str(agreed["photos"]), *map(number, figures), *map(percent, shares)]
+            rows.append(row)
+    if not rows:
+        return "The bundled weights were scored before these measures existed."
+    header = ["photos on which all annotators agree", "photos", "accuracy", "kappa", "always one label"]
+    header += ["false bad", "bad found", "certain", "certain and right", "kind right"]
+    return "\n".join(markdown(header, rows))
+
+
+def render(page: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, weights: str) -> str:
+    """A page with those of its sections filled that come from JSON."""
+    sections = {
+        "results": summary(run, published, peers),
+        "threshold": threshold_text(run),
+        "scores": results_table(run, published),
+        "verdicts": verdicts_table(run),
+        "peers": peers_table(peers, weights),
+        "speed": speed_table(speed, engines, weights),
+    }
     for name, text in sections.items():
         section = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        readme = section.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", readme)
-    return readme
+        page = section.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page)
+    return page
 
 
 def main() -> None:
     from abc_hf import load_pipeline
 
     given = sources()
-    path = ROOT / "README.md"
-    path.write_text(render(path.read_text(), **given))
+    for path in PAGES:
+        path.write_text(render(path.read_text(), **given))
     figures = ROOT / "hub" / "figures"
     figures.mkdir(exist_ok=True)
     report = load_pipeline()(ROOT / "abc_hf" / "examples" / f"{PICTURE}.jpg")

@@ -1,4 +1,4 @@
-"""README.md says what is so."""
+"""The figures of README.md and docs/ are those of the JSON files; its commands work from a clean clone."""
 
 import functools
 import operator
@@ -14,20 +14,19 @@ from pathlib import Path
 import pytest
 
 import abc_hf
-from abc_hf.cli import main
-from hub.render_readme import render, sources
+from hub.render_readme import PAGES, render, sources, threshold_text
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def block_after(marker: str) -> str:
-    return re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)[1]
+    return re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", TEXT, re.DOTALL)[1]
 
 
 def test_figures_are_those_of_the_json_files():
-    """After a change to one of them: `python -m hub.render_readme`."""
-    assert render(README, **sources()) == README
+    """After a change to a JSON file, run `python -m hub.render_readme`."""
+    assert render(TEXT, **sources()) == TEXT
 
 
 @pytest.mark.parametrize(
@@ -42,29 +41,29 @@ def test_a_changed_figure_would_be_noticed(path):
     given = sources()
     *way, last = path
     functools.reduce(operator.getitem, way, given)[last] = 0.123
-    assert render(README, **given) != README
+    assert render(TEXT, **given) != TEXT
 
 
 def test_a_changed_peer_would_be_noticed():
     given = sources()
     given["peers"]["methods"][1]["seconds"] = 0.123
-    assert render(README, **given) != README
+    assert render(TEXT, **given) != TEXT
 
 
 def test_a_changed_speed_or_engine_would_be_noticed():
     for name, change in (("speed", {"seconds": 0.9876}), ("engines", {"changed_verdicts": 98})):
         given = sources()
         given[name]["engines"]["bf16"] |= change
-        assert render(README, **given) != README
+        assert render(TEXT, **given) != TEXT
 
 
 def test_engines_measured_with_other_weights_say_so():
-    shown = render(README, **{**sources(), "weights": "other"})
+    shown = render(TEXT, **{**sources(), "weights": "other"})
     assert shown.count("| verdicts changed (earlier weights) |") == 1
 
 
 def test_peers_measured_beside_other_weights_say_so():
-    shown = render(README, **{**sources(), "weights": "other"})
+    shown = render(TEXT, **{**sources(), "weights": "other"})
     assert shown.count("| ABC-FuseNet (earlier weights) |") == 1
 
 
@@ -74,34 +73,45 @@ def test_scores_on_computed_blur_are_shown_where_there_are_some():
         "blur_map": {"all": {"photos": 7, "pooled_ap": 0.9, "curve_ap": 0.8, "f_beta": 0.7}},
         "levels": {"mean_absolute_error": 0.25, "weighted_kappa": 0.75},
     }
-    shown = [cell.strip() for cell in render(README, **given).split("|")]
+    shown = [cell.strip() for cell in render(TEXT, **given).split("|")]
     at = shown.index("SmartBlur-Synth, test split")
     assert shown[at : at + 7] == ["SmartBlur-Synth, test split", "7", "0.900", "0.800", "0.700", "0.250", "0.750"]
 
 
-def test_the_python_example_runs(tmp_path, monkeypatch):
-    photo = ROOT / "abc_hf" / "examples" / "bokeh.jpg"
-    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    exec(block_after("python example"), {})
-    assert (tmp_path / "out" / "photo_blur_16bit.png").exists()
+def share(photos: int, value: float | None) -> dict:
+    return {"photos": photos, "share": value}
 
 
-def test_the_sort_example_says_what_it_says(tmp_path, monkeypatch, capsys):
-    """But for the time it takes."""
-    command, *said = block_after("sort example").splitlines()
-    monkeypatch.chdir(ROOT)
-    words = [str(tmp_path / word) if word == "sorted" else word for word in command.split()[2:]]
-    assert main([*words, "--device", "cpu", "--workers", "0"]) == 0
-    lines = capsys.readouterr().out.replace(f"{tmp_path}/", "").splitlines()
-    assert [re.sub(r"[\d.]+ s, [\d.]+", "", line) for line in lines] == [
-        re.sub(r"[\d.]+ s, [\d.]+", "", line) for line in said
-    ]
+VERDICTS = {
+    "agreed": {"photos": 51, "accuracy": 0.912, "kappa": 0.813},
+    "always_one_label": 0.614,
+    "false_bad": share(42, 0.015),
+    "bad_found": share(9, 0.816),
+    "certain": {"share": 0.717, "accuracy": 0.968},
+    "kind": {"photos": 19, "accuracy": 0.919},
+    "rejected": {"threshold": 0.35, "share": 0.1, "precision": 0.62, "recall": None},
+}
 
 
-@pytest.mark.parametrize("name", re.findall(r"`([\w./]+\.(?:py|md))`", README))
-def test_files_it_names_exist(name):
-    assert any((folder / name).exists() for folder in (ROOT, ROOT / "abc_hf"))
+def test_verdicts_are_shown_where_they_were_scored():
+    given = sources()
+    for split in ("validation", "cuhk"):
+        given["run"][split]["verdicts"] = {"all": VERDICTS, "consumer/pet": VERDICTS}
+    shown = " ".join(render(TEXT, **given).split())
+    assert "validation: right verdicts where all annotators agree | 51 | 0.912 | 0.614 (always the same label)" in shown
+    assert "On validation 71.7% of the verdicts are certain, and 96.8% of these are right." in shown
+    assert "10.0% of the photos score below 0.35: 62.0% of these are bad-blur (precision), and they are none" in shown
+    assert "| validation, consumer/pet | 51 | 0.912 | 0.813 | 0.614 | 1.5% | 81.6% | 71.7% | 96.8% | 91.9% |" in shown
+
+
+def test_weights_without_scored_verdicts_say_so():
+    given = sources()
+    for split in ("validation", "cuhk"):
+        given["run"][split].pop("verdicts", None)
+    shown = render(TEXT, **given)
+    assert "was not measured for these weights" in shown
+    assert "were scored before these measures existed" in shown
+    assert threshold_text(given["run"]).count("the threshold was not scored there") == 2
 
 
 @pytest.mark.slow

@@ -221,9 +221,9 @@ def test_shots_are_compared(client, photo, tmp_path):
         client.predict(photos=sent[:1], api_name="/compare")
 
 
-def test_the_readme_s_example_runs(client, address, photo, tmp_path, monkeypatch):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = re.search(r"<!-- api example -->\n```python\n(.*?)```", readme, re.DOTALL)[1]
+def test_the_example_of_the_docs_runs(client, address, photo, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
+    code = re.search(r"<!-- api example -->\n```python\n(.*?)```", page, re.DOTALL)[1]
     assert code.count("http://127.0.0.1:7860") == 1
     for name in ("photo", "a", "b"):
         photo(96, 64, len(name)).save(tmp_path / f"{name}.jpg")

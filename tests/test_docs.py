@@ -1,0 +1,95 @@
+"""README.md, docs/ and CONTRIBUTING.md name what exists, and their examples run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from abc_hf.cli import main
+from abc_hf.cli.main import build_parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
+EXAMPLE = re.compile(r"<!-- ([\w ]+ example) -->\n```\w+\n(.*?)```", re.DOTALL)
+ONES_OF_A_PHOTO = {"README.md": ["python"], "docs/python.md": ["report", "batch", "transformers"]}
+ONES_OF_A_PHOTO["docs/how-it-works.md"] = ["network"]
+
+
+def example(page: str, name: str) -> str:
+    return dict(EXAMPLE.findall(TEXTS[page]))[f"{name} example"]
+
+
+def test_every_example_is_run_by_a_test():
+    """The one of the API is run in tests/demo/test_page.py."""
+    found = {(page, name.removesuffix(" example")) for page, text in TEXTS.items() for name, _ in EXAMPLE.findall(text)}
+    run = {(page, name) for page, names in ONES_OF_A_PHOTO.items() for name in names}
+    run |= {("docs/sorting.md", "sort"), ("docs/sorting.md", "table"), ("README.md", "filter"), ("docs/demo.md", "api")}
+    assert found == run
+    python = sum(text.count("```python") for text in TEXTS.values())
+    assert python == len(found) - 1  # the sort example is a shell's
+
+
+@pytest.fixture
+def photo_here(tmp_path, monkeypatch):
+    photo = ROOT / "abc_hf" / "examples" / "bokeh.jpg"
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in ONES_OF_A_PHOTO.items() for name in names])
+def test_examples_of_a_photo_run(page, name, photo_here, capsys):
+    exec(example(page, name), {})
+    said = capsys.readouterr().out
+    if (page, name) == ("docs/python.md", "batch"):
+        assert "missing.jpg: there is no such file" in said
+    if (page, name) in (("README.md", "python"), ("docs/python.md", "report")):
+        assert "blur" in said and (photo_here / "out" / "photo_blur_16bit.png").exists()
+
+
+def test_the_sort_and_the_table_examples_run(tmp_path, monkeypatch, capsys):
+    """Figures depend on the weights and on the machine; the sentences do not."""
+    command, *said = example("docs/sorting.md", "sort").splitlines()
+    monkeypatch.chdir(ROOT)
+    words = [str(tmp_path / word) if word == "sorted" else word for word in command.split()[2:]]
+    assert main([*words, "--device", "cpu", "--workers", "0"]) == 0
+    lines = capsys.readouterr().out.replace(f"{tmp_path}/", "").splitlines()
+    assert [plain(line) for line in lines] == [plain(line) for line in said]
+
+    monkeypatch.chdir(tmp_path)
+    exec(example("docs/sorting.md", "table"), {})
+    assert "abc_hf/examples" in capsys.readouterr().out
+    exec(example("README.md", "filter"), {})
+    kept, unsure = map(int, re.findall(r"\d+", capsys.readouterr().out))
+    assert 0 < kept <= 8 and 0 <= unsure <= 8
+
+
+def plain(line: str) -> str:
+    """A line without its numbers, and without the list of labels that follows "photos;"."""
+    return re.sub(r"\d[\d.]*", "N", re.sub(r"(photos;) .*", r"\1", line)).replace("N.", "N")
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_files_it_names_exist(page):
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[page]) if "://" not in link]
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+    named = re.findall(r"`((?:abc_hf|tests|hub|docs)/[\w./-]+|[\w]+\.(?:py|md))`", TEXTS[page])
+    beside = (ROOT, ROOT / "tests" / "benchmarks", ROOT / "docs")
+    assert [name for name in named if not any((folder / name).exists() for folder in beside)] == []
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_commands_it_shows_are_commands(page):
+    """The parser takes each `abc-fusenet` line of a block; the module of each `python -m` line exists."""
+    blocks = "\n".join(re.findall(r"```(?:sh|console)\n(.*?)```", TEXTS[page], re.DOTALL)).replace("\\\n", "")
+    for line in re.findall(r"^(?:\$ )?abc-fusenet (.*?)(?: +#.*)?$", blocks, re.MULTILINE):
+        build_parser().parse_args(line.split())
+    for module in re.findall(r"python -m ((?:abc_hf|hub|tests)[\w.]*)", TEXTS[page]):
+        assert ROOT.joinpath(*module.split(".")).with_suffix(".py").exists(), module
+    for script in re.findall(r"(?:python|launch)(?: --\w+ \w+)* (\w[\w/]*\.py)", TEXTS[page]):
+        assert (ROOT / script).exists(), script
+
+
+def test_the_readme_is_short():
+    assert TEXTS["README.md"].count("\n") <= 150
