@@ -91,5 +91,12 @@ def test_commands_it_shows_are_commands(page):
         assert (ROOT / script).exists(), script
 
 
+def test_the_contents_of_the_experiments_lead_to_each():
+    text = (ROOT / "EXPERIMENTS.md").read_text()
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    anchors = ["#" + re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]  # as GitHub does
+    assert re.findall(r"^- \[.*?\]\((.*?)\): ", text, re.MULTILINE) == anchors
+
+
 def test_the_readme_is_short():
     assert TEXTS["README.md"].count("\n") <= 150
