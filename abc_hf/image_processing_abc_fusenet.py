@@ -18,7 +18,7 @@ UNKNOWN = 255
 
 
 def working_shape(height: int, width: int, longest_edge: int) -> tuple[int, int]:
-    """The (height, width) at which a photo is judged: long side at most `longest_edge`, aspect kept, never enlarged."""
+    """The (height, width) at which a photo is judged. Its long side is at most `longest_edge`; it is never enlarged."""
     scale = min(1.0, longest_edge / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -43,8 +43,8 @@ class ABCFuseNetImageProcessor(PilBackend):
 
     A photo is resized so that its long side is at most `size["longest_edge"]` (aspect kept, never enlarged), scaled to
     -1..1, and padded at the bottom and the right by reflection to a multiple of `size_divisor`. Photos of different
-    sizes in one call are padded to the largest of them; what is padded can change a photo's answer a little, so for
-    answers that do not depend on the company, call with photos of one shape.
+    sizes in one call are padded to the largest of them. Padding changes an answer a little. So call with photos of one
+    shape if answers must not depend on the other photos.
     """
 
     valid_kwargs = ABCFuseNetImageProcessorKwargs
@@ -126,7 +126,7 @@ class ABCFuseNetImageProcessor(PilBackend):
         fill_value: int | None = None,
         **kwargs,
     ) -> list[np.ndarray]:
-        """(C, height, width) arrays to (C, H, W); padded by reflection, or with `fill_value` if there is one."""
+        """Pad (C, height, width) arrays to (C, H, W), by reflection or with `fill_value` if it is given."""
         processed = []
         for image in images:
             if do_resize:
@@ -144,29 +144,29 @@ class ABCFuseNetImageProcessor(PilBackend):
         return self.pad(processed, pad_size=SizeDict(height=height, width=width), **mode)
 
     def resize(self, image: np.ndarray, size: SizeDict, resample: PILImageResampling, **kwargs) -> np.ndarray:
-        """(C, height, width) to its `working_shape`, by Pillow (which antialiases)."""
+        """Resize (C, height, width) to its `working_shape` with Pillow, which antialiases."""
         height, width = working_shape(*image.shape[-2:], size.longest_edge)
         if (height, width) == image.shape[-2:]:
             return image
         return super().resize(image, SizeDict(height=height, width=width), resample, **kwargs)
 
     def crop_map(self, map, photo_size: tuple[int, int]):
-        """A map of the network (..., H, W), array or tensor, without its padding: the part that is the photo, whose
-        (height, width) as it was given to this processor is `photo_size`."""
+        """Cut the padding off a map of the network (..., H, W), an array or a tensor. `photo_size` is the (height,
+        width) of the photo as this processor got it."""
         height, width = working_shape(*photo_size, self.size.longest_edge)
         return map[..., :height, :width]
 
     def post_process_blur_understanding(
         self, outputs, target_sizes: list[tuple[int, int]] | None = None, resize: bool = False
     ) -> list[dict]:
-        """Per photo, its probabilities and its maps.
+        """Probabilities and maps of each photo.
 
         Args:
             outputs: of `ABCFuseNetForBlurUnderstanding`: `logits` (B, 4), `kind_logits` (B, 3), `blur_map` and
                 `attention_map` (B, 1, H, W).
-            target_sizes: the (height, width) of each photo as it was given to this processor. Without them the maps
-                keep their padding.
-            resize: bring the maps to `target_sizes`; else they stay small, and `resize_map` does the same later.
+            target_sizes: the (height, width) of each photo as this processor got it. Without them the maps keep their
+                padding.
+            resize: bring the maps to `target_sizes`; else they stay small, and `resize_map` enlarges them later.
 
         Returns:
             for each photo `probabilities` and `kind_probabilities`, float32 NumPy (4,) and (3,), and `blur_map` and

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The one door for photos: whatever a photo comes as, `load_photo` returns it upright and in sRGB."""
+"""The one door for photos: `load_photo` takes files, bytes, images and arrays, and returns upright sRGB images."""
 
 import contextlib
 import io
@@ -25,23 +25,23 @@ FORMATS = {
     "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
     "ICO": (".ico",),
 }
-"""Pillow's formats that are tried, by content, with their usual extensions. No others: some run outside programs."""
+"""The formats that Pillow tries, by content, with their usual extensions. Others are left out: some run programs."""
 HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 RAW_EXTENSIONS = tuple(".3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .srw".split())
 PHOTO_EXTENSIONS = tuple(sorted({*sum(FORMATS.values(), ()), *HEIF_EXTENSIONS, *RAW_EXTENSIONS}))
-"""Extensions, in lower case, of the files `load_photo` can open. A format other than camera RAW is told by content."""
+"""Extensions, in lower case, of the files `load_photo` opens. Only camera RAW is recognised by its extension."""
 
 MAX_FILE_BYTES = 2 * 2**30
 """The largest file that is opened as a photo."""
 MAX_SIDE = 100_000
 """The longest side of a photo [pixels]."""
 MAX_RATIO = 500
-"""The most that a photo's long side may be of its short one: beyond that, nothing of it is left at the working size."""
+"""The largest ratio of long to short side. A narrower photo would vanish at the working size."""
 MAX_SCANS = 50
-"""The most scans of a JPEG. Each costs the time of a decoding, and encoders write 10 or so."""
+"""The most scans of a JPEG. Each scan costs as much time as a decoding; encoders write about 10."""
 MAX_TEXT = 200
-"""The most characters that are kept of a text in EXIF."""
+"""The most characters kept of a text in EXIF."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,14 +52,14 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What puts a photo upright, by its EXIF orientation."""
+"""The operation that puts a photo upright, by EXIF orientation."""
 
 
 class _Loading(threading.local):
-    """Stands in `warnings.filters` for a pattern of messages: any message of a thread that is loading a photo.
+    """Takes the place of a message pattern in `warnings.filters`; matches all messages of threads that load a photo.
 
-    What Pillow warns of in a damaged file is no news to the caller, who gets a photo or a `PhotoError`. As
-    `warnings.catch_warnings` silences (and restores) the whole process, it would have threads load one at a time.
+    Pillow warns of damaged files, but callers get a photo or a `PhotoError` and need no warning.
+    `warnings.catch_warnings` would silence the whole process, so threads could only load one after another.
     """
 
     active = False
@@ -99,7 +99,7 @@ def load_photo(
         PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels` or the limits of this
             module (`MAX_FILE_BYTES`, `MAX_SIDE`, `MAX_RATIO`, `MAX_SCANS`), which are checked before it is decoded.
     """
-    if warnings.filters[:1] != [_NO_WARNINGS]:  # before any that others have set since
+    if warnings.filters[:1] != [_NO_WARNINGS]:  # before the filters that others have added since
         warnings.filters.insert(0, _NO_WARNINGS)
     _LOADING.active = True
     try:
@@ -127,7 +127,7 @@ def _load(photo, max_pixels, working_size):
 
 
 def open_file(path: str | os.PathLike) -> io.BufferedReader:
-    """Open a file for reading. A pipe or a device, which may never end, is not opened.
+    """Open a file for reading, but no pipe and no device: these may never end.
 
     Raises:
         PhotoError: if it is a pipe or a device.
@@ -136,7 +136,7 @@ def open_file(path: str | os.PathLike) -> io.BufferedReader:
     _check_kind(os.stat(path))
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
     try:
-        _check_kind(os.fstat(file.fileno()))  # another file may have taken the name since
+        _check_kind(os.fstat(file.fileno()))  # another file may have the name by now
     except BaseException:
         file.close()
         raise
@@ -151,7 +151,7 @@ def _check_kind(status: os.stat_result):
 
 
 def name_of(photo) -> str:
-    """What a message calls a photo."""
+    """The name of a photo in messages."""
     if isinstance(photo, Image.Image):
         return getattr(photo, "filename", "") or "the given image"
     if isinstance(photo, str | os.PathLike):
@@ -160,7 +160,7 @@ def name_of(photo) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why a photo cannot be opened, a sentence."""
+    """The reason why a photo cannot be opened, as a sentence."""
     match error:
         case PhotoError():
             return str(error)
@@ -183,7 +183,7 @@ def reason(error: Exception) -> str:
 
 
 def _identify(file) -> Image.Image:
-    """`Image.open` for `FORMATS` and HEIF, without Pillow's pixel limit, which only the whole process could change."""
+    """`Image.open` for `FORMATS` and HEIF, without Pillow's pixel limit, which holds for the whole process."""
     Image.init()
     prefix = file.read(16)
     if not prefix:
@@ -242,7 +242,7 @@ def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None
     if working_size and image.format in ("JPEG", "MPO"):
         image.draft(None, tuple(max(1, 2 * working_size * side // max(width, height)) for side in image.size))
     image.load()
-    _check_size(image.size, max_pixels)  # a file inside a file, such as an icon's PNG, may be larger than it was said
+    _check_size(image.size, max_pixels)  # a file inside a file, such as an icon's PNG, may be larger than announced
     orientation, shot = _orientation(image), _shot(image)
     image = _to_rgb(image)
     if orientation in UPRIGHT:
@@ -308,7 +308,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _shot(image: Image.Image) -> dict[str, str]:
-    """When and by which camera a photo was taken, as far as EXIF says so."""
+    """Time and camera of a photo, as far as EXIF has them."""
     try:
         return image.info.get("shot", {}) | _exif_shot(image.getexif())
     except Exception:  # a damaged EXIF block does not spoil the photo
@@ -316,13 +316,13 @@ def _shot(image: Image.Image) -> dict[str, str]:
 
 
 def _raw_shot(file) -> dict[str, str]:
-    """The same for camera RAW, whose preview often does not say so: most of its kinds are TIFF files."""
+    """Time and camera of a camera RAW file. Its preview often lacks them, but most RAW files are TIFF files."""
     exif = Image.Exif()
     try:
         file.seek(0)
         exif.load_from_fp(file)
         return _exif_shot(exif)
-    except Exception:  # Pillow raises many kinds on kinds that are no TIFF, and the photo is what counts
+    except Exception:  # not a TIFF: Pillow raises many types of errors, and the photo itself is fine
         return {}
 
 
@@ -341,19 +341,18 @@ def _exif_shot(exif: Image.Exif) -> dict[str, str]:
 
 
 def _words(value) -> str:
-    """Text of an EXIF tag in one line of at most `MAX_TEXT` characters, without the blanks and zeros it is filled up
-    with."""
+    """Text of an EXIF tag in one line of at most `MAX_TEXT` characters, without the blanks and zeros at its end."""
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
     text = "".join(letter if letter.isprintable() else " " for letter in text[: 10 * MAX_TEXT])
     return " ".join(text.split())[:MAX_TEXT]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: more than 8 bits by their full range, colours by the profile, transparency on white."""
+    """Convert any mode to RGB: full range of more than 8 bits, colours by the profile, transparency on white."""
     profile = image.info.get("icc_profile")
     if image.mode[0] in "IF":
         image = _from_array(_full_range(image))
-    if image.mode == "La":  # grey multiplied by its alpha, which Pillow converts to LA only
+    if image.mode == "La":  # grey multiplied by alpha: Pillow converts this mode to LA only
         image = image.convert("LA")
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
@@ -369,7 +368,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _full_range(image: Image.Image) -> np.ndarray:
-    """H x W floats in 0..1 (1 is the most the file's number of bits can say) of an image of more than 8 bits."""
+    """An image of more than 8 bits as H x W floats in 0..1. 1 is the largest value of the file's number of bits."""
     values = np.asarray(image)
     if image.mode == "F":
         return values
@@ -377,7 +376,7 @@ def _full_range(image: Image.Image) -> np.ndarray:
     bits, signed = tags.get(258, (16,))[0], tags.get(339) == (2,)
     if not signed:
         values = values.astype(np.uint32)
-    values = np.divide(values, np.float32(2 ** (bits - signed) - 1), dtype=np.float32)  # in float64: twice the memory
+    values = np.divide(values, np.float32(2 ** (bits - signed) - 1), dtype=np.float32)  # float64 takes twice the memory
     return np.clip(values, 0, 1, out=values)
 
 
@@ -399,7 +398,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Colours by an embedded ICC profile; a profile that is broken or of another kind of image is ignored."""
+    """Apply an embedded ICC profile. A profile that is broken or made for another kind of image is ignored."""
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, source, target, outputMode="RGBA" if image.mode == "RGBA" else "RGB")

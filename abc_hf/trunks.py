@@ -1,9 +1,9 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The trunks of ABC-FuseNet's branches.
 
-A trunk turns pixels into a dict of features by name: "2", "4", "8" (by stride, where it has them) and "last". It
-announces the channels of each in `channels`; nobody else types a channel count. `blocks` lists all that has weights in
-the order of the pixels' way through it.
+A trunk turns pixels into a dict of features by name: "2", "4", "8" (their strides, where the trunk has them) and
+"last". `channels` has the number of channels of each. `blocks` lists all layers with weights, in the order in which
+pixels pass them.
 """
 
 import torch
@@ -31,8 +31,8 @@ class ConvLayer(nn.Sequential):
 class InceptionBlock(GradientCheckpointingLayer):
     """One block of BN-Inception: 1x1, 3x3, double 3x3 and pooling paths, concatenated.
 
-    A block without a 1x1 path is a reduction: both 3x3 paths have `stride`, and the pooling path is a bare max pool.
-    `dilation` is that of the 3x3 convolutions; pooling stays 3x3.
+    A block without a 1x1 path reduces the grid: both 3x3 paths have `stride`, and the pooling path is only a max pool.
+    `dilation` applies to the 3x3 convolutions; pooling stays 3x3.
     """
 
     def __init__(self, in_channels, conv1, reduce3, conv3, reduce5, conv5, pool, project, stride=1, dilation=1):
@@ -63,7 +63,7 @@ class InceptionBlock(GradientCheckpointingLayer):
 class InceptionV2Trunk(nn.Module):
     """BN-Inception (Ioffe & Szegedy 2015, table 1), fully convolutional, from the first convolution to 5b.
 
-    The downsampling before 4a (in 3c) is replaced by dilation; with `output_stride=8` that before 5a (in 4e) too.
+    Dilation replaces the downsampling before 4a (in 3c), and with `output_stride=8` also the one before 5a (in 4e).
     """
 
     #            1x1  #3x3r 3x3  #d3x3r d3x3  pool  project
@@ -121,16 +121,16 @@ class InceptionV2Trunk(nn.Module):
 
 
 class TFSameConv2d(nn.Conv2d):
-    """A 3x3 convolution of stride 2 padded as TensorFlow pads even sizes: nothing before, one cell after."""
+    """A 3x3 convolution of stride 2, padded as TensorFlow pads even sizes: no cell before, one cell after."""
 
     def forward(self, features):
         return super().forward(F.pad(features, (0, 1, 0, 1)))
 
 
 class BackboneTrunk(nn.Module):
-    """A trunk made of transformers' blocks, which activation checkpointing does not know: `run` recomputes them."""
+    """A trunk made of transformers' blocks. Activation checkpointing does not know these, so `run` recomputes them."""
 
-    gradient_checkpointing = False  # switched, with the function it uses, by `activation_checkpointing_enable`
+    gradient_checkpointing = False  # `activation_checkpointing_enable` sets this and the function that recomputes
 
     def run(self, block: nn.Module, features: torch.Tensor) -> torch.Tensor:
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
@@ -141,8 +141,8 @@ class BackboneTrunk(nn.Module):
 class MobileNetV2Trunk(BackboneTrunk):
     """transformers' MobileNetV2 up to its last inverted residual.
 
-    Its TensorFlow padding depends on the size of the features, which does not export; where sides are multiples of the
-    stride it is the same for all sizes, and is written so here (equal outputs, tested).
+    The original computes its padding from the size of the features, and that cannot be exported. Here the sides are
+    multiples of the stride, so one padding fits all sizes. A test compares the outputs.
     """
 
     def __init__(self, config: ABCFuseNetConfig, output_stride: int):
@@ -155,7 +155,7 @@ class MobileNetV2Trunk(BackboneTrunk):
             hidden_act="relu6",
         )
         self.backbone = MobileNetV2Model(trunk_config, add_pooling_layer=False)
-        self.backbone.conv_1x1 = nn.Identity()  # the classifier's; the features before it are used
+        self.backbone.conv_1x1 = nn.Identity()  # belongs to the classifier; we use the features before it
         stem = self.backbone.conv_stem
         for layer in (stem.first_conv, *(block.conv_3x3 for block in self.backbone.layer)):
             conv = layer.convolution
@@ -165,7 +165,7 @@ class MobileNetV2Trunk(BackboneTrunk):
                 )
         for module in self.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.01  # the port's 0.997 is TensorFlow's decay: it would keep the last batch only
+                module.momentum = 0.01  # the port has TensorFlow's decay of 0.997, which would keep only the last batch
         blocks = [block.reduce_1x1.convolution.out_channels for block in self.backbone.layer]
         first = stem.first_conv.convolution.out_channels
         self.channels = {"2": first, "4": blocks[1], "8": blocks[4], "last": blocks[-1]}
@@ -184,8 +184,8 @@ class MobileNetV2Trunk(BackboneTrunk):
 
 
 class ResNetTrunk(BackboneTrunk):
-    """transformers' ResNet up to res5c. It is the v1.5 kind: a bottleneck has its stride in the 3x3 convolution, where
-    the original (and the paper's Caffe weights) had it in the first 1x1."""
+    """transformers' ResNet up to res5c, of the kind v1.5: the 3x3 convolution of a bottleneck has the stride. In the
+    original, and in the paper's Caffe weights, the first 1x1 convolution has it."""
 
     def __init__(self, config: ABCFuseNetConfig, output_stride: int):
         super().__init__()

@@ -1,8 +1,8 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What maps and reports look like: the only home of colours and figures.
+"""All colours and figures of maps and reports.
 
-A map is drawn on its full range of 0..1, never stretched to what one photo happens to hold: the same value has the
-same colour in every photo.
+A map is drawn on its full range of 0..1 and never stretched per photo. So the same value has the same colour in every
+photo.
 """
 
 import textwrap
@@ -41,12 +41,12 @@ COLOR_SCALE = f"linear-gradient(to right, {', '.join('#' + bytes(color).hex() fo
 
 
 def overlay(photo: Image.Image | np.ndarray, values: np.ndarray, opacity: float = 0.8) -> np.ndarray:
-    """A map in 0..1, of any size, laid over an RGB photo: the higher its value, the more of its colour, up to `opacity`
-    of it at 1. Returns (H, W, 3) uint8 at the photo's size."""
+    """Lay a map in 0..1, of any size, over an RGB photo. A value of 1 covers the photo by `opacity`, 0 not at all.
+    Returns (H, W, 3) uint8 at the photo's size."""
     photo = np.asarray(photo)
     values = np.clip(resize_map(values, photo.shape[:2]), 0, 1)
     picture = np.empty_like(photo)
-    for top in range(0, len(photo), 256):  # in bands: floats of a whole 50-megapixel photo would take gigabytes
+    for top in range(0, len(photo), 256):  # in bands: a whole 50-megapixel photo in floats would take gigabytes
         band = slice(top, top + 256)
         weight = opacity * values[band, :, None]
         picture[band] = np.rint(photo[band] * (1 - weight) + colorize(values[band]) * weight).astype(np.uint8)
@@ -54,7 +54,7 @@ def overlay(photo: Image.Image | np.ndarray, values: np.ndarray, opacity: float 
 
 
 def layer(values: np.ndarray) -> Image.Image:
-    """A map in 0..1 as an RGBA picture that, shown over a photo at some opacity, looks as `overlay` does."""
+    """A map in 0..1 as an RGBA picture. Shown over a photo at some opacity, the picture looks like `overlay`."""
     alpha = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(np.dstack([colorize(values), alpha]))
 
@@ -65,7 +65,9 @@ def grey_image(values: np.ndarray, bits: int = 8) -> Image.Image:
 
 
 def report_figure(report):
-    """A `matplotlib.figure.Figure` of a `BlurReport`: the verdict and why; the photo, its blur and its attention map.
+    """Draw a `BlurReport`: the verdict and its reason, the photo, the blur map and the attention map.
+
+    Returns a `matplotlib.figure.Figure`.
 
     Raises:
         ImportError: without Matplotlib.

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Write the folder that is the Space: `python -m hub.build_space OUT`. hub/push_space.py does so, and uploads it."""
+"""Write the folder of the Space: `python -m hub.build_space OUT`. hub/push_space.py also uploads it."""
 
 import argparse
 import shutil
@@ -15,7 +15,7 @@ def build_space(out: Path, model: str | None = None) -> list[str]:
     """Write app.py, the package with its weights and examples, and the files of hub/space.
 
     Args:
-        model: a folder, or a name on the Hub, whose weights the Space has instead of the bundled ones.
+        model: a folder or a name on the Hub. The Space gets these weights instead of the bundled ones.
 
     Returns:
         the files, as paths in the folder.
@@ -31,7 +31,7 @@ def build_space(out: Path, model: str | None = None) -> list[str]:
         shutil.copy(ROOT / name, out)
     weights = out / "abc_hf" / "pretrained" / "mobile"
     if pipeline is not None:
-        source = Path(pipeline.model.name_or_path)  # a folder, also of what came from the Hub
+        source = Path(pipeline.model.name_or_path)  # a folder, also for a model from the Hub
         shutil.rmtree(weights)
         weights.mkdir()
         for name in ("config.json", "model.safetensors", "preprocessor_config.json", "run.json"):

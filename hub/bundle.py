@@ -1,10 +1,10 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA ...`.
 
-RUN is the folder train_accelerate.py wrote; `--before` names the runs it went on from, oldest first, whose settings and
-scores are kept as well; bundled weights that it went on from (a copy of the folder) count as the runs behind them. DATA
-are the data sets it was trained on; the test split of the first is CUHK, and a test split of another is blur put into
-sharp photos by kernels that training did not see.
+RUN is the folder that train_accelerate.py wrote. `--before` names the runs that RUN continued, oldest first; their
+settings and scores are kept, too. A copy of earlier bundled weights stands for all runs behind them. DATA are the data
+sets of the training. The test split of the first is CUHK. A test split of another holds computed blur, from kernels
+that training did not see.
 """
 
 import argparse
@@ -31,12 +31,12 @@ def count_sources(dataset) -> dict[str, int]:
 
 
 def accounts_of(run: Path) -> list[dict]:
-    """What a run says of itself: its code, settings (folders by their names) and the scores that the weights kept of
-    each phase had. A folder of bundled weights says it of all the runs behind them, oldest first."""
+    """The account of a run: its code, its settings (folders by name), and the scores of the weights kept of each phase.
+    A folder of bundled weights has the accounts of all runs behind them, oldest first."""
     record = json.loads((run / "run.json").read_text())
     if "runs" in record:
         return record["runs"]
-    scored = [entry for entry in record["history"] if "selection" in entry]  # others are of the loss alone
+    scored = [entry for entry in record["history"] if "selection" in entry]  # other entries have only the loss
     kept = {
         phase: max((entry for entry in scored if entry["phase"] == phase), key=lambda entry: entry["selection"] or 0)
         for phase in dict.fromkeys(entry["phase"] for entry in scored)
@@ -45,7 +45,7 @@ def accounts_of(run: Path) -> list[dict]:
 
 
 def without_folders(value):
-    """Absolute paths, which say nothing elsewhere, shortened to the last name."""
+    """Shorten absolute paths to their last name: elsewhere the rest means nothing."""
     if isinstance(value, dict):
         return {key: without_folders(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     shutil.rmtree(BUNDLED, ignore_errors=True)
     model.save_pretrained(BUNDLED)
     processor.save_pretrained(BUNDLED)
-    for copied in BUNDLED.glob("*.py"):  # the package has the code already
+    for copied in BUNDLED.glob("*.py"):  # the package already has the code
         copied.unlink()
     (BUNDLED / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The cards of what is uploaded, from the templates beside this file and the run.json of the weights."""
+"""The cards of uploaded models, data sets and Spaces, from the templates beside this file and run.json."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def model_index(run: dict) -> list[EvalResult]:
     blur = {"task_type": "image-segmentation", "task_name": "Blur maps", "dataset_type": "cuhk-blur"}
     verdict = {"task_type": "image-classification", "task_name": "Blur desirability"}
     parts = [
-        # the configuration tells rows of one data set apart, which would be merged otherwise
+        # without a configuration, rows of one data set would be merged
         ({**blur, "dataset_name": title, "dataset_config": name}, MAP_MEASURES, run["cuhk"]["blur_map"][name])
         for name, title in CUHK_PARTS.items()
     ]
@@ -58,7 +58,7 @@ def model_index(run: dict) -> list[EvalResult]:
 
 
 def region_agreement(path: Path = HERE / "labels" / "agreement.json") -> str:
-    """What tests/benchmarks/agreement.py found, in a sentence."""
+    """The results of tests/benchmarks/agreement.py in a sentence."""
     figures = json.loads(path.read_text())
     return (
         f"Of {figures['photos']} photos whose regions two of them labelled, they agree on blurred or not with a kappa "
@@ -72,7 +72,7 @@ def published() -> dict:
 
 
 def source_table(counts: dict[tuple[str, str], int], unit: str = "photos") -> str:
-    """Photos by (source, licence), as a Markdown table; of computed blur, the data sets that the licence tells."""
+    """Photos by (source, licence), as a Markdown table. For computed blur, the licence names the data sets."""
     rows = []
     for (source, terms), count in sorted(counts.items()):
         of = [SOURCES[name].split(" (")[0] for name, known in LICENSES.items() if known in terms]
@@ -87,8 +87,7 @@ def by_source(train: dict[str, int]) -> dict[tuple[str, str], int]:
 
 
 def recipe(runs: list[dict]) -> str:
-    """The command of each run, as far as its settings are not the default, in a list; of a run of another program,
-    the note that it left."""
+    """A list of the commands of all runs, without default settings. A run of another program gives its note."""
     lines = []
     for number, run in enumerate(runs, start=1):
         words = []
@@ -105,7 +104,7 @@ def recipe(runs: list[dict]) -> str:
 
 
 def model_card(run: dict, repo: str, figure: str, parameters: int, working_size: int) -> str:
-    """The card of weights that hub/bundle.py scored; `figure` is a picture beside it."""
+    """The card of weights that hub/bundle.py scored. `figure` is a picture beside the card."""
     verdicts = run["validation"]["desirability"]
     phases = {phase: entry["step"] for each in run["runs"] for phase, entry in each["scores"].items()}
     ok_blur = verdicts.get("per_class", {}).get("ok-blur")
@@ -141,7 +140,7 @@ def model_card(run: dict, repo: str, figure: str, parameters: int, working_size:
 
 
 def space_card(template: str, weights: Path, model: str | None = None) -> str:
-    """The card of a Space that holds `weights`; `model` is the name that they have on the Hub."""
+    """The card of a Space that holds `weights`. `model` is their name on the Hub."""
     run = weights / "run.json"
     record = json.loads(run.read_text()) if run.is_file() else {}
     processor = json.loads((weights / "preprocessor_config.json").read_text())
@@ -159,7 +158,7 @@ def space_card(template: str, weights: Path, model: str | None = None) -> str:
 
 
 def baseline(run: dict | None = None) -> str:
-    """What the bundled weights score on the test split of SmartBlur-Synth; empty if they were not scored."""
+    """The scores of the bundled weights on the test split of SmartBlur-Synth. Empty if there are none."""
     run = json.loads((BUNDLED / "run.json").read_text()) if run is None else run
     if "synthetic" not in run:
         return ""

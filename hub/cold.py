@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What hub/uploading.py runs in an interpreter of its own (`python -I`) on a folder that would be uploaded.
+"""Tries a folder before it is uploaded. hub/uploading.py runs this file in a fresh interpreter (`python -I`).
 
     cold.py model FOLDER PHOTO ANSWERS   with remote code, where abc_hf cannot be imported; maps go to ANSWERS (.npz)
     cold.py dataset FOLDER CONFIG...     as a data set, whole and as a stream
@@ -76,4 +76,4 @@ def space(folder: str, photo: str) -> dict:
 if __name__ == "__main__":
     told = {"model": model, "dataset": dataset, "space": space}[sys.argv[1]](*sys.argv[2:])
     print("\n" + json.dumps(told), flush=True)
-    os._exit(0)  # a stream that is not read to its end leaves threads, which now and then abort an ordinary exit
+    os._exit(0)  # a stream that is not read to its end leaves threads that sometimes abort an ordinary exit

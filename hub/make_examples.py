@@ -1,7 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Make the demo's example photos from those inside scikit-image and scikit-learn: `python -m hub.make_examples`.
 
-Running it again gives the same pictures. Who took the photos is written in `abc_hf/examples/README.md`.
+Each run gives the same pictures. `abc_hf/examples/README.md` names the photographers.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def region(photo: np.ndarray, outline: str) -> torch.Tensor:
-    """(1, 1, H, W) in 0..1, anti-aliased: the inside of an outline."""
+    """The inside of an outline, anti-aliased: (1, 1, H, W) in 0..1."""
     mask = Image.new("L", photo.shape[1::-1])
     if outline:
         ImageDraw.Draw(mask).polygon([tuple(map(float, point.split(","))) for point in outline.split()], fill=1)
@@ -46,7 +46,7 @@ def region(photo: np.ndarray, outline: str) -> torch.Tensor:
 
 
 def blur(photo: np.ndarray, behind: np.ndarray, front: np.ndarray = SHARP, outline: str = "") -> np.ndarray:
-    """The photo with the kernel `behind` all over, and its outlined part with the kernel `front`."""
+    """The photo blurred by the kernel `behind`, except its outlined part, which is blurred by the kernel `front`."""
     light = to_linear(torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()) / 255)
     layers = layers_of(light, region(photo, outline))
     kernels = (torch.from_numpy(np.pad(kernel, REACH - len(kernel) // 2))[None] for kernel in (behind, front))

@@ -1,13 +1,13 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload a data set: `python -m hub.push_dataset DATA --repo USER/NAME`.
 
-DATA is a folder that `python -m abc_hf.data.build` wrote. Only rows whose licence lets them be passed on are taken
-(CC0, CC BY-SA, Unsplash and Kodak's; --permit adds another, for whoever may), and what is left out is listed. A photo
-with blur computed into it and a subject of another photo counts by the terms of both. The result is loaded in a fresh
-interpreter, listed, and with --yes uploaded.
+DATA is a folder that `python -m abc_hf.data.build` wrote. Only rows whose licence allows it are taken: CC0, CC BY-SA,
+Unsplash and Kodak's. --permit adds another licence, for those who may. Rows that are left out are listed. If a photo
+with computed blur has the subject of another photo, the terms of both count. A fresh interpreter loads the result, its
+files are listed, and --yes uploads them.
 
-With --labels-only, DATA is a desirability.csv: names of files and labels are uploaded, and regions labelled by eye
-(hub/labels), without photos.
+With --labels-only, DATA is a desirability.csv. Names of files, labels, and the regions labelled by eye (hub/labels) are
+uploaded, without photos.
 """
 
 import argparse
@@ -30,12 +30,12 @@ from hub.uploading import parser_of, push, run_cold
 
 HERE = Path(__file__).parent
 ROW_GROUP = 100
-"""Rows that the viewer of the Hub and a stream read at once."""
+"""Rows of a group. The viewer of the Hub and a stream read a group at once."""
 FEWEST_FOR_SHARDS = 800
 LARGEST_SHARD = 300e6
-"""Bytes of a Parquet file, about."""
+"""The approximate size of a Parquet file [bytes]."""
 HUB_LICENSES = {"CC0-1.0": "cc0-1.0", "CC-BY-SA-4.0": "cc-by-sa-4.0"}
-"""The Hub's identifiers of licences; all others are `other`."""
+"""The identifiers of licences on the Hub. All others are `other`."""
 LABELS = datasets.Features(
     {
         "file": datasets.Value("string"),
@@ -51,10 +51,10 @@ REGIONS = datasets.Features(
 
 
 def allowed(source: str, terms: str, has_subject: bool, permitted: set[str]) -> bool:
-    """Whether a row may be passed on: the terms of its photo, and of its subject where blur was computed, permit it."""
+    """Whether the terms of a photo, and for computed blur those of its subject, too, allow passing the row on."""
     parts = terms.split(" + ")
     if source.startswith("synth/") and has_subject and len(parts) < 2:
-        return False  # built when the terms of the subject, of another photo maybe, were not kept
+        return False  # from a time when the terms of the subject were not kept
     return permitted.issuperset(parts)
 
 
@@ -75,7 +75,7 @@ def kept_rows(rows: datasets.Dataset, permitted: set[str]) -> tuple[datasets.Dat
 
 
 def write_shards(rows: datasets.Dataset, folder: Path, split: str) -> None:
-    """`folder/SPLIT-0000i-of-0000n.parquet`; where there are enough photos, n is a multiple of eight."""
+    """Write `folder/SPLIT-0000i-of-0000n.parquet`. With enough photos, n is a multiple of eight."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 1
     if "image" in rows.features and len(rows) >= FEWEST_FOR_SHARDS:
@@ -88,7 +88,7 @@ def write_shards(rows: datasets.Dataset, folder: Path, split: str) -> None:
 
 
 def build_photos(args: argparse.Namespace, folder: Path) -> None:
-    """Write the folder of a data set with photos. Raises ValueError if there is none, or no row may be passed on."""
+    """Write the folder of a data set with photos. Raises ValueError without a data set or without a permitted row."""
     permitted = {*REDISTRIBUTABLE, *args.permit}
     left_out, kept = collections.Counter(), {}
     if not list((args.data / "data").glob("*.parquet")):
@@ -167,7 +167,7 @@ def config(name: str, folder: str, splits: list[str]) -> dict:
 
 
 def info(folder: Path, data: str, features, rows: dict[str, int], card: DatasetCardData, name: str) -> None:
-    """Put the features and sizes of a configuration into the metadata; a load that finds other numbers fails."""
+    """Put the features and sizes of a configuration into the metadata. Loading fails if it finds other numbers."""
     bytes_of = {split: sum(p.stat().st_size for p in (folder / data).glob(f"{split}-*.parquet")) for split in rows}
     splits = datasets.SplitDict()
     for split, number in rows.items():
@@ -178,7 +178,7 @@ def info(folder: Path, data: str, features, rows: dict[str, int], card: DatasetC
 
 
 def check(folder: Path, rows: dict[str, dict[str, int]]) -> None:
-    """Load configurations in a fresh interpreter, whole and as a stream; `rows` are theirs, by configuration and split.
+    """Load configurations in a fresh interpreter, whole and as a stream. `rows` has their numbers of rows, by split.
 
     Raises ValueError if that fails, or rows are missing.
     """
@@ -259,7 +259,7 @@ def labels_sources(counts: collections.Counter) -> str:
 
 
 def agreement(rows: list[dict], regions: list[Path]) -> str:
-    """How well annotators agree, as far as files beside the labels say so."""
+    """How well annotators agree, if files beside the labels say so."""
     told = [row for row in rows if row.get("annotators")]
     said = ""
     if told:

@@ -1,9 +1,9 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload a model: `python -m hub.push_model [MODEL] --repo USER/NAME`.
 
-The folder holds weights (safetensors), configuration, the code they need, run.json and a card. It is checked where this
-project cannot be imported: by transformers' Auto classes and pipeline with `trust_remote_code=True`, whose answers must
-be those of the original. Then it is listed, and with --yes uploaded.
+The folder holds weights (safetensors), configuration, code, run.json and a card. It is checked where this project
+cannot be imported: the Auto classes and pipeline of transformers, with `trust_remote_code=True`, must give the answers
+of the original. Then the files are listed, and --yes uploads them.
 """
 
 import argparse
@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "abc_hf" / "examples" / "bokeh.jpg"
 FIGURE = "figure.png"
 TOLERANCE = 1e-4
-"""By which answers of the same weights may differ: sums are taken in another order in another memory format."""
+"""The largest allowed difference of answers: another memory format changes the order of sums."""
 
 
 def build(args: argparse.Namespace, folder: Path) -> None:
     """Write the folder, and compare its answers with those of the original.
 
-    Raises ValueError if MODEL is none, comes without its run.json, or does not work as a folder on the Hub.
+    Raises ValueError if MODEL is no model, lacks its run.json, or does not work as a folder on the Hub.
     """
     run = args.model / "run.json"
     pipeline = load_pipeline(args.model, device="cpu")
@@ -45,7 +45,7 @@ def build(args: argparse.Namespace, folder: Path) -> None:
     if "cuhk" in record:
         size = pipeline.image_processor.size.longest_edge
         card = cards.model_card(record, args.repo, FIGURE, pipeline.model.num_parameters(), size)
-    else:  # a run that hub/bundle.py has not scored
+    else:  # hub/bundle.py has not scored this run
         card = card_of_run(record, record.get("scores", {}), args.repo)
     (folder / "README.md").write_text(card)
     worst = check(pipeline, folder)
@@ -55,7 +55,7 @@ def build(args: argparse.Namespace, folder: Path) -> None:
 def check(pipeline: BlurUnderstandingPipeline, folder: Path) -> float:
     """The largest difference between the original's answers and those of the folder, loaded with remote code.
 
-    Raises ValueError if it is more than `TOLERANCE`, or another label or reason is given.
+    Raises ValueError if the difference is above `TOLERANCE`, or if a label or reason differs.
     """
     with tempfile.TemporaryDirectory() as made:
         path = Path(made) / "answers.npz"

@@ -1,8 +1,8 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload the demo as a Space: `python -m hub.push_space --repo USER/NAME`.
 
-The folder is that of hub/build_space.py. It is checked in a fresh interpreter that has the code of the folder alone,
-then listed, and with --yes uploaded; the Space restarts with it.
+hub/build_space.py writes the folder. A fresh interpreter that has only the code of the folder checks it. Then the files
+are listed, and --yes uploads them; the Space restarts.
 """
 
 import argparse
@@ -15,7 +15,7 @@ ENDPOINTS = {"/assess", "/full_size", "/sort", "/compare"}
 
 
 def build(args: argparse.Namespace, folder: Path) -> None:
-    """Write the folder, and judge a photo with it. Raises ValueError if it does not work alone."""
+    """Write the folder, and judge a photo with it. Raises ValueError if the folder does not work on its own."""
     build_space(folder, args.model)
     folder = folder.resolve()
     told = run_cold("space", folder, ROOT / "abc_hf" / "examples" / "bokeh.jpg", cwd=folder)

@@ -33,7 +33,7 @@ CLASS_MEASURES = {
     "kappa": "kappa",
     "ece": "ECE",
 }
-"""Of these, the ones that every row of run.json has are shown."""
+"""The table shows the measures that every row of run.json has."""
 
 
 def digest_of_weights(folder: Path) -> str:
@@ -93,7 +93,7 @@ def results_table(run: dict, published: dict) -> str:
 
 
 def levels_table(scores: dict) -> list[str]:
-    """Blur put into sharp photos, whose levels are known exactly."""
+    """Scores on computed blur, whose levels are known exactly."""
     maps, levels, row = scores["blur_map"]["all"], scores["levels"], ["SmartBlur-Synth, test split"]
     row += [str(maps["photos"]), *(number(maps[key]) for key in MAP_MEASURES)]
     row += [number(levels["mean_absolute_error"]), number(levels["weighted_kappa"])]
@@ -221,7 +221,7 @@ def verdicts_table(run: dict) -> str:
 
 
 def render(page: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, weights: str) -> str:
-    """A page with those of its sections filled that come from JSON."""
+    """Fill the sections of a page whose figures come from JSON."""
     sections = {
         "results": summary(run, published, peers),
         "threshold": threshold_text(run),

@@ -1,8 +1,8 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What the push commands have in common: options, the dry run, the upload, and what is said when it fails.
+"""The common part of the push commands: options, the dry run, the upload, and messages of failures.
 
-A repository ends up with the files of the folder and no others. What it has already is told by digest and not sent
-again, so that a push can be repeated, after a failure as well.
+After a push, a repository has the files of the folder and no others. Files that it already has, by digest, are not sent
+again. So a push can be repeated, also after a failure.
 """
 
 import argparse
@@ -40,14 +40,14 @@ def parser_of(name: str, text: str) -> argparse.ArgumentParser:
 def push(kind: str, parser: argparse.ArgumentParser, build: Callable, argv: list[str] | None) -> None:
     """Run a push command: build the folder and check it (`build(args, folder)`), list it, and upload it with `--yes`.
 
-    The token is that of HF_TOKEN or `hf auth login`, as of every client of the Hub. Ends the program, with one sentence
-    that never holds the token, where something is wrong.
+    The token is that of HF_TOKEN or `hf auth login`, as for every client of the Hub. If something is wrong, the program
+    ends with one sentence, which never holds the token.
     """
     args = parser.parse_args(argv)
     try:
         check_options(args)
         with folder_for(args.out) as folder:
-            new = args.yes and is_new(kind, args)  # what is wrong is said before the work, which takes minutes
+            new = args.yes and is_new(kind, args)  # find mistakes before the work, which takes minutes
             build(args, folder)
             print(listing(kind, args.repo, folder))
             if args.yes:
@@ -76,13 +76,13 @@ def check_options(args: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def folder_for(out: Path | None) -> Iterator[Path]:
-    """A folder that does not exist yet: `out`, or one that is removed in the end."""
+    """A folder that does not exist yet: `out`, or a temporary one that is removed at the end."""
     with tempfile.TemporaryDirectory() as made:
         yield Path(made) / "folder" if out is None else out
 
 
 def size(count: float) -> str:
-    """Bytes for people."""
+    """A number of bytes in words for people."""
     unit = "B"
     for larger in ("kB", "MB", "GB"):
         if count < 999.5:
@@ -96,7 +96,7 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 
 def listing(kind: str, repo: str, folder: Path) -> str:
-    """What would be uploaded, with sizes."""
+    """The list of files to upload, with sizes."""
     files = files_in(folder)
     sizes = {name: path.stat().st_size for name, path in files.items()}
     lines = [f"{kind} {repo}: {len(files)} files, {size(sum(sizes.values()))}"]
@@ -106,7 +106,7 @@ def listing(kind: str, repo: str, folder: Path) -> str:
 def run_cold(*arguments, cwd: Path | None = None) -> dict:
     """Run hub/cold.py in a fresh interpreter that knows nothing of this project, of the Hub or of the token.
 
-    Returns what it printed last, as JSON. Raises ValueError with the last line of what it said if it fails.
+    Returns the last line that it printed, as JSON. Raises ValueError with its last message if it fails.
     """
     with tempfile.TemporaryDirectory() as home:
         environment = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "PYTHONPATH")}
@@ -120,7 +120,7 @@ def run_cold(*arguments, cwd: Path | None = None) -> dict:
 
 
 def is_new(kind: str, args: argparse.Namespace) -> bool:
-    """Whether the repository is still to be made. Raises if it, or the token, is not as the options need it."""
+    """Whether the repository must be created. Raises if the repository or the token does not fit the options."""
     check_token()
     api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     new = not api.repo_exists(**repo)
@@ -132,7 +132,7 @@ def is_new(kind: str, args: argparse.Namespace) -> bool:
 
 
 def upload(folder: Path, kind: str, args: argparse.Namespace, new: bool) -> str:
-    """Make the repository hold the files of a folder; returns what was done, in one sentence."""
+    """Make the repository hold the files of a folder. Returns one sentence that says what was done."""
     api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     if new:
         sdk = {"space_sdk": "gradio"} if kind == "space" else {}
@@ -162,7 +162,7 @@ def upload(folder: Path, kind: str, args: argparse.Namespace, new: bool) -> str:
 
 
 def differences(api: HfApi, folder: Path, repo: dict, revision: str) -> tuple[list[str], list[str]]:
-    """Files of a folder that a repository has not or has otherwise, by digest, and files that it alone has."""
+    """Files of a folder that a repository lacks or has with another digest, and files that only the repository has."""
     found = api.verify_repo_checksums(**repo, local_dir=folder, revision=revision)
     changed = sorted([*found.extra_paths, *(mismatch["path"] for mismatch in found.mismatches)])
     return changed, sorted(set(found.missing_paths) - {".gitattributes"})

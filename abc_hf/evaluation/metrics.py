@@ -1,4 +1,4 @@
-"""Metrics as sums over photos: each photo is counted once, by whichever process; the ratios are taken at the end."""
+"""Metrics as sums over photos. One process counts each photo once; ratios are taken at the end."""
 
 from dataclasses import dataclass
 
@@ -34,9 +34,11 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class MapCounts:
-    """What one map adds to `MapScores`: histograms (256,) of blurred and of other pixels, as they are and with the map
-    stretched to its own range, mean absolute error, and intersection over union at 0.5 and at 1/6, where low blur
-    begins."""
+    """The part of one map in `MapScores`.
+
+    Histograms (256,) of blurred and of other pixels, as they are and with the map stretched to its own range; mean
+    absolute error; intersection over union at 0.5 and at 1/6, where low blur begins.
+    """
 
     positive: np.ndarray
     negative: np.ndarray
@@ -56,7 +58,7 @@ class MapCounts:
 
 
 def count_map(values: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> MapCounts | None:
-    """values in 0..1, truth (bool) and known (bool): (H, W). `known` masks pixels in; None if that leaves none."""
+    """Count one map. values in 0..1, truth (bool) and known (bool) are (H, W). Returns None if no pixel is known."""
     if known is not None:
         values, truth = values[known], truth[known]
     if truth.size == 0:
@@ -79,9 +81,9 @@ def overlap(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 class MapScores:
-    """Scores of maps in 0..1 against binary truth, the ways the blur detection literature has them.
+    """Scores of maps in 0..1 against binary truth, as the literature on blur detection computes them.
 
-    pooled_ap: over all pixels of all photos together, so that the absolute scale counts. per_photo_ap, per_photo_auc:
+    pooled_ap: over all pixels of all photos together, so the absolute scale counts. per_photo_ap, per_photo_auc:
     means over photos. curve_ap, f_beta: from the precision-recall curve averaged over photos, each map stretched to its
     own range first, as the published peers were scored. mae; iou at a threshold of 0.5, iou_low at 1/6.
     """
@@ -135,7 +137,7 @@ class MapScores:
 
 
 def curve_area(precision: np.ndarray, recall: np.ndarray) -> float:
-    """Area under a precision-recall curve, carried on level to a recall of 0."""
+    """Area under a precision-recall curve. Its first precision holds down to a recall of 0."""
     order = np.argsort(recall)
     return float(np.trapezoid(np.r_[precision[order][0], precision[order]], np.r_[0, recall[order]]))
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The figures of an evaluation, from what results.json holds; colours are those of visualization.py."""
+"""The figures of an evaluation, drawn from results.json in the colours of visualization.py."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..visualization import COLORS, GREY, INK, LABEL_COLORS, LEVELS, colorize
 from .metrics import CONFIDENCE_BINS, curve_area
 
 METHOD_COLORS = ("#0b6e69", "#cd4071", "#d9a521", "#451077", "#5b8fd6", "#7a5230")
-"""Lines of the methods scored here, the first for the one an evaluation is about."""
+"""Lines of the methods scored here. The evaluated method has the first colour."""
 AMOUNT_UNKNOWN_COLOR, UNKNOWN_COLOR = "#a9c7d6", "#5c6670"
 LINE = "#d9d9d9"
 DPI = 150
@@ -43,7 +43,7 @@ def chart(width: float, height: float) -> tuple:
 
 
 def precision_axis(axes, lowest: float) -> None:
-    """Recall over 0..1 and precision down to a round figure below the lowest."""
+    """Set the limits: recall from 0 to 1, precision from a round number below the lowest value."""
     axes.set(
         xlim=(0, 1.005), ylim=(max(0, np.floor(10 * lowest) / 10 - 0.1), 1.01), xlabel="recall", ylabel="precision"
     )
@@ -90,8 +90,8 @@ def class_precision_recall(curves: dict[str, dict], scores: dict[str, dict], tit
     figure, axes = chart(8.2, 5.2)
     for name, curve in curves.items():
         label = f"{scores[name]['average_precision']:.3f}  {name} ({scores[name]['photos']})"
-        best = dict(zip(curve["recall"], curve["precision"], strict=True))  # at each recall, of the highest threshold
-        best.pop(0.0, None)  # what comes before the first hit says nothing
+        best = dict(zip(curve["recall"], curve["precision"], strict=True))  # of the highest threshold
+        best.pop(0.0, None)  # before the first hit precision means nothing
         recall, precision = np.array(sorted(best.items())).T
         axes.step(np.r_[0, recall], np.r_[precision[0], precision], color=LABEL_COLORS[name], lw=2.2, label=label)
     precision_axis(axes, 0)
@@ -129,7 +129,7 @@ def confusion_matrix(matrix: list[list[int]], names: list[str], title: str, note
 
 
 def reliability_diagram(bins: list[dict], ece: float, title: str, note: str = "") -> Figure:
-    """Accuracy over confidence, and below how many photos each bin has."""
+    """Accuracy over confidence; below, the number of photos in each bin."""
     figure = Figure((5.6, 6.0), dpi=DPI, facecolor="white", layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     width = 1 / CONFIDENCE_BINS
@@ -157,7 +157,7 @@ def reliability_diagram(bins: list[dict], ece: float, title: str, note: str = ""
 
 
 def paint_truth(truth: np.ndarray) -> np.ndarray:
-    """A level map as colours: levels as the blur map would be, 254 and 255 in colours that are not on its scale."""
+    """A level map as colours. Levels have the colours of the blur map; 254 and 255 have colours of their own."""
     colors = colorize(np.minimum(truth, NUM_LEVELS - 1) / (NUM_LEVELS - 1))
     for value, color in ((AMOUNT_UNKNOWN, AMOUNT_UNKNOWN_COLOR), (UNKNOWN, UNKNOWN_COLOR)):
         colors[truth == value] = list(bytes.fromhex(color[1:]))
@@ -167,8 +167,8 @@ def paint_truth(truth: np.ndarray) -> np.ndarray:
 def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
     """Photos beside maps.
 
-    rows: {"photo": RGB image, "caption": str, "images": one (h, w, 3) uint8 array per column but the first}, drawn at
-    the same width. columns: titles, the first that of the photo.
+    rows: {"photo": RGB image, "caption": str, "images": one (h, w, 3) uint8 array per column after the first}. All are
+    drawn at the same width. columns: their titles, that of the photo first.
     """
     panel, gap, caption, header, footer, margin = 2.6, 0.12, 0.34, 0.85, 0.75, 0.25  # inches
     tall = [panel * float(np.clip(row["photo"].height / row["photo"].width, 0.4, 1.2)) for row in rows]
@@ -262,7 +262,7 @@ def grouped_bars(scores: dict[str, dict[str, list[float]]], measures: tuple[str,
 
 
 def read_curve(path: Path) -> dict[str, list[float]]:
-    """A published curve: rows of precision and recall; raises ValueError, naming the file."""
+    """Read a published curve, rows of precision and recall. Raises ValueError with the name of the file."""
     try:
         table = np.loadtxt(path, ndmin=2)
     except (OSError, ValueError) as error:

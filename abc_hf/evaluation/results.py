@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its folder: results.json, figures, and the table of several of them."""
+"""Writes results.json and the figures of an evaluation, and compares several evaluations."""
 
 import json
 from collections.abc import Callable
@@ -69,14 +69,15 @@ def evaluate_to_folder(
 ) -> list[dict]:
     """Score a model, blur maps in a folder of `predictions`, or both, and write results and figures.
 
-    The first of them is written to results.json, the second to peer.json. Every process of an Accelerate launch calls
-    this; they share the photos, and the main one writes. `max_samples` rows are taken evenly spread.
+    Scores of the model go to results.json; if both are scored, those of the predictions go to peer.json. Every process
+    of an Accelerate launch calls this function. The processes share the photos, and the main process writes.
+    `max_samples` rows are taken, evenly spread.
 
     Returns:
-        what was written, on the main process; else nothing.
+        the written results on the main process, nothing on the others.
 
     Raises:
-        ValueError: in one sentence, for whatever is missing or does not fit.
+        ValueError: in one sentence, for anything that is missing or does not fit.
     """
     state = PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
     published = plots.read_curves(peer_curves) if peer_curves else {}
@@ -106,7 +107,7 @@ def evaluate_to_folder(
 
 
 def saving(predictor: Callable, folder: Path, names: list[str]) -> Callable:
-    """The same predictor, which also writes its blur maps to the folder, NAME.npy at the working size."""
+    """A predictor that also writes its blur maps to the folder, as NAME.npy at the working size."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def predict_and_save(index: int, row: dict) -> dict[str, np.ndarray]:
@@ -122,7 +123,7 @@ def write_json(path: Path, value: dict) -> None:
 
 
 def read_results(path: Path) -> dict:
-    """A file `evaluate_to_folder` wrote; raises ValueError for anything else."""
+    """Read a file that `evaluate_to_folder` wrote. Raises ValueError for any other file."""
     try:
         results = json.loads(path.read_text())
     except FileNotFoundError:
@@ -135,7 +136,7 @@ def read_results(path: Path) -> dict:
 
 
 def draw(out: Path, results: list[dict], published: dict[str, dict]) -> None:
-    """The charts: curves of all results, the rest of the first."""
+    """Draw the charts: curves of all results, all other charts of the first result only."""
     first = results[0]
     where = f"{first['dataset']}, {first['split']} split"
     for kind, title in KINDS.items():
@@ -206,8 +207,8 @@ def gallery_caption(entry: dict) -> str:
 
 
 def compare(files: list[Path], out: Path, peer_curves: Path | None = None) -> str:
-    """Write comparison.md, a table, and comparison.png, the curves, of several results on the same photos; returns the
-    table. Raises ValueError if one is no results file, or they are not of the same photos."""
+    """Compare several results on the same photos: comparison.md is a table, comparison.png shows the curves. Returns
+    the table. Raises ValueError for a file that holds no results, and for results on different photos."""
     results = [read_results(path) for path in files]
     published = plots.read_curves(peer_curves) if peer_curves else {}
     photos = [sorted(entry["source"] for entry in each["per_photo"] if "auc" in entry) for each in results]

@@ -1,1 +1,1 @@
-"""From weights to what runs them."""
+"""Loading weights, and running them."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What runs the network: PyTorch, or something faster on a CPU. `load_pipeline(engine=...)` and `--engine` choose."""
+"""Engines run the network: PyTorch, or a faster one on a CPU. `load_pipeline(engine=...)` and `--engine` choose."""
 
 import contextlib
 import copy
@@ -18,7 +18,7 @@ from .allocator import keep_freed_memory
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("logits", "kind_logits", "blur_map", "attention_map")
-"""What an engine and an exported network return."""
+"""The names of the outputs of engines and exported networks."""
 
 
 class TorchEngine:
@@ -34,7 +34,7 @@ class TorchEngine:
         self.model = folded.to(dtype or model.dtype, memory_format=torch.channels_last)
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`pixel_values` (B, 3, H, W) as the image processor makes them to `OUTPUTS`, as the model's."""
+        """Run the network on `pixel_values` (B, 3, H, W) of the image processor. Returns `OUTPUTS`, like the model."""
         with torch.inference_mode():
             output = self.model(pixel_values.to(self.model.dtype, memory_format=torch.channels_last))
         return {name: output[name] for name in OUTPUTS}
@@ -53,7 +53,7 @@ class OpenVINOEngine:
         self.request = program.create_infer_request()
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """As `TorchEngine`."""
+        """Like `TorchEngine.__call__`."""
         found = self.request.infer([pixel_values.float().numpy()], share_inputs=True)
         return {name: torch.from_numpy(values) for name, values in zip(OUTPUTS, found.values(), strict=True)}
 
@@ -63,13 +63,13 @@ ENGINES = {
     "bf16": lambda model: TorchEngine(model, torch.bfloat16),
     "openvino": OpenVINOEngine,
 }
-"""What can run the network on a CPU. "torch" agrees with the model to rounding. bfloat16, in which the others compute,
-keeps 8 bits of each feature: README.md says how many verdicts that changes. Tried and left out: EXPERIMENTS.md."""
+"""The engines for a CPU. "torch" agrees with the model to rounding. The others compute in bfloat16, with 8 bits of each
+feature; docs/python.md says how many verdicts that changes. EXPERIMENTS.md names the engines that were left out."""
 
 
 def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding):
-    """What runs a model, called with `pixel_values` (B, 3, H, W) in its place; None is the model itself, which is what
-    "torch" means on an accelerator.
+    """The engine that is called with `pixel_values` (B, 3, H, W) in place of a model. None stands for the model itself:
+    that is "torch" on an accelerator.
 
     Raises:
         ValueError: if there is no such engine, or it does not run where the model is.
@@ -87,7 +87,7 @@ def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding):
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Each BatchNorm that follows a convolution becomes part of its weights, in place; only for inference."""
+    """Fold each BatchNorm after a convolution into the weights of the convolution, in place. For inference only."""
     for module in list(model.modules()):
         convolution, normalization = getattr(module, "convolution", None), getattr(module, "normalization", None)
         if isinstance(convolution, nn.Conv2d) and isinstance(normalization, nn.BatchNorm2d):
@@ -104,7 +104,7 @@ def has_bfloat16() -> bool:
 
 
 class Exportable(nn.Module):
-    """A model that returns `OUTPUTS` alone, as a tuple, which is what exporters take."""
+    """A model that returns only `OUTPUTS`, as a tuple. Exporters need that."""
 
     def __init__(self, model: ABCFuseNetForBlurUnderstanding):
         super().__init__()
@@ -117,13 +117,13 @@ class Exportable(nn.Module):
 
 
 def import_openvino():
-    """The module openvino, without what reports its use to Intel's server.
+    """The module openvino, without the part that reports its use to Intel's server.
 
     Raises:
         ImportError: without OpenVINO.
     """
     if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # as if it were not installed, which openvino allows for
+        sys.modules.setdefault("openvino_telemetry", None)  # as if that part were not installed, which openvino allows
     try:
         import openvino
     except ImportError:
@@ -150,7 +150,7 @@ def example(config) -> torch.Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters warn of their own insides, and log that torchvision is not there."""
+    """Silence exporters: they warn about their own code, and log that torchvision is missing."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -16,17 +16,17 @@ from ..photos import load_photo
 from .engines import OUTPUTS, Exportable, example, import_openvino, quiet, to_openvino
 
 FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
-"""The formats, and the file of each that programs are given."""
+"""The formats, and the file that programs open for each."""
 TOLERANCE = 1e-3
 """The most by which an output may differ from PyTorch's."""
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ASPECTS = {"bokeh.jpg": (3, 2), "missed-focus.jpg": (1, 1), "panning.jpg": (9, 16)}
-"""Photos that exports are checked with, and the width to height to which each is cropped."""
+"""The photos that check an export. Each is cropped to this ratio of width to height."""
 
 
 def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, out: str | os.PathLike) -> float:
-    """Write a model as a program of its own, with its configuration, what photos must be made into, and a README.md
-    that says how it is run; files of these names are replaced.
+    """Write a model for another runtime, with its configuration, the settings of the image processor, and a README.md
+    that says how to run it. Files of these names are replaced.
 
     Args:
         image_processor: the model's.
@@ -34,7 +34,7 @@ def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, 
         out: the folder to write to.
 
     Returns:
-        the largest difference between its outputs and PyTorch's, over real photos of three aspect ratios.
+        the largest difference between its outputs and those of PyTorch, over real photos of three aspect ratios.
 
     Raises:
         ValueError: if that is more than `TOLERANCE`, or `out` is a file.
@@ -59,7 +59,7 @@ def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, 
 
 
 def largest_difference(model: ABCFuseNetForBlurUnderstanding, image_processor, run: Callable) -> float:
-    """Between the outputs of `run`, called with a NumPy array, and the model's, photo by photo and for two at once."""
+    """The largest difference between `run`, called with a NumPy array, and the model, for one photo and for two."""
     batches = []
     for name, (width, height) in ASPECTS.items():
         photo = load_photo(EXAMPLES / name)
@@ -136,7 +136,7 @@ blur, attention = outputs["blur_map"], outputs["attention_map"]
 
 
 def readme(config, image_processor: ABCFuseNetImageProcessor, format: str) -> str:
-    """README.md beside an exported network: how it is run by its runtime, NumPy and Pillow alone."""
+    """The README.md beside an exported network: how to run it with its runtime, NumPy and Pillow only."""
     classes = list(config.id2label.values())
     longest, divisor = image_processor.size["longest_edge"], image_processor.size_divisor
     return f"""# ABC-FuseNet, {FILES[format]}

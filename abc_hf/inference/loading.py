@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""A folder or a name on the Hub to a pipeline."""
+"""Load a pipeline from a folder or from the Hub."""
 
 import hashlib
 import math
@@ -26,7 +26,7 @@ from .engines import load_engine
 BUNDLED = Path(__file__).parents[1] / "pretrained" / "mobile"
 """The weights that come with the package."""
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "run.json")
-"""What is read of a repository on the Hub: no code, and no pickles, which are code as well."""
+"""The files read from a repository on the Hub: no code, and no pickles, because these can hold code."""
 
 
 def load_pipeline(
@@ -39,13 +39,13 @@ def load_pipeline(
     token: str | bool | None = None,
     **options,
 ) -> BlurUnderstandingPipeline:
-    """Load a pipeline. No code of a model's is run, and weights are read from safetensors alone.
+    """Load a pipeline. No code of the model is run, and weights are read from safetensors only.
 
     Args:
-        model: a folder, or the name of a repository on the Hub; without it, the weights that come with the package.
-        device: such as "cpu" or "cuda:0"; without it, an accelerator if there is one.
-        dtype: of the weights; as they were saved, unless given.
-        engine: what runs the network on a CPU, of `abc_hf.inference.engines.ENGINES`; an accelerator has "torch" alone.
+        model: a folder, or the name of a repository on the Hub. The default is the weights in the package.
+        device: such as "cpu" or "cuda:0". The default is an accelerator if there is one.
+        dtype: of the weights. The default is the type in which they were saved.
+        engine: the engine on a CPU, one of `abc_hf.inference.engines.ENGINES`. An accelerator has only "torch".
         revision, token: of the repository on the Hub.
         options: those of `BlurUnderstandingPipeline`.
 
@@ -82,7 +82,7 @@ def load_pipeline(
 
 
 def check_weights(network: torch.nn.Module) -> None:
-    """Raise ValueError for weights that are not finite: no answer would be a number."""
+    """Raise ValueError for weights that are not finite, because no answer would be a number."""
     for name, values in network.state_dict().items():
         if not torch.isfinite(values).all():
             raise ValueError(f"its weights are damaged: {name} holds values that are not finite")
@@ -120,8 +120,8 @@ def check_processor(processor: ABCFuseNetImageProcessor, stride: int) -> None:
 def download(name: str, revision: str | None = None, token: str | bool | None = None) -> Path:
     """The folder of the Hub's cache that holds `FILES` of a repository, all of one commit.
 
-    Raises ValueError for what is not there, and for weights that are not what the Hub announced: the cache names a
-    large file by the SHA-256 of what it should be.
+    Raises ValueError for files that do not exist, and for weights that differ from the announced ones: the cache names
+    a large file by its announced SHA-256.
     """
     try:
         folder = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=list(FILES)))
@@ -139,7 +139,7 @@ def download(name: str, revision: str | None = None, token: str | bool | None = 
     if not weights.exists():
         raise ValueError("it holds no model.safetensors, and weights of other kinds are not loaded: they can run code")
     announced = weights.resolve()
-    if len(announced.name) == 64:  # else the cache holds copies, where links are not allowed
+    if len(announced.name) == 64:  # where links are not allowed, the cache holds copies
         with announced.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != announced.name:
                 raise ValueError(f"model.safetensors is damaged; delete {announced}, so that it is downloaded again")

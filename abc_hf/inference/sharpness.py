@@ -1,10 +1,10 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """How sharp the subject of a photo is in the photo's own pixels, to choose among shots of one scene.
 
-The blur map is made at the working size, where a small miss of focus is not to be seen. Here the energy of gradients at
-a fine and at a coarse scale is compared instead. Contrast and exposure drop out of the ratio, and for edges blurred by
-a Gaussian it is known in closed form: the energy of a step edge's gradient, smoothed by s and blurred by r, goes with
-1 / sqrt(s² + r²). The energy that white noise adds at each scale is known as well, and taken off.
+The blur map is made at the working size. At this size a slight focus error is invisible. So this module compares the
+energy of gradients at a fine and at a coarse scale. Contrast and exposure cancel in the ratio. For edges blurred by a
+Gaussian the ratio is known: the energy of the gradient of a step edge, smoothed by s and blurred by r, is proportional
+to 1 / sqrt(s² + r²). The energy that white noise adds at each scale is known, too, and is subtracted.
 """
 
 import math
@@ -19,17 +19,17 @@ from ..image_processing_abc_fusenet import resize_map
 from ..photos import load_photo
 
 FINE, COARSE = 1.0, 4.0
-"""The standard deviations of the Gaussians whose gradients are compared [pixels]."""
+"""The standard deviations of the two Gaussians whose gradients are compared [pixels]."""
 BAND = 64
-"""Rows that are worked on at a time: a multiple of the coarse scale and of a block of noise, and small enough for what
-is made of them to stay in the processor's cache."""
+"""Rows computed at a time: a multiple of the coarse scale and of a noise block, and few enough that all intermediate
+values stay in the processor's cache."""
 LOUPE = 480
-"""The side of the piece of a shot that is shown [pixels]."""
+"""The side of the shown piece of a shot [pixels]."""
 
 
 @dataclass(frozen=True, eq=False)
 class SubjectSharpness:
-    """What is said of the subject of one shot.
+    """The sharpness of the subject of one shot.
 
     Args:
         sharpness: see `sharpness`.
@@ -47,11 +47,11 @@ def sharpness(photo: Image.Image, weights: np.ndarray | None = None) -> float:
 
     Args:
         photo: of any size and mode.
-        weights: (h, w) of any size, how much each place counts; without them, all count the same.
+        weights: (h, w) of any size, how much each place counts. Without weights all places count the same.
 
     Returns:
-        1 for perfectly sharp edges, FINE / COARSE = 1/4 for boundless blur, more than 1 for texture finer than that,
-        0 where there are no edges. A change of exposure or contrast does not change it.
+        1 for perfectly sharp edges, FINE / COARSE = 1/4 for unlimited blur, more than 1 for texture finer than edges,
+        0 for a photo without edges. Exposure and contrast do not change it.
     """
     luma = np.asarray(photo.convert("L"), np.float32)
     weights = np.ones_like(luma) if weights is None else resize_map(weights, luma.shape)
@@ -61,9 +61,11 @@ def sharpness(photo: Image.Image, weights: np.ndarray | None = None) -> float:
 
 
 def gradient_energy(luma: np.ndarray, weights: np.ndarray, scale: float, noise: float) -> float:
-    """The weighted mean of the squared gradient of (H, W) smoothed by a Gaussian, less what such noise adds.
-    The picture's border is repeated. A coarse gradient is taken at every so many pixels as its scale has: it hardly
-    differs in between."""
+    """The weighted mean of the squared gradient of (H, W) smoothed by a Gaussian, minus the part of such noise.
+
+    The border of the picture is repeated. A coarse gradient is computed only at steps of its scale, because it hardly
+    changes in between.
+    """
     smooth, derivative = gaussian(scale)
     radius, step, height = len(smooth) // 2, int(scale), len(luma)
     along, down = torch.stack([smooth, derivative]), torch.stack([derivative, smooth])
@@ -80,7 +82,7 @@ def gradient_energy(luma: np.ndarray, weights: np.ndarray, scale: float, noise: 
 
 
 def gaussian(scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A sampled Gaussian of sum 1, and its derivative, whose answer to a ramp of slope 1 is 1."""
+    """A sampled Gaussian of sum 1, and its derivative, scaled to give 1 for a ramp of slope 1."""
     radius = math.ceil(4 * scale)
     x = torch.arange(-radius, radius + 1, dtype=torch.float32)
     smooth = torch.exp(-(x**2) / (2 * scale**2))
@@ -90,8 +92,8 @@ def gaussian(scale: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def noise_variance(luma: np.ndarray, block: int = 16) -> float:
-    """The variance of white noise in a picture, by the mask of Immerkaer (1996), which edges and ramps hardly answer
-    to: the lower quartile of its mean over blocks, so that textured ones do not count."""
+    """The variance of white noise in a picture, by the mask of Immerkaer (1996), which hardly responds to edges and
+    ramps. The lower quartile over blocks counts, so textured blocks do not."""
     means = [np.zeros(0)]
     for top in range(0, len(luma) - 2, BAND):
         band = luma[top : top + BAND + 2]
@@ -105,8 +107,11 @@ def noise_variance(luma: np.ndarray, block: int = 16) -> float:
 
 
 def subject_box(attention_map: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the subject in a photo of `size` (width, height) [pixels]: all but the outermost
-    2 % of attention on each side, where attention is 0.5 or more; the whole photo, where it is nowhere."""
+    """Left, top, right and bottom of the subject in a photo of `size` (width, height) [pixels].
+
+    The box holds the places where attention is 0.5 or more, without the outermost 2 % of attention on each side. If
+    there are no such places, the box is the whole photo.
+    """
     attended = np.where(attention_map >= 0.5, attention_map, 0)
     if not attended.any():
         return 0, 0, *size
@@ -126,7 +131,7 @@ def subject_sharpness(photo, attention_map: np.ndarray, long_side: int | None = 
     Args:
         photo, loading: as in `load_photo`.
         attention_map: (h, w) in 0..1, of any size.
-        long_side: reduce a larger photo to it first, to compare shots of different sizes [pixels].
+        long_side: reduce a larger photo to this long side first, to compare shots of different sizes [pixels].
 
     Raises:
         PhotoError: if the photo cannot be opened.
