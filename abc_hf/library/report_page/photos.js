@@ -43,7 +43,7 @@ const groupOf = index => photos.label[index] ?? FAILED;
 /** Whether the threshold flags a photo: beside its label, which stays. The table holds scores as floats of 32 bits. */
 const rejects = index => photos.score[index] !== null && photos.score[index] < Math.fround(filter.threshold);
 
-const kindOf = index => photos.kind[index] ?? "none";
+const kindOf = index => photos.label[index] === null ? "" : photos.kind[index] ?? "none";
 const certaintyOf = index => photos.certain[index] === null ? "" : photos.certain[index] ? "certain" : "unsure";
 const flagOf = index => rejects(index) ? "reject" : "none";
 
