@@ -4,11 +4,12 @@ import zipfile
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 
 from abc_hf import load_pipeline
 from abc_hf.demo.batch_tab import FIELDS, judged, public_rows, shown, sorted_rows, write_csv, write_json, write_keepers
-from abc_hf.demo.uploads import Sent
+from abc_hf.demo.uploads import Budget, Sent, sent_photos
 from abc_hf.verdicts import GROUPS
 
 
@@ -18,7 +19,7 @@ def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="", between=None, kind="de
     label = max(shares, key=shares.get)
     return {
         "file": name,
-        "path": path,
+        "sent": Sent(name, path),
         "label": label,
         "certain": between is None,
         "between": between,
@@ -38,7 +39,7 @@ def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="", between=None, kind="de
 ROWS = [
     row("bad.jpg", bad=0.8, ok=0.2),  # scores 0.1
     row("good.jpg", good=0.9, bad=0.1),  # 0.9
-    {"file": "<b>.jpg", "path": "/tmp/b", "error": "it is <empty>."},
+    {"file": "<b>.jpg", "sent": Sent("<b>.jpg", "/tmp/b"), "error": "it is <empty>."},
     row("no.jpg", no=0.6, ok=0.4),  # 0.8
     row("doubtful.jpg", bad=0.55, good=0.45, between=["bad-blur", "good-blur"]),  # 0.45
     row("better.jpg", good=1.0, kind="motion"),  # 1.0
@@ -108,9 +109,9 @@ def test_the_gallery_has_counts_and_spells_names():
 
 def test_files_to_download(tmp_path):
     for index, each in enumerate(ROWS):
-        each["path"] = str(tmp_path / f"{index}.jpg")
-        Path(each["path"]).write_bytes(each["file"].encode())
-    rows = [*ROWS, row("GOOD.jpg", good=0.7, bad=0.3, path=ROWS[1]["path"])]
+        each["sent"] = Sent(each["file"], str(tmp_path / f"{index}.jpg"))
+        Path(each["sent"].path).write_bytes(each["file"].encode())
+    rows = [*ROWS, row("GOOD.jpg", good=0.7, bad=0.3, path=ROWS[1]["sent"].path)]
 
     with write_csv(rows, 0.35, str(tmp_path)).open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -126,16 +127,16 @@ def test_files_to_download(tmp_path):
     doubt = next(line for line in lines if line["file"] == "doubtful.jpg")
     assert (doubt["certain"], doubt["between"], doubt["kind"]) == ("False", "bad-blur or good-blur", "defocus")
     assert json.loads(write_json(rows, 0.35, str(tmp_path)).read_text()) == public_rows(rows, 0.35)
-    assert not any({"path", "thumbnail"} & set(each) for each in public_rows(rows, 0.35))
+    assert not any({"sent", "thumbnail"} & set(each) for each in public_rows(rows, 0.35))
 
-    with zipfile.ZipFile(write_keepers(rows, 0.6, str(tmp_path))) as archive:
+    with zipfile.ZipFile(write_keepers(rows, 0.6, str(tmp_path), Budget())) as archive:
         assert archive.namelist() == ["better.jpg", "good.jpg", "GOOD-2.jpg", "no.jpg"]
         assert archive.read("good.jpg") == b"good.jpg"
     with pytest.raises(gr.Error, match="No photo"):
-        write_keepers(rows[:1], 0.6, str(tmp_path))
-    Path(ROWS[5]["path"]).unlink()
+        write_keepers(rows[:1], 0.6, str(tmp_path), Budget())
+    Path(ROWS[5]["sent"].path).unlink()
     with pytest.raises(gr.Error, match="deleted"):
-        write_keepers(rows, 0.6, str(tmp_path))
+        write_keepers(rows, 0.6, str(tmp_path), Budget())
 
 
 def test_photos_are_judged_once_and_a_broken_one_is_listed(tiny_folder, photo, tmp_path):
@@ -147,7 +148,7 @@ def test_photos_are_judged_once_and_a_broken_one_is_listed(tiny_folder, photo, t
         Sent("b.jpg", str(tmp_path / "1.jpg")),
         Sent("c.jpg", error="locked."),
     ]
-    rows = list(judged(pipeline, sent, str(tmp_path)))
+    rows = list(judged(pipeline, sent, str(tmp_path), Budget(), thumbnails=True))
     report = pipeline(tmp_path / "0.png").to_dict()
     assert {key: rows[0][key] for key in report} == report
     assert Path(rows[0]["thumbnail"]["path"]).is_file()
@@ -157,5 +158,35 @@ def test_photos_are_judged_once_and_a_broken_one_is_listed(tiny_folder, photo, t
     def forbidden(*args, **options):
         raise AssertionError("judged again")
 
-    known = {each["path"]: each for each in rows if each["path"]}
-    assert list(judged(forbidden, sent[:2], str(tmp_path), known)) == rows[:2]
+    known = {each["sent"]: each for each in rows}
+    assert list(judged(forbidden, sent[:2], str(tmp_path), Budget(), known)) == rows[:2]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError(), RuntimeError("torch")])
+def test_whatever_happens_to_a_photo_is_its_row(make_report, photo, tmp_path, error):
+    """Of the photos of a zip, one fails while it is judged; the others go on, and no file stays unpacked."""
+
+    def judge(path, **options):
+        if Path(path).read_bytes() == b"bad":
+            raise error
+        return make_report(np.full((4, 4), 0.1), np.full((4, 4), 0.5))
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("one", "bad", "two"):
+            archive.writestr(f"day 1/{name}.jpg", name)
+    sent = sent_photos([{"path": str(tmp_path / "a.zip"), "orig_name": "a.zip"}], str(tmp_path))
+    rows = list(judged(judge, sent, str(tmp_path), Budget()))
+    assert [each["file"] for each in rows] == ["day 1/one.jpg", "day 1/bad.jpg", "day 1/two.jpg"]
+    assert ["error" in each for each in rows] == [False, True, False]
+    assert rows[1]["error"].endswith(".") and str(tmp_path) not in rows[1]["error"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+    with zipfile.ZipFile(write_keepers(rows, 0.0, str(tmp_path), Budget())) as archive:
+        assert archive.namelist() == ["day 1/one.jpg", "day 1/two.jpg"] and archive.read("day 1/two.jpg") == b"two"
+
+
+def test_no_cell_of_the_table_is_a_formula(tmp_path):
+    name = '=HYPERLINK("http://evil.example").jpg'
+    path = write_csv([{"file": name, "sent": Sent(name), "error": "@SUM(1)"}], 0.35, str(tmp_path))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert (line["file"], line["error"]) == ("'" + name, "'@SUM(1)")

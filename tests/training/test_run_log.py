@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
 from huggingface_hub import ModelCard
 from PIL import Image
 
@@ -80,3 +81,14 @@ def test_a_model_card_reads_back():
     assert card.data.library_name == "transformers" and card.data.license == "apache-2.0"
     assert "/home/me" not in card.text and "photos, me/set (5 rows" in card.text
     assert "joint/desirability_real/kappa | 0.25 |" in card.text
+
+
+def test_data_that_changed_are_named_by_both_digests(tmp_path, capsys):
+    digests = {"train": {"rows": 3, "digest": "new1"}, "validation": {"rows": 2, "digest": "same"}}
+    log = run_log.RunLog(Accelerator(cpu=True), tmp_path, {}, digests)
+    log.say_changed_data({"train": {"rows": 3, "digest": "old1"}, "validation": {"rows": 2, "digest": "same"}})
+    said = capsys.readouterr().out
+    assert "The train split is not the one the checkpoint was trained with" in said
+    assert "old1" in said and "new1" in said and "validation" not in said
+    log.say_changed_data(digests), log.say_changed_data(None)
+    assert capsys.readouterr().out == ""
