@@ -29,7 +29,7 @@ that no good photo is thrown away."""
 
 BLURRED, CLEARLY_BLURRED = 1 / 6, 1 / 2
 """Where low and medium blur begin in a blur map: halfway to the level below."""
-CORE_ATTENTION, CORE_QUANTILE = 0.7, 0.3
+CORE_ATTENTION, CORE_QUANTILE = 0.7, 0.2
 """The subject surely is where attention is above the first; its blur is the second quantile of the blur map there,
 since people look at what is sharp in a subject."""
 SOME = 0.01
