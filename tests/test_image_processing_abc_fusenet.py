@@ -188,7 +188,7 @@ def outputs_for(maps, logits=None):
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 500), (500, 300), (333, 1000), (90, 70), (1501, 2003)])
-def test_an_edge_comes_back_where_it_was(height, width):
+def test_an_edge_returns_to_its_place(height, width):
     photo = np.zeros((height, width, 3), np.uint8)
     bottom, right = height // 3, 3 * width // 4
     photo[:bottom, :right] = 255

@@ -131,7 +131,7 @@ class TestContract:
             for before, after in zip(model(pixel_values).values(), loaded(pixel_values).values(), strict=True):
                 torch.testing.assert_close(after, before)
 
-    def test_a_photo_gets_the_same_answer_in_any_company(self, variant):
+    def test_batching_never_changes_a_report(self, variant):
         # in double precision: in float32 one photo and three are convolved in another order, and round otherwise
         model, pixel_values = build(variant).double(), photos(3).double()
         with torch.no_grad():

@@ -73,7 +73,7 @@ def test_every_kind_of_photo_gives_the_same_report(pipe, photo, tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 10])
-def test_company_changes_nothing(pipe, photo, batch_size):
+def test_other_photos_of_a_batch_change_no_answer(pipe, photo, batch_size):
     photos = [photo(*size, seed) for seed, size in enumerate(MIXED)]
     alone = [pipe(image) for image in photos]
     together = pipe(photos, batch_size=batch_size)
@@ -90,7 +90,7 @@ def test_photos_of_one_shape_go_through_the_network_together(pipe, photo, monkey
     assert sorted(batches) == [1, 1, 4]  # the four of 200 x 150 and 150 x 200 are all padded to 96 x 96
 
 
-def test_generators_and_data_sets_are_read_as_their_reports_are(pipe, photo):
+def test_generators_and_data_sets_are_read_lazily(pipe, photo):
     read = []
 
     def photos():
@@ -250,7 +250,7 @@ def test_an_answer_that_is_no_number_is_the_photo_s_error(tiny_folder, photo, mo
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_a_device_that_is_not_there_is_one_sentence(tiny_folder, device):
+def test_a_missing_device_is_one_sentence(tiny_folder, device):
     with pytest.raises(ValueError, match=rf'^The device {device} cannot be used here \(.+\); "cpu" always can\.$'):
         load_pipeline(tiny_folder, device=device)
 

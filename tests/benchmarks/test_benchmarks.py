@@ -146,7 +146,7 @@ def test_photos_of_the_speed_benchmark_have_the_size_and_detail(tmp_path, photo)
     assert 3 < np.diff(values[:, 250:]).std() < 20  # the photo is smooth there; the grain is not
 
 
-def test_targets_are_reckoned_from_what_was_measured():
+def test_targets_follow_from_the_measurements():
     """Stages of 0.01 + 0.02 + 0.05 s allow 12.5 photos a second; sort does 10 of 1 megapixel, and 5 of 24."""
     stages = {"1 MP": {"decode": 0.01, "preprocess": 0.02, "model": 0.05}}
     whole = {"1 MP": {"seconds": 0.1}, "24 MP": {"seconds": 0.2}}

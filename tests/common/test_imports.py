@@ -51,7 +51,7 @@ def test_later_and_once(packages):
     assert packages == ["part", "action", "user"]
 
 
-def test_not_amid_the_import_of_a_module_that_needs_it(packages):
+def test_not_during_the_import_of_a_module_that_needs_it(packages):
     wait(packages)
     import toy_top.user  # noqa: F401
 

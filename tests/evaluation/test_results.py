@@ -67,7 +67,7 @@ def test_results_are_strict_json(toy):
     json.loads((toy / "right.json").read_text(), parse_constant=refuse)
 
 
-def test_table_leaves_out_what_is_not_there():
+def test_the_table_omits_missing_scores():
     assert table([{"name": "x", "desirability": {"photos": 3, "accuracy": 0.5}}]).splitlines()[2].split() == [
         *("| x | 3 | 0.500 | - | - | - | - |".split())
     ]

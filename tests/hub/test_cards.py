@@ -57,7 +57,7 @@ def test_a_changed_figure_would_be_noticed(path):
     assert model_card(run) != model_card()
 
 
-def test_it_is_frank_and_complete():
+def test_the_model_card_has_all_sections_and_limits():
     text = model_card()
     for heading in ("Intended use", "Limits", "How good it is", "Data and licences", "Training", "Citation"):
         assert f"\n## {heading}\n" in text

@@ -23,7 +23,7 @@ def test_it_is_pushed_once(stand, monkeypatch, capsys):
     assert stand.hub.repos["space", "tester/demo"].extra["sdk"] == "gradio"
 
 
-def test_it_has_the_weights_it_is_given(tiny_folder, tmp_path):
+def test_the_space_has_the_given_weights(tiny_folder, tmp_path):
     build_space(tmp_path / "space", str(tiny_folder))
     weights = tmp_path / "space" / "abc_hf" / "pretrained" / "mobile"
     assert {path.name for path in weights.iterdir()} == {

@@ -90,7 +90,7 @@ print(app.build_demo.__module__)
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # gigabytes are downloaded and unpacked
-def test_it_starts_from_what_is_pushed_alone(card, tmp_path, monkeypatch):
+def test_the_space_starts_from_the_pushed_files_only(card, tmp_path, monkeypatch):
     """In an environment with what the Space installs (gigabytes: torch there is a CUDA build) and without this project:
     the folder brings its own code."""
     space, environment = tmp_path / "space", tmp_path / "environment"

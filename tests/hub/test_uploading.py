@@ -211,7 +211,7 @@ def test_a_missing_repository_and_a_missing_revision(hub, folder):
     assert "has no such revision" in failure(folder, "--revision", "refs/pr/7")
 
 
-def test_somebody_else_was_faster(hub, folder):
+def test_another_push_in_between_is_reported(hub, folder):
     hub.faults.append(Fault("POST", "/commit/", 412))
     assert "changed by somebody else" in failure(folder)
 

@@ -78,7 +78,7 @@ def test_without_edges_there_is_nothing_to_measure():
     assert sharpness(Image.new("L", (1, 1))) == 0
 
 
-def test_only_what_has_weight_counts():
+def test_places_without_weight_do_not_count():
     sharp, soft = np.asarray(edge(0)), np.asarray(edge(4))
     both = Image.fromarray(np.vstack([sharp, soft]))
     left = np.zeros((8, 4), np.float32)
@@ -97,7 +97,7 @@ def test_the_subject_s_box():
     assert subject_box(attention, (900, 600)) == (300, 200, 600, 400)
 
 
-def test_a_miss_of_focus_shows_in_the_subject_s_own_pixels():
+def test_a_slight_focus_error_shows_in_the_subject_s_own_pixels():
     """Three pixels of blur in 3000: a sixth of that at the working size."""
     attention = np.zeros((40, 60), np.float32)
     attention[10:30, 20:40] = 1
