@@ -51,6 +51,8 @@ from .sources import (
 )
 
 SHARD_ROWS = 250
+MAKER = 2
+"""The version of the row makers: shards of another version are made again."""
 
 
 def write_shard(job: tuple) -> tuple[str, list[str]]:
@@ -115,8 +117,8 @@ def write_split(out: Path, split: str, make, arguments: list[tuple], workers: in
 
 
 def digest_of_inputs(arguments: list[tuple]) -> str:
-    """What tells a shard's inputs from others: its arguments, and size and time of the photos and masks they name."""
-    digest = hashlib.sha256(repr(arguments).encode())
+    """A digest of a shard's inputs: its arguments, and size and time of the photos and masks they name."""
+    digest = hashlib.sha256(repr((MAKER, arguments)).encode())
     for path in sorted(path for path in files_of(arguments) if path.is_file()):
         digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
