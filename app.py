@@ -2,14 +2,14 @@
 """The demo with the weights that come with the package, here or as a Hugging Face Space: `python app.py`."""
 
 try:
-    from spaces import GPU  # ZeroGPU wants it before torch; on other machines it changes nothing
+    from spaces import GPU  # ZeroGPU needs this import before torch; elsewhere it changes nothing
 except ImportError:
     GPU = None
 
 from abc_hf import load_pipeline
 from abc_hf.inference.allocator import one_arena
 
-one_arena()  # before Gradio is imported, which begins a thread
+one_arena()  # before the import of Gradio, which starts a thread
 from abc_hf.demo import build_demo, launch  # noqa: E402
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ KINDS = ("defocus", "motion", "camera-shake")
 """The kinds of blur, in the order of `kind_logits`. A photo judged no-blur has none."""
 
 MAPS = ("blur", "attention", "content", "blur_attended", "blur_unattended")
-"""What the classifier may be given: B, A, C, B x A and B x (1 - A)."""
+"""The possible inputs of the classifier: B, A, C, B x A and B x (1 - A)."""
 
 
 @strict
@@ -29,9 +29,9 @@ class ABCFuseNetConfig(PreTrainedConfig):
     Args:
         blur_output_stride: pixels of the photo per cell of the blur trunk's last features. The paper removes "the
             downsampling operator" before Inception_4a and dilates the convolutions from there on. Read literally that
-            is one operator of five: stride 32 becomes 16, the default. 8 is the other reading (that of PSPNet, which
-            the paper follows for the pyramid): the downsampling before 5a is replaced as well, at 1.5 times the cost.
-        attention_output_stride: the same for a trunk of the attention branch's own; unused when it shares C's.
+            is one operator of five: stride 32 becomes 16, the default. 8 is the reading of PSPNet, which the paper
+            follows for the pyramid: dilation also replaces the downsampling before 5a, at 1.5 times the cost.
+        attention_output_stride: the same for the attention branch's own trunk; unused if the branch shares C's trunk.
         content_output_stride: of C. 32 is res5c of ResNet-50; "resnet" has no other.
         width_multiplier: scales the channels of the Inception-V2 and MobileNetV2 trunks.
         resnet_depths, resnet_hidden_sizes, resnet_embedding_size, resnet_layer_type: as in `ResNetConfig`.
@@ -46,10 +46,10 @@ class ABCFuseNetConfig(PreTrainedConfig):
             ("blur",), ("blur", "content"), ("blur", "attention") and ("blur", "attention", "content").
         fusion_channels: channels of the classifier's two convolutions.
         fusion_dropout: of the classifier's two dropout layers (0.5 in the paper).
-        blur_profile: give the classifier, beside the stacked maps, how blur is spread over subject and background and
-            what it looks like (`BlurProfile`). The paper's classifier has the stacked maps alone.
+        blur_profile: the classifier also reads the `blur_profile` of `modeling_abc_fusenet.py`: the spread of blur over
+            subject and background, and its look. The paper's classifier reads only the stacked maps.
         blur_loss_reduction: "sum" adds the squared error over all pixels of a photo, which is equation (1); "mean"
-            averages over the labelled pixels, so that equation (2) does not depend on the size of the crop.
+            averages over the labelled pixels, so equation (2) does not depend on the size of the crop.
         desirability_loss_weight: lambda of equation (2).
         temperature: calibration; the classifier's scores are divided by it to give `logits`.
         certain_from: a verdict of at least this probability is certain. Training sets it on the validation split; 0
@@ -88,21 +88,21 @@ class ABCFuseNetConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         names = [field.name for field in dataclasses.fields(type(self))]
-        for name in kwargs:  # transformers keeps any other keyword as an attribute, so that a typo would pass
+        for name in kwargs:  # transformers keeps any other keyword as an attribute, so a typo would pass unnoticed
             if close := difflib.get_close_matches(name, names, 1, cutoff=0.85):
                 raise TypeError(f"ABCFuseNetConfig has no {name}; did you mean {close[0]}?")
         if not {"id2label", "label2id", "num_labels"} & kwargs.keys() and self.id2label is None:
             self.id2label = dict(enumerate(DESIRABILITY))
             self.label2id = {label: index for index, label in enumerate(DESIRABILITY)}
-        if not __name__.startswith("transformers_modules"):  # installed, it has its pipeline; a copy would need trust
+        if not __name__.startswith("transformers_modules"):  # the package has its own; a copy needs trust
             kwargs.pop("custom_pipelines", None)
-        # a saved folder names one auto class per class; the branches without the classifier load from it as well
+        # a saved folder names one auto class per class, but the branches also load without the classifier
         kwargs["auto_map"] = kwargs.get("auto_map", {}) | {"AutoModel": "modeling_abc_fusenet.ABCFuseNetModel"}
         super().__post_init__(**kwargs)
 
     @property
     def stride(self) -> int:
-        """Photos must have sides that are a multiple of this many pixels."""
+        """The sides of photos must be multiples of this number of pixels."""
         return 32
 
     def validate_architecture(self):
@@ -173,4 +173,4 @@ VARIANTS: dict[str, dict] = {
         "blur_loss_reduction": "mean",
     },
 }
-"""Named variants, each the overrides of `ABCFuseNetConfig()` that make it."""
+"""Named variants, each given by its differences from `ABCFuseNetConfig()`."""

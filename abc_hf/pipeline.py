@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Pixels to `BlurReport`: the one path from a photo to its report."""
+"""From pixels to `BlurReport`. All reports are made here."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from .report import BlurReport
 
 
 def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict:
-    """A photo for the network, which need not be in this process.
+    """Prepare a photo for the network. The network may run in another process.
 
     Args:
         photo, loading: as in `load_photo`.
@@ -31,7 +31,7 @@ def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict
         pixel_values = image_processor(preview, return_tensors="pt")["pixel_values"]
     except PhotoError as error:
         return {"error": error}
-    except Exception as error:  # a lack of memory, for one: the other photos of a batch go on
+    except Exception as error:  # such as a lack of memory; the other photos of a batch go on
         return {"error": PhotoError(f"{name_of(photo)}: {reason(error)}")}
     return {"preview": preview, "size": image.info["original_size"], "pixel_values": pixel_values}
 
@@ -39,16 +39,16 @@ def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict
 class BlurUnderstandingPipeline(Pipeline):
     """Photos in, `BlurReport`s out; the task is "blur-understanding".
 
-    One photo gives one report, a list a list; generators and data sets are read as their reports are. With
-    `batch_size`, photos that come to the same shape go through the network together, so that company changes nothing.
+    One photo gives one report, a list gives a list. Generators and data sets are read lazily. With `batch_size`, only
+    photos of equal resized shape share a batch, so batching never changes a result.
 
     Args:
-        on_error: "raise" a `PhotoError` for a photo that cannot be opened, or "return" it in the place of its report.
+        on_error: "raise" a `PhotoError` for a photo that cannot be opened, or "return" it instead of a report.
         max_pixels: width x height of the largest photo to open, as in `load_photo`.
     """
 
     engine = None
-    """Called with `pixel_values` in place of the model, if there is one; it returns what the model returns."""
+    """If set, the pipeline calls it with `pixel_values` instead of the model. It returns the same outputs."""
 
     _load_image_processor = True
     _load_processor = _load_video_processor = _load_feature_extractor = _load_tokenizer = False
@@ -62,7 +62,7 @@ class BlurUnderstandingPipeline(Pipeline):
         """
         if isinstance(photos, list) and not photos:
             return []
-        if isinstance(photos, Iterator):  # transformers knows generators only
+        if isinstance(photos, Iterator):  # transformers accepts generators, but no other iterators
             photos = (photo for photo in photos)
         return super().__call__(photos, **options)
 
@@ -80,7 +80,7 @@ class BlurUnderstandingPipeline(Pipeline):
         return torch.inference_mode
 
     def preprocess(self, photo, **loading) -> dict:
-        """The photo under one key: a dict, so that a batch is a list of them, of whatever sizes."""
+        """The photo as a dict under one key, so a batch is a list of photos of any sizes."""
         return {"photo": prepare(photo, self.image_processor, **loading) | {"name": name_of(photo)}}
 
     def _forward(self, inputs: dict) -> dict:
@@ -104,7 +104,7 @@ class BlurUnderstandingPipeline(Pipeline):
         return inputs
 
     def _answer(self, photos: list[dict]):
-        """Judge photos of one shape: add what the network says to each of them."""
+        """Judge photos of one shape: add the answers of the network to each photo."""
         pixel_values = torch.cat([photo["pixel_values"] for photo in photos]).to(self.model.dtype)
         outputs = (self.engine or self.model)(pixel_values)
         sizes = [photo["preview"].size[::-1] for photo in photos]

@@ -1,9 +1,9 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The public names of `abc_hf`; importing them makes transformers' Auto classes and its `pipeline` know the model."""
+"""The public names of `abc_hf`. Importing this module registers the model with transformers."""
 # ruff: noqa: F401
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
-from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # elsewhere it needs torchvision
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # from other modules it needs torchvision
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
@@ -18,13 +18,13 @@ AutoConfig.register(ABCFuseNetConfig.model_type, ABCFuseNetConfig, exist_ok=True
 AutoModel.register(ABCFuseNetConfig, ABCFuseNetModel, exist_ok=True)
 AutoModelForImageClassification.register(ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, exist_ok=True)
 AutoImageProcessor.register(ABCFuseNetConfig, image_processor_classes={"pil": ABCFuseNetImageProcessor}, exist_ok=True)
-# There is none: else `pipeline("image-classification", ...)` would ask whether to run a repository's code for it.
+# Without this entry, `pipeline("image-classification", ...)` would ask whether to run code of the repository.
 AutoVideoProcessor.register(ABCFuseNetConfig, None, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
     "blur-understanding", BlurUnderstandingPipeline, pt_model=AutoModelForImageClassification, type="image"
 )
 
-# What `save_pretrained` writes then works with `trust_remote_code=True` where this package is not installed.
+# So folders of `save_pretrained` work with `trust_remote_code=True` where this package is not installed.
 ABCFuseNetConfig.register_for_auto_class()
 ABCFuseNetModel.register_for_auto_class("AutoModel")
 ABCFuseNetForBlurUnderstanding.register_for_auto_class("AutoModelForImageClassification")

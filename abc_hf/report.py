@@ -17,7 +17,7 @@ from .visualization import LEVELS, grey_image, report_figure
 
 @dataclass(frozen=True, eq=False)
 class BlurReport:
-    """What is said of one photo.
+    """The report on one photo.
 
     Args:
         probabilities: of no-blur, good-blur, ok-blur and bad-blur, in this order; they add up to 1.
@@ -39,7 +39,7 @@ class BlurReport:
 
     @cached_property
     def facts(self) -> MapFacts:
-        """What the maps say in figures."""
+        """The maps in figures."""
         return read_maps(self.small_blur_map, self.small_attention_map)
 
     @cached_property
@@ -64,8 +64,8 @@ class BlurReport:
 
     @property
     def score(self) -> float:
-        """0 = blur ruins the photo, 1 = no unwanted blur: the expected value of a class when no-blur and good-blur
-        count 1, ok-blur 0.5 and bad-blur 0."""
+        """0 = blur ruins the photo, 1 = no unwanted blur. The expected worth of the label: no-blur and good-blur count
+        1, ok-blur 0.5, bad-blur 0."""
         return self.verdict.score
 
     @property
@@ -80,8 +80,8 @@ class BlurReport:
 
     @property
     def small_blur_attended(self) -> np.ndarray:
-        """B x A: the blur map times the attention map, which the classifier is given as blur on what counts; float32
-        (h, w) in 0..1, at the preview's size."""
+        """B x A, the blur map times the attention map: the classifier reads it as blur on the subject. float32 (h, w)
+        in 0..1, at the preview's size."""
         return self.small_blur_map * self.small_attention_map
 
     @property
@@ -91,13 +91,13 @@ class BlurReport:
 
     @property
     def blur_on_subject(self) -> float:
-        """Blur of the subject, 0..1: of the sharper part of attention's core; of the frame where no subject stands
-        out."""
+        """Blur of the subject, 0..1, in the sharper part of the attention's core. Without a subject that stands out,
+        blur of the whole frame."""
         return self.facts.subject
 
     @property
     def blur_on_background(self) -> float:
-        """Mean of the blur map weighted by 1 - attention; by nothing, where attention is 1 everywhere."""
+        """Mean of the blur map, weighted by 1 - attention; not weighted if attention is 1 everywhere."""
         return self.facts.background
 
     @property
@@ -108,7 +108,7 @@ class BlurReport:
 
     @property
     def blur_fraction(self) -> float:
-        """The share of the photo that is blurred: nearer to low blur than to none, 1/6 or more in the blur map."""
+        """The blurred share of the photo: 1/6 or more in the blur map, which is nearer to low blur than to none."""
         return self.facts.blurred
 
     @property
@@ -117,7 +117,7 @@ class BlurReport:
         return explain(self.verdict, self.facts)
 
     def to_dict(self) -> dict:
-        """Everything but the maps, as JSON can say it."""
+        """Everything except the maps, as values for JSON."""
         return {
             "label": self.label,
             "certain": self.certain,

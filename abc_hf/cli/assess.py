@@ -39,7 +39,7 @@ def assess(args: argparse.Namespace) -> int:
             line = table_row(photo, report, width)
             if args.save:
                 report.save(args.save, stem)
-        except Exception as error:  # whatever it is, the other photos go on
+        except Exception as error:  # whatever is wrong with one photo, the others go on
             sentence = str(error) if isinstance(error, PhotoError | OSError) else f"{photo}: {reason(error)}"
             objects.append({"file": str(photo), "error": sentence})
             complain(sentence)
@@ -53,13 +53,14 @@ def assess(args: argparse.Namespace) -> int:
 
 
 def expand(names: list[str]) -> tuple[list[Path], dict[Path, str]]:
-    """The photos named, for a folder those in it (not in folders below) by name; and the folders that gave none, why.
+    """The named photos, and the photos in named folders, but not in folders below. Also the folders without photos,
+    each with a reason.
 
-    Hidden files are left out of a folder: what macOS keeps beside IMG.jpg is named ._IMG.jpg and is no photo.
+    Hidden files of a folder are left out: beside IMG.jpg, macOS keeps a file ._IMG.jpg that is no photo.
     """
     photos, empty = [], {}
     for path in map(Path, names):
-        if not os.path.isdir(path):  # False for names no file can have, too
+        if not os.path.isdir(path):  # False, too, for names that no file can have
             photos.append(path)
             continue
         try:

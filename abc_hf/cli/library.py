@@ -10,7 +10,7 @@ from .output import complain, say
 
 
 def add_actions(command: argparse.ArgumentParser):
-    """The options of `sort` that do something with the photos."""
+    """Add the options of `sort` that act on the photos."""
     group = command.add_argument_group(
         "actions", "Off unless asked for; each leaves an undo file in --out. The photos themselves are never changed."
     )
@@ -59,7 +59,7 @@ def sort(args: argparse.Namespace) -> int:
 
 
 def action_request(args: argparse.Namespace):
-    """The `Request` of the options of `add_actions`, None if there is none."""
+    """The `Request` that the options of `add_actions` make. None without such an option."""
     from ..library.actions import Request, read_decisions
 
     folders = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
@@ -85,7 +85,7 @@ def watch(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def sort_packages():
-    """Turns a package of the extra `sort` that is missing into a sentence."""
+    """Turn the error of a missing package of the extra `sort` into a sentence."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
 """The command `abc-fusenet`; `python -m abc_hf` is the same.
 
-What imports torch is imported by the function that needs it, so that help comes at once.
+Functions import torch only when they need it. So help comes at once.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def end_at_once(*_) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 1 if something failed."""
     args = build_parser().parse_args(argv)
-    if sys.stdout is None:  # closed by whoever started it
+    if sys.stdout is None:  # the calling program closed it
         sys.stdout = open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -43,14 +43,14 @@ def main(argv: list[str] | None = None) -> int:
             status = args.command(args)
             sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, ImportError, OSError) as error:
         complain(error)
         return 1
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # of torch, which may not be imported
+        if type(error).__name__ != "OutOfMemoryError":  # of torch; comparing names does not import torch
             raise
         complain("there is not enough memory on the device; lower --batch-size, or use --device cpu.")
         return 1
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def quiet_transformers() -> None:
-    """Import it, and the network, before `interruptible`; have it say nothing but errors."""
+    """Import transformers and the network before `interruptible`, and let transformers report only errors."""
     from transformers.utils import logging
 
     from .. import registration  # noqa: F401

@@ -1,1 +1,1 @@
-"""What every floor may use; it imports no torch."""
+"""Helpers for all other folders; imports no torch."""

@@ -1,12 +1,12 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What errors of the Hub mean, in sentences."""
+"""Sentences for errors of the Hub."""
 
 from huggingface_hub import get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
 
 def check_token() -> None:
-    """Raise ValueError without a token in the usual places; whether the Hub takes it, only the Hub knows."""
+    """Raise ValueError if the usual places hold no token. Only the Hub knows whether it accepts a token."""
     if get_token() is None:
         raise ValueError("There is no token: run `hf auth login`, or set HF_TOKEN.")
 
@@ -14,7 +14,7 @@ def check_token() -> None:
 def sentence(
     error: Exception, repo: str, again: str = "run the same command again, it goes on where it was"
 ) -> str | None:
-    """What to tell the user, with what to do where the connection broke; None for what is a fault of the program."""
+    """The sentence for the user, with advice if the connection broke. None for an error of the program itself."""
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one file's upload
         return sentence(error.__cause__, repo, again)
     lines = str(error).strip().split("\n")

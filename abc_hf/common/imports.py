@@ -1,4 +1,4 @@
-"""Something to do as soon as another package is imported."""
+"""Calling a function as soon as another module has been imported."""
 
 import importlib.abc
 import sys

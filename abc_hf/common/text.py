@@ -2,7 +2,7 @@
 
 
 def printable(text: object) -> str:
-    """Text in one line, whatever a file name holds: line breaks, escape sequences and broken UTF-8 are spelt out."""
+    """Text in one line. Line breaks, escape sequences and broken UTF-8 of file names are spelt out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 

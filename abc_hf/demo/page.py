@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The demo: `build_demo` makes the page, `launch` starts it. What it shows is computed by the pipeline alone."""
+"""The demo: `build_demo` makes the page, `launch` starts it. The pipeline computes everything that the page shows."""
 
 import importlib.util
 import json
@@ -47,7 +47,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
 
 
 def about(model: str) -> str:
-    """What the answers are worth, in figures of the run.json beside the weights, if they are a folder that has one."""
+    """How far to trust the answers, in figures of run.json beside the weights, if there is such a file."""
     path = Path(model) / "run.json"
     record = json.loads(path.read_text()) if path.is_file() else {}
     if "cuhk" not in record:

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What the demo looks like. Colours that mean something come from `visualization`, as `--tone` and `--colors`."""
+"""The look of the demo. Colours with a meaning come from `visualization`, as `--tone` and `--colors`."""
 
 from importlib import resources
 
