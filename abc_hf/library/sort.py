@@ -264,7 +264,7 @@ class Sort:
         self.say(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
         if judged := labels.total() - labels[None]:
             unsure = self.index.count_uncertain()
-            self.say(f"{judged - unsure} verdicts are certain, {unsure} are not sure (see the column between).")
+            self.say(f"Certain: {judged - unsure}; not sure: {unsure} (see the column between).")
         self.say(f"{self.out / 'report.html'} shows them in a browser.")
         return int(bool(labels[None] or self.complaints))
 

@@ -247,7 +247,7 @@ def test_the_summary_counts_what_is_certain(run, library, tmp_path):
     _, out, _ = run(library)
     certain = [row["certain"] for row in table(tmp_path / "out")]
     assert certain.count(None) == 1
-    assert f"{certain.count(True)} verdicts are certain, {certain.count(False)} are not sure (see the column" in out
+    assert f"Certain: {certain.count(True)}; not sure: {certain.count(False)} (see the column between)." in out
 
 
 def test_another_threshold_makes_the_report_anew(run, library, tmp_path, judged):
