@@ -8,6 +8,7 @@ import html
 import logging
 import os
 import secrets
+import sys
 import tempfile
 import threading
 import time
@@ -68,6 +69,8 @@ def own_folder() -> str:
     """Have Gradio write to a folder of this process alone; those that crashed processes left are deleted."""
     folder = scratch.own_folder(Path(get_upload_folder()), "abc-fusenet-")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    if "gradio.mcp" in sys.modules:  # which has read it already
+        sys.modules["gradio.mcp"].DEFAULT_TEMP_DIR = str(folder)
     return str(folder)
 
 

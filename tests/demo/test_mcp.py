@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import tomllib
+import urllib.error
+import urllib.request
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -24,6 +26,9 @@ async def main(address):
         await session.initialize()
         tools = (await session.list_tools()).tools
         print(json.dumps({tool.name: [tool.description, sorted(tool.inputSchema["properties"])] for tool in tools}))
+        for photo in ("/etc/passwd", "file:///etc/passwd", "http://127.0.0.1:9/a.jpg", "data:image/png;base64,AAAA"):
+            answer = await session.call_tool("assess", {"photo": photo})
+            print(json.dumps([answer.isError, answer.content[0].text]))
 
 asyncio.run(main(sys.argv[1]))
 """
@@ -31,7 +36,7 @@ asyncio.run(main(sys.argv[1]))
 
 def test_the_endpoints_are_tools(tiny_folder, tmp_path):
     project = tomllib.loads((EXAMPLE.parents[2] / "pyproject.toml").read_text())["project"]
-    assert Requirement(project["optional-dependencies"]["mcp"][0]).extras == {"mcp"}
+    assert Requirement(project["optional-dependencies"]["mcp"][-1]).extras == {"mcp"}
     wanted = [
         str(each).split(";")[0]
         for each in map(Requirement, requires("gradio"))
@@ -47,9 +52,16 @@ def test_the_endpoints_are_tools(tiny_folder, tmp_path):
             address = next(found[0] for line in server.stdout if (found := re.search(r"http://[\d.:]+", line)))
             client = [sys.executable, "-c", CLIENT, f"{address}/gradio_api/mcp/"]
             answer = subprocess.run(client, env=environment, capture_output=True, text=True, check=True)
+            for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+                request = urllib.request.Request(f"{address}/gradio_api/mcp/", b"{}", headers)
+                with pytest.raises(urllib.error.HTTPError, match="403"):
+                    urllib.request.urlopen(request)
         finally:
             server.terminate()
-    tools = json.loads(answer.stdout.splitlines()[-1])
+    tools, *refused = map(json.loads, answer.stdout.splitlines())
+    for is_error, said in refused:
+        assert is_error and "\n" not in said and "root:" not in said and "Traceback" not in said
+    assert len(refused) == 4 and "not as an address" in refused[2][1] and "not a photo" in refused[3][1]
     assert {name: parameters for name, (_, parameters) in tools.items()} == {
         "assess": ["photo"],
         "full_size_file": ["kind", "photo"],
