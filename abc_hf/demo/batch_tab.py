@@ -269,7 +269,6 @@ def write_keepers(rows: list[dict], threshold: float, folder: str, budget: Budge
         with zipfile.ZipFile(path, "w") as archive:  # stored: photos are compressed already
             for row, name in zip(kept, names, strict=True):
                 with photo_errors(row["sent"]), unpacked(row["sent"], folder, budget) as file:
-                    budget.take(Path(file.path).stat().st_size)
                     archive.write(file.path, name)
     except PhotoError as error:
         path.unlink()

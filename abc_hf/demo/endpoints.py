@@ -58,12 +58,14 @@ def api_endpoints(judge_photo: Judge) -> None:
         Returns:
             an object per photo, sorted: file, reject, and what `assess` says of it; or file and error
             the same as a CSV file
-            a zip of the photos that are not flagged; none if all are
+            a zip of the photos that are not flagged; none if all are, or if the visitor has had too much unpacked
         """
         threshold, visitor = check_threshold(threshold), visitor_of(request)
         rows = list(judged(judge_photo, photos_of(photos, many), many.GRADIO_CACHE, Budget(visitor)))
-        kept = any(row.get("score", -1) >= threshold for row in rows)
-        keepers = str(write_keepers(rows, threshold, many.GRADIO_CACHE, Budget(visitor))) if kept else None
+        try:
+            keepers = str(write_keepers(rows, threshold, many.GRADIO_CACHE, Budget(visitor)))
+        except gr.Error:  # there are none, or too much was unpacked already; the answer comes all the same
+            keepers = None
         return public_rows(rows, threshold), str(write_csv(rows, threshold, many.GRADIO_CACHE)), keepers
 
     def compare(photos: list[dict], request: gr.Request):
