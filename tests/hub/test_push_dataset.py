@@ -42,7 +42,8 @@ def write_rows(folder: Path, rows: list[tuple], split: str = "train") -> Path:
     """A data set of rows of (source, licence, with a subject)."""
     grey = {"bytes": encode_png(np.zeros((48, 64), np.uint8)), "path": None}
     made = [
-        {"image": photo(index), "blur_map": grey, "blur_amount": None, "salient_mask": grey if subject else None}
+        dict.fromkeys(FEATURES)
+        | {"image": photo(index), "blur_map": grey, "salient_mask": grey if subject else None}
         | {"desirability": index % 4, "blur_kind": "defocus", "source": source, "license": terms}
         for index, (source, terms, subject) in enumerate(rows)
     ]
