@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 EXAMPLE = re.compile(r"<!-- ([\w ]+ example) -->\n```\w+\n(.*?)```", re.DOTALL)
-ONES_OF_A_PHOTO = {"README.md": ["python"], "docs/python.md": ["report", "batch", "transformers"]}
-ONES_OF_A_PHOTO["docs/how-it-works.md"] = ["network"]
+PHOTO_EXAMPLES = {"README.md": ["python"], "docs/python.md": ["report", "batch", "transformers"]}
+PHOTO_EXAMPLES["docs/how-it-works.md"] = ["network"]
 
 
 def example(page: str, name: str) -> str:
@@ -23,7 +23,7 @@ def example(page: str, name: str) -> str:
 def test_every_example_is_run_by_a_test():
     """The one of the API is run in tests/demo/test_page.py."""
     found = {(page, name.removesuffix(" example")) for page, text in TEXTS.items() for name, _ in EXAMPLE.findall(text)}
-    run = {(page, name) for page, names in ONES_OF_A_PHOTO.items() for name in names}
+    run = {(page, name) for page, names in PHOTO_EXAMPLES.items() for name in names}
     run |= {("docs/sorting.md", "sort"), ("docs/sorting.md", "table"), ("README.md", "filter"), ("docs/demo.md", "api")}
     assert found == run
     python = sum(text.count("```python") for text in TEXTS.values())
@@ -38,7 +38,7 @@ def photo_here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in ONES_OF_A_PHOTO.items() for name in names])
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in PHOTO_EXAMPLES.items() for name in names])
 def test_examples_of_a_photo_run(page, name, photo_here, capsys):
     exec(example(page, name), {})
     said = capsys.readouterr().out
