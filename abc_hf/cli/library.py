@@ -95,5 +95,5 @@ def sort_packages():
 
 
 def sort_options(args: argparse.Namespace) -> dict:
-    names = ("model", "device", "engine", "batch_size", "workers")
+    names = ("model", "device", "engine", "batch_size", "workers", "prune")
     return {name: getattr(args, name) for name in names} | {"complain": complain, "say": say}

@@ -126,7 +126,15 @@ def build_parser() -> argparse.ArgumentParser:
             "--batch-size", type=positive, metavar="N", help="photos judged at a time (default: 1 on a CPU, else 16)"
         )
         each.add_argument(
-            "--workers", type=whole, metavar="N", help="processes that open photos; 0 for none of their own"
+            "--workers",
+            type=whole,
+            metavar="N",
+            help="processes that open photos, within limits of time and memory; 0 for none, and no such limits",
+        )
+        each.add_argument(
+            "--prune",
+            action="store_true",
+            help="drop photos from the table whose folder, archive or disk is missing; otherwise they stay in it",
         )
     sort_command.add_argument(
         "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"

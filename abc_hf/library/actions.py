@@ -8,6 +8,7 @@ gets a number; nothing is ever overwritten but sidecars, whose earlier bytes are
 """
 
 import base64
+import contextlib
 import csv
 import errno
 import io
@@ -83,25 +84,28 @@ def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, co
     Raises:
         ValueError: if another job has the folder.
     """
-    with only_job(out):
+    with contextlib.nullcontext() if dry_run else only_job(out):
         return act_alone(out, request, dry_run, say, complain)
 
 
 def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Say) -> int:
     rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
-    steps = planned(rows, request, complain)
+    gone = []
+    steps = planned(present(rows, gone), request, complain)
     if dry_run:
         counts = Counter()
         for step in steps:
             counts[step["do"]] += 1
             say(in_words(step))
+        complain_of(gone, complain)
         say(f"Nothing was done (--dry-run): {summary(counts) or 'there is nothing to do'}.")
         return 0
     undo_file = out / f"undo-{datetime.now():%Y%m%d-%H%M%S-%f}.jsonl"
     if not write_ahead(undo_file, steps):
         undo_file.unlink()
+        complain_of(gone, complain)
         say("There is nothing to do.")
-        return 0
+        return int(bool(gone))
     say(f"`abc-fusenet sort --undo {undo_file}` takes back what follows.")
     counts, failed = Counter(), 0
     for step in read_steps(undo_file):
@@ -113,14 +117,30 @@ def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Sa
             complain(f"{step['from']}: it was left as it is ({reason(error)}).")
             if getattr(error, "errno", None) == errno.ENOSPC:
                 break
+    complain_of(gone, complain)
     say(f"Done: {summary(counts) or 'nothing'}{f'; {failed} failed' if failed else ''}.")
-    return int(failed > 0)
+    return int(bool(failed or gone))
+
+
+def present(rows: Iterable[dict], gone: list[str]) -> Iterator[dict]:
+    """The rows, but for those of files that are not there now, whose paths are added to `gone`."""
+    for row in rows:
+        path = path_from_text(row["path"])
+        if row["label"] is None or "://" in path or split_member(path)[1] or os.path.exists(path):
+            yield row
+        else:
+            gone.append(path)
+
+
+def complain_of(gone: list[str], complain: Say):
+    if gone:
+        complain(f"{len(gone)} photos of the table are not there now, such as {gone[0]}; nothing is done with them.")
 
 
 def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
     """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes` and `modified`,
     for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see `path_text`)."""
-    taken, moved, elsewhere, gone, decisions = set(), set(), 0, 0, dict(request.decisions or {})
+    taken, moved, elsewhere, decisions = set(), set(), 0, dict(request.decisions or {})
     for row in rows:
         decision = decisions.pop(row["path"], None)
         if row["label"] is None:
@@ -128,9 +148,6 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
         path = path_from_text(row["path"])
         if "://" in path or split_member(path)[1]:
             elsewhere += 1
-            continue
-        if not os.path.exists(path):
-            gone += 1
             continue
         files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
         places = {file: file for file in files}
@@ -152,8 +169,6 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                         yield from sidecar_step(old, new, marks)
                     except Exception as error:  # whatever it is, the other sidecars are written
                         complain(f"{old}: this sidecar is left as it is ({reason(error)}).")
-    if gone:
-        complain(f"{gone} photos of the table are not there now; nothing is done with them.")
     if elsewhere:
         complain(f"{elsewhere} photos lie in archives, in Parquet files or behind URLs; these are left as they are.")
 
@@ -170,7 +185,7 @@ def placing_steps(kind: str, places: dict[Path, Path], complain: Say = print) ->
             yield file_step(kind, file, place)
             others |= zip(companions(file), companions(place), strict=True)
     for old, new in others.items():
-        if old.is_symlink() or (os.path.exists(old) and not old.is_file()):
+        if os.path.islink(old) or (os.path.exists(old) and not os.path.isfile(old)):
             complain(f"{old}: this is a link or a pipe and no sidecar; it stays here.")
         elif os.path.exists(old):
             yield file_step("move" if kind == "move" else "copy", old, new)
@@ -316,7 +331,7 @@ def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = pr
         ValueError: if it is no undo file, or another job has the folder; nothing is taken back then.
     """
     steps = list(read_steps(path))
-    with only_job(path.parent):
+    with contextlib.nullcontext() if dry_run else only_job(path.parent):
         return undo_alone(steps, dry_run, say, complain)
 
 
@@ -443,7 +458,7 @@ def bytes_of(sidecar: Path) -> bytes | None:
     Raises:
         XmpError: if it is no file, or too large for a sidecar.
     """
-    if sidecar.is_symlink():
+    if os.path.islink(sidecar):
         raise XmpError("it is a symbolic link, which is not written through; put a file in its place")
     try:
         with open_file(sidecar) as file:

@@ -8,7 +8,6 @@ its first and last shot differ, and a change of scene, or a pause, ends it.
 
 import contextlib
 import itertools
-import json
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from ..inference.sharpness import subject_sharpness
 from ..photos import PhotoError
 from .find import Reader
-from .journal import write_table
+from .journal import line_of, lines, value_of, write_table
 from .table import attention_file, path_from_text
 from .workers import Processes
 
@@ -139,21 +138,28 @@ def measured(rows: list[dict], out: Path, workers: int = 0) -> list[float | None
     if not missing:
         return [known[tuple(row.values())] for row in rows]
     values = tqdm(measure_all(missing, out, workers), "bursts", len(missing), unit="photo", disable=None)
-    with (out / MEASURED).open("a", encoding="ascii") as file:
-        file.write("\n")  # after a line that was cut short
+    with (out / MEASURED).open("ab") as file:
+        file.write(b"\n")  # after a line that was cut short
         for path, value in zip(missing, values, strict=False):
             known[keys[path]] = value
-            file.write(json.dumps([*keys[path], value]) + "\n")
+            file.write(line_of([*keys[path], value]))
             file.flush()
     return [known.get(tuple(row.values())) for row in rows]
 
 
 def read_measured(path: Path) -> Iterator[tuple[tuple, float | None]]:
-    """Path, bytes and modified of photos that were measured, and their sharpness."""
-    for line in path.read_text("ascii").splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError):  # cut short
-            *key, value = json.loads(line)
-            yield tuple(key), value
+    """Path, bytes and modified of photos that were measured, and their sharpness. Lines that are damaged, or cut short,
+    do not count: those photos are measured again."""
+    try:
+        known = lines(path)
+    except (OSError, PhotoError):
+        return
+    for line in known:
+        with contextlib.suppress(ValueError, TypeError):
+            *key, value = value_of(line)
+            if len(key) == len(KEY) and (value is None or isinstance(value, float)):
+                hash(tuple(key))
+                yield tuple(key), value
 
 
 def measure_all(paths: list[str], out: Path, workers: int = 0) -> Iterator[float | None]:

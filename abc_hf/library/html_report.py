@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..common.files import write_bytes
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..verdicts import GROUPS, KINDS, NOT_SURE, THRESHOLD, VERDICTS
 from ..visualization import COLOR_SCALE, COLORS, LABEL_COLORS
@@ -77,7 +78,7 @@ def remove_parts(folder: Path):
 
 
 def write(path: Path, text: str):
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode())
 
 
 def check_single_file(total: int):

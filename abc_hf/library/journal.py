@@ -1,35 +1,46 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What `abc-fusenet sort` has done, such that a process killed at any moment loses nothing, and the table made of it.
+"""The crash-safe journal of `abc-fusenet sort`, and the table written from it.
 
-Rows go line by line into `shards/RUN-PROCESS-NUMBER.jsonl`, from where some hundred at a time become a Parquet shard of
-that name: that is the journal. It knows a photo by path, size and modification time.
+The journal is the files `shards/RUN-PROCESS-NUMBER.jsonl`: a line with the settings, then a line for each photo, each
+behind its checksum. The journal knows a photo by path, size and modification time. A line that is damaged or none of
+ours does not count: it is set aside, and its photo is judged again.
 """
 
 import contextlib
+import glob
 import hashlib
 import itertools
 import json
+import math
+import os
+import re
 import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
+import fsspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ..common.files import PARTIAL, replacing
+from ..common.files import PARTIAL, replacing, write_bytes
 from ..common.text import csv_cell
+from ..configuration_abc_fusenet import DESIRABILITY
+from ..photos import PhotoError, open_file
 from .find import INSIDE, Found
-from .table import COLUMNS, path_from_text, path_text
+from .table import COLUMNS, ESCAPED, PROBABILITIES, attention_file, path_from_text, path_text, thumbnail_files
 
 SHARD_ROWS = 500
 """Rows of a shard."""
 SHARD_COLUMNS = COLUMNS.append(pa.field("content", pa.string()))  # SHA-256 of the photo's file, if it was asked for
-ALL_COLUMNS = set(SHARD_COLUMNS.names)
-SETTINGS = b"abc_fusenet.settings"
-"""The key of the settings in the metadata of a shard."""
+PICTURES, NOTED = "pictures", "noted"
+"""What a row of the journal says besides: size and checksum of each small picture, and when it was noted."""
+SHARD = re.compile(r"\d{5,}-\d{5}-\d{5}\.jsonl")
+ASIDE = "set-aside"
+"""The folder of damaged and foreign files, beside the shards."""
 
 
 class Writer:
@@ -48,12 +59,12 @@ class Writer:
         self.name, self.number, self.file, self.rows = f"{run:05}-{process:05}", 0, None, 0
 
     def add(self, rows: list[dict]) -> str:
-        """Note rows; returns the name of the shard they will be in."""
+        """Note rows; returns the name of the shard they are in."""
         if self.file is None:
             self.number += 1
-            self.file = (self.folder / f"{self.name}-{self.number:05}.jsonl").open("x", encoding="ascii")
-            self.file.write(json.dumps(self.settings) + "\n")
-        self.file.write("".join(json.dumps(row) + "\n" for row in rows))
+            self.file = (self.folder / f"{self.name}-{self.number:05}.jsonl").open("xb")
+            self.file.write(line_of(self.settings))
+        self.file.write(b"".join(map(line_of, rows)))
         self.file.flush()
         self.rows += len(rows)
         shard = Path(self.file.name).stem
@@ -62,59 +73,119 @@ class Writer:
         return shard
 
     def close(self):
-        """Make a shard of the rows so far."""
-        if name := self.leave():
-            close_shard(Path(name))
-
-    def leave(self) -> str | None:
-        """Leave the rows so far as lines; returns the name of their file."""
-        if self.file is None:
-            return None
-        file, self.file, self.rows = self.file, None, 0
-        file.close()
-        return file.name
+        """End the shard of the rows so far."""
+        if self.file is not None:
+            file, self.file, self.rows = self.file, None, 0
+            file.close()
 
 
-def close_shard(lines: Path):
-    """Make Parquet of lines."""
-    settings, rows = read_lines(lines)
-    if rows:
-        schema = SHARD_COLUMNS.with_metadata({SETTINGS: json.dumps(settings)})
-        with replacing(lines.with_suffix(".parquet")) as file:
-            pq.write_table(pa.Table.from_pylist(rows, schema), file)
-    lines.unlink()
+def line_of(value) -> bytes:
+    """A value as a line of JSON behind its checksum."""
+    text = json.dumps(value).encode("ascii")
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def value_of(line: bytes):
+    """The value of a line.
+
+    Raises:
+        ValueError: if the line is damaged, or was not written by `line_of`.
+    """
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError
+    return json.loads(text)
+
+
+def lines(path: Path) -> list[bytes]:
+    """The lines of a file, but for a last one that was cut short when its process was killed.
+
+    Raises:
+        PhotoError: if this is no file.
+    """
+    with open_file(path) as file:
+        return file.read().split(b"\n")[:-1]
 
 
 def shards(folder: Path) -> dict[str, Path]:
-    """The shards in a folder, oldest first, by name without extension; lines where there is no Parquet of them yet."""
-    files = {}
-    for end in (".jsonl", ".parquet"):
-        files |= {path.stem: path for path in folder.glob(f"*{end}")}
-    return dict(sorted(files.items()))
+    """The shards in a folder, oldest first, by name without extension."""
+    return {path.stem: path for path in sorted(folder.glob("*.jsonl")) if SHARD.fullmatch(path.name)}
 
 
-def read_lines(path: Path) -> tuple[dict | None, list[dict]]:
-    """Settings and rows, up to a line that is not whole: whoever wrote it was killed."""
-    lines = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            lines.append(json.loads(line if line.endswith(b"\n") else b""))
-        except ValueError:
-            break
-    return (lines[0], lines[1:]) if lines else (None, [])
-
-
-def read_shard(path: Path) -> tuple[dict | None, list[dict]]:
-    """Settings and rows of a shard; none of one that is damaged, whose photos are then judged again."""
-    if path.suffix == ".jsonl":
-        return read_lines(path)
+def read_shard(path: Path) -> tuple[dict | None, list[dict], int]:
+    """Settings and rows of a shard, and the number of its lines that are damaged or foreign."""
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        if getattr(error, "errno", None):  # it may be whole; the disk is not
-            raise
-        return None, []
-    return json.loads((table.schema.metadata or {}).get(SETTINGS, "null")), table.to_pylist()
+        first, *others = lines(path) or [b""]
+    except (PhotoError, IsADirectoryError):
+        return None, [], 1
+    rows, settings = [], None
+    with contextlib.suppress(ValueError, RecursionError):
+        settings = value_of(first)
+    if not isinstance(settings, dict):
+        return None, [], len(others) + bool(first)
+    for line in others:
+        with contextlib.suppress(ValueError, RecursionError):
+            if is_row(row := value_of(line)):
+                rows.append(row)
+    return settings, rows, len(others) - len(rows)
+
+
+def is_row(row) -> bool:
+    """Whether a value is a row of the journal, with everything that the table and the report need."""
+    if not isinstance(row, dict) or row.keys() - {PICTURES, NOTED} != set(SHARD_COLUMNS.names):
+        return False
+    if not row["path"] or not all(is_value(row[field.name], field.type) for field in SHARD_COLUMNS):
+        return False
+    if row["label"] is None:
+        return row["error"] is not None
+    shares = [row[name] for name in (*PROBABILITIES, "score", "blur_on_subject", "blur_on_background", "blur_fraction")]
+    known = row["label"] in DESIRABILITY and row["certain"] is not None and row["reason"] is not None
+    return known and all(share is not None and 0 <= share <= 1 for share in shares) and are_pictures(row)
+
+
+def is_value(value, kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold a value."""
+    if value is None:
+        return True
+    if pa.types.is_boolean(kind):
+        return type(value) is bool
+    if pa.types.is_string(kind):
+        return type(value) is str and value == value.encode(errors="replace").decode()  # no half of a surrogate pair
+    if pa.types.is_integer(kind):
+        return type(value) is int and abs(value) < 2 ** (kind.bit_width - 1)
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def are_pictures(row: dict) -> bool:
+    """Whether a row says what its small pictures are."""
+    pictures = row.get(PICTURES)
+    known = isinstance(pictures, list) and all(isinstance(each, list) and len(each) == 2 for each in pictures)
+    return known and len(pictures) == 3 and is_value(row.get(NOTED), pa.float64()) and row.get(NOTED) is not None
+
+
+def pictures_are_there(out: Path, row: dict, thoroughly: bool = False) -> bool:
+    """Whether the small pictures of a photo are as they were written. One that has not changed since is told by its
+    size, another one by its checksum.
+
+    Args:
+        thoroughly: take all checksums.
+    """
+    files = (*thumbnail_files(out, row["path"]), attention_file(out, row["path"]))
+    try:
+        for file, (size, checksum) in zip(files, row[PICTURES], strict=True):
+            status = os.lstat(file)
+            if status.st_size != size:
+                return False
+            if (thoroughly or status.st_mtime > row[NOTED]) and checksum != zlib.crc32(read_picture(file)):
+                return False
+    except (OSError, PhotoError):
+        return False
+    return True
+
+
+def read_picture(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()
 
 
 class Index:
@@ -130,6 +201,7 @@ class Index:
 
     def __init__(self, folder: Path, settings: dict, process: int = 0, processes: int = 1):
         self.folder, self.settings, self.process, self.processes = folder, settings, process, processes
+        self.damaged = {}
         self.db = sqlite3.connect("", isolation_level=None)
         self.db.execute("CREATE TABLE found (path TEXT PRIMARY KEY, bytes, modified, raw_path, mine)")
         self.db.execute("CREATE TABLE done (path TEXT PRIMARY KEY, bytes, modified, label, row, shard)")
@@ -158,15 +230,19 @@ class Index:
                 self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?)", row)
 
     def load(self) -> int:
-        """Read all shards, of which later ones replace earlier ones; returns the number of rows that do not count:
-        those of other settings, and those of an older version, which lack columns."""
-        others = 0
+        """Read all shards, of which later ones replace earlier ones; returns the number of rows that do not count,
+        because they were made by other settings. `damaged` is then the number of lines that are damaged or foreign, by
+        the names of shards."""
+        others, self.damaged = 0, {}
         with self.emptied("done"):
             for stem, path in shards(self.folder).items():
-                settings, rows = read_shard(path)
-                complete = [row for row in rows if settings == self.settings and row.keys() >= ALL_COLUMNS]
-                self.note(complete, stem)
-                others += len(rows) - len(complete)
+                settings, rows, damaged = read_shard(path)
+                if damaged:
+                    self.damaged[stem] = damaged
+                if settings == self.settings:
+                    self.note(rows, stem)
+                else:
+                    others += len(rows)
         return others
 
     def note(self, rows: Iterable[dict], shard: str):
@@ -220,16 +296,89 @@ class Index:
             sha.update(json.dumps(row).encode())
         return sha.hexdigest()
 
+    def lose_pictures(self, out: Path, thoroughly: bool = False) -> int:
+        """Forget the rows of this process whose small pictures are missing or damaged; returns their number. Arguments
+        as in `pictures_are_there`."""
+        query = f"FROM found JOIN done USING (path) WHERE mine AND label IS NOT NULL AND {self.SAME}"
+        rows = ((path, json.loads(row)) for path, row in self.db.execute(f"SELECT path, row {query}"))
+        lost = [(path,) for path, row in rows if not pictures_are_there(out, row, thoroughly)]
+        self.db.executemany("DELETE FROM done WHERE path = ?", lost)
+        return len(lost)
+
+    def gone(self) -> list[str]:
+        """The files that were named, or found, and cannot be looked at now."""
+        files = f"path NOT LIKE '%://%' OR path LIKE '{ESCAPED}%'"
+        query = f"SELECT path FROM found WHERE bytes IS NULL AND modified IS NULL AND ({files})"
+        return [path_from_text(path) for (path,) in self.db.execute(query) if INSIDE not in path]
+
+    def keep(self, source: str) -> int:
+        """Keep the rows of the photos in a source that cannot be read now; returns their number. They are not judged.
+
+        Args:
+            source: a photo, a folder, an archive, a Parquet file, a URL or a glob.
+        """
+        match, values = in_source(source)
+        kept = f"FROM done WHERE label IS NOT NULL AND ({match})"
+        if not self.db.execute(f"SELECT 1 {kept} LIMIT 1", values).fetchone():
+            return 0
+        self.db.execute("DELETE FROM found WHERE path = ? AND bytes IS NULL AND modified IS NULL", [path_text(source)])
+        columns = "path, bytes, modified, json_extract(row, '$.raw_path'), 0"
+        return self.db.execute(f"INSERT OR IGNORE INTO found SELECT {columns} {kept}", values).rowcount
+
     def prune(self):
-        """Delete shards of which no row counts any more, and make Parquet of lines that a killed process left."""
+        """Delete shards of which no row counts any more, and set damaged and foreign files aside, once their good rows
+        are in a file of their own."""
         used = {shard for (shard,) in self.db.execute("SELECT DISTINCT shard FROM done")}
         for stem, path in shards(self.folder).items():
-            if stem not in used:
+            if stem in self.damaged:
+                settings, rows, _ = read_shard(path)
+                set_aside(path)
+                if stem in used:
+                    write_bytes(path, b"".join(map(line_of, [settings, *rows])))
+            elif stem not in used:
                 path.unlink()
-            elif path.suffix == ".jsonl":
-                close_shard(path)
-        for path in [*self.folder.glob("*.jsonl"), *self.folder.glob(f"*{PARTIAL}")]:
+        self.damaged = {}
+        for path in foreign_files(self.folder):
+            set_aside(path)
+        for path in self.folder.glob(f".*{PARTIAL}"):
             path.unlink()
+
+
+def foreign_files(folder: Path) -> list[Path]:
+    """What lies beside the shards and is neither one nor hidden."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name != ASIDE and not path.name.startswith(".") and not SHARD.fullmatch(path.name)
+    ]
+
+
+def set_aside(path: Path):
+    """Move a file to the folder `ASIDE`, under a name that is free there."""
+    folder = path.parent / ASIDE
+    folder.mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        name = path.name if number == 1 else f"{number}-{path.name}"
+        if not os.path.lexists(folder / name):
+            os.rename(path, folder / name)
+            return
+
+
+def in_source(source: str) -> tuple[str, list[str]]:
+    """A condition of SQL for the photos in a source (see `Index.keep`), and its values."""
+    if "://" not in source and glob.has_magic(source) and not os.path.lexists(source):
+        pattern = os.path.abspath(source).replace("**/", "*").replace("[!", "[^")
+        return "path GLOB ? OR path GLOB ?", [pattern, f"{pattern}/*"]
+    names = [source.rstrip("/")]
+    if "://" in source:
+        with contextlib.suppress(Exception):  # each file system has errors of its own
+            system, top = fsspec.url_to_fs(source)
+            names.append(system.unstrip_protocol(top).rstrip("/"))
+    starts = [name + end for name in names for end in ("/", INSIDE)]
+    starts += [ESCAPED + quote_from_bytes(os.fsencode(start), safe=b"/!").removeprefix("/") for start in starts]
+    starts = [start for start in starts if start == path_text(start)]  # SQLite takes UTF-8
+    conditions = ["path = ?", *["substr(path, 1, length(?)) = ?"] * len(starts)]
+    return " OR ".join(conditions), [path_text(source), *(start for start in starts for _ in range(2))]
 
 
 def dealt_to(path: str, place: float | None, processes: int) -> int:

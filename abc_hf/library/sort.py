@@ -10,12 +10,14 @@ Each takes the photos whose path's checksum says so, and of each Parquet file a 
 import contextlib
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
 import sqlite3
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -30,14 +32,14 @@ from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..image_processing_abc_fusenet import resize_map, working_shape
 from ..inference.loading import BUNDLED, download, load_pipeline, no_model
-from ..photos import PhotoError
+from ..photos import PhotoError, open_file
 from ..report import BlurReport
 from ..verdicts import THRESHOLD
 from ..visualization import grey_image
 from .bursts import add_bursts
-from .find import Found, find_photos
+from .find import Found, find_photos, sha256
 from .html_report import check_single_file, write_report
-from .journal import SHARD_COLUMNS, Index, Writer, write_table
+from .journal import NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, write_table
 from .lock import only_job
 from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
 from .workers import Workers, cores, failed
@@ -50,6 +52,9 @@ MAP_SIDE, ATTENTION_SIDE = 160, 64
 FIGURES = ("score", "blur_on_subject", "blur_on_background", "blur_fraction")
 SUMMARY = "sort.json"
 """The name of the file that says what the table was made of; written last."""
+FILES = "files"
+"""Where that file says the checksums of the table and the report."""
+OUTPUTS = ("photos.parquet", "photos.csv", "report.html")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that mean there is no room."""
 
@@ -85,6 +90,7 @@ class Sort:
         verify_content: tell a changed photo by the SHA-256 of its file.
         single_file: write the report as a single file.
         threshold: the score below which the report flags photos at first.
+        prune: drop the rows of sources that are missing now, such as a disk that is not plugged in.
         complain: told of what cannot be read or goes wrong, a sentence each.
         say: told of progress.
     """
@@ -101,15 +107,17 @@ class Sort:
         verify_content: bool = False,
         single_file: bool = False,
         threshold: float = THRESHOLD,
+        prune: bool = False,
         complain: Callable[[str], None] = print,
         say: Callable[[str], None] = print,
     ):
         self.out, self.engine, self.batch_size, self.verify_content = Path(out), engine, batch_size, verify_content
         self.process, self.processes, self.device = *share(), device or own_device()
-        self.single_file, self.threshold = single_file, threshold
+        self.single_file, self.threshold, self.prune = single_file, threshold, prune
         self.complain, self.say = complain, say if self.process == 0 else lambda sentence: None
         self.model, self.pipe, self.complaints = model_folder(model), None, set()
-        self.settings = {"model": fingerprint(self.model), "engine": engine}
+        columns = hashlib.sha256(" ".join(SHARD_COLUMNS.names).encode()).hexdigest()
+        self.settings = {"model": fingerprint(self.model), "engine": engine, "columns": columns}
         with contextlib.ExitStack() as stack:
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
@@ -120,7 +128,7 @@ class Sort:
             self.journal = Writer(self.out / "shards", self.settings, self.process)
             self.index = Index(self.journal.folder, self.settings, self.process, self.processes)
             stack.callback(self.index.close)
-            stack.callback(self.journal.leave)
+            stack.callback(self.journal.close)
             self.workers = stack.enter_context(Workers(self.model, workers, verify_content))
             self.cleanup = stack.pop_all()
 
@@ -150,12 +158,26 @@ class Sort:
         self.look(sources)
         if self.single_file:
             check_single_file(self.index.count_found())
+        if lost := self.index.lose_pictures(self.out, self.verify_content):
+            self.say(f"The small pictures of {lost} photos are missing or damaged; these photos are judged again.")
         labels = self.index.labels()
         known = labels.total() - labels[None]
         self.say(f"{self.index.count_found()} photos, of which {known} were judged before.")
 
     def look(self, sources: Iterable[str]):
-        self.index.find(find_photos(sources, self.cannot_read, skip=[self.out]))
+        """See what is there. Of a source that cannot be read now, the rows stay, unless `prune` is given."""
+        missing = []
+
+        def cannot_read(name: str, reason: str):
+            self.cannot_read(name, reason)
+            missing.append(name)
+
+        self.index.find(find_photos(sources, cannot_read, skip=[self.out]))
+        for name in [] if self.prune else [*missing, *self.index.gone()]:
+            if kept := self.index.keep(name):
+                self.cannot_read(
+                    f"{name} (missing)", f"{kept} photos from there stay in the table; --prune drops them."
+                )
 
     def cannot_read(self, name: str, reason: str):
         """Complain once."""
@@ -217,7 +239,7 @@ class Sort:
             try:
                 report = self.pipe.postprocess({"photo": output})
                 row = row_of(photo, prepared, report)
-                write_thumbnails(self.out, row["path"], prepared["thumbnail"], report)
+                row |= write_thumbnails(self.out, row["path"], prepared["thumbnail"], report)
             except Exception as error:  # whatever it is, the other photos go on
                 if getattr(error, "errno", None) in FULL:
                     raise
@@ -252,11 +274,14 @@ class Sort:
         summary = {"settings": self.settings, "photos": labels.total(), "rows": self.index.digest()}
         summary |= {"bursts": bursts, "single_file": self.single_file, "version": __version__}
         summary |= {"threshold": self.threshold}
-        if summary != read_summary(self.out):
+        earlier = read_summary(self.out)
+        files = earlier.pop(FILES, None)
+        if summary != earlier or self.damaged(files):
             write_table(self.out, self.index.rows())
             if bursts:
                 add_bursts(self.out, self.workers.number and cores())
             write_report(self.out, self.single_file, self.threshold)
+            summary[FILES] = {name: checksum_of(self.out / name) for name in output_names(self.out)}
             write_bytes(self.out / SUMMARY, f"{json.dumps(summary, indent=2)}\n".encode())
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
         if labels[None]:
@@ -267,6 +292,19 @@ class Sort:
             self.say(f"Certain: {judged - unsure}; not sure: {unsure} (see the column between).")
         self.say(f"{self.out / 'report.html'} shows them in a browser.")
         return int(bool(labels[None] or self.complaints))
+
+    def damaged(self, files) -> list[str]:
+        """The files of the table and the report that are not as they were written; each is said.
+
+        Args:
+            files: their checksums by name.
+        """
+        if not isinstance(files, dict) or not {*OUTPUTS} <= files.keys():
+            return [SUMMARY]
+        names = [name for name, checksum in files.items() if checksum_of(self.out / name) != checksum]
+        if names:
+            self.say(f"{self.out / names[0]} is missing or damaged; table and report are written again.")
+        return names
 
     def stop(self):
         """In the middle of it: keep what is done, and make the table of it."""
@@ -344,22 +382,43 @@ def row_of(photo: Found, prepared: dict, report: BlurReport | None = None) -> di
     return row
 
 
-def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport):
-    """The small pictures of a photo; see `thumbnail_files`."""
-    photo, map = thumbnail_files(out, path)
-    photo.parent.mkdir(parents=True, exist_ok=True)
-    photo.write_bytes(thumbnail)
+def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport) -> dict:
+    """Write the small pictures of a photo (see `thumbnail_files`); returns what the journal says of them."""
+    photo, blur = thumbnail_files(out, path)
+    attention = attention_file(out, path)
+    pictures = {photo: thumbnail}
     for file, values, side in (
-        (map, report.small_blur_map, MAP_SIDE),
-        (attention_file(out, path), report.small_attention_map, ATTENTION_SIDE),
+        (blur, report.small_blur_map, MAP_SIDE),
+        (attention, report.small_attention_map, ATTENTION_SIDE),
     ):
-        grey_image(resize_map(values, working_shape(*values.shape, side))).save(file, compress_level=3)
+        data = io.BytesIO()
+        grey_image(resize_map(values, working_shape(*values.shape, side))).save(data, "png", compress_level=3)
+        pictures[file] = data.getvalue()
+    photo.parent.mkdir(parents=True, exist_ok=True)
+    for file, data in pictures.items():
+        write_bytes(file, data, sync=False)  # a picture that is lost is made again
+    return {PICTURES: [[len(data), zlib.crc32(data)] for data in pictures.values()], NOTED: time.time()}
 
 
-def read_summary(out: Path) -> dict | None:
-    """What the table there is was made of; None if there is none."""
+def read_summary(out: Path) -> dict:
+    """What the table there is was made of; empty if there is none."""
     try:
-        return json.loads((out / SUMMARY).read_text()) if (out / "photos.parquet").exists() else None
+        with open_file(out / SUMMARY) as file:
+            summary = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def output_names(out: Path) -> list[str]:
+    """The files of the table and the report."""
+    return [*OUTPUTS, *(f"report/{path.name}" for path in sorted((out / "report").glob("*")))]
+
+
+def checksum_of(path: Path) -> str | None:
+    """The SHA-256 of a file; None if it cannot be read."""
+    try:
+        return sha256(str(path))
     except (OSError, ValueError):
         return None
 

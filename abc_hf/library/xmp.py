@@ -7,6 +7,7 @@ by what `NAMESPACE` says of them. Keywords are added to `dc:subject`, and to dig
 there are such, because these programs read theirs first.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -102,8 +103,19 @@ def merged(old: bytes | None, marks: Marks) -> bytes:
     for name in ("dc:subject", "digiKam:TagsList", "lr:hierarchicalSubject"):
         add_keywords(rdf, name, marks.keywords, create=name == "dc:subject")
     declaration = old is None or old.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml")
-    text = etree.tostring(document, encoding="UTF-8", xml_declaration=declaration)
+    kind = doctype(document, old)
+    text = etree.tostring(document, encoding="UTF-8", xml_declaration=declaration, doctype=kind)
+    if kind:
+        parse(text)  # entities are still known
     return text if text.endswith(b"\n") else text + b"\n"
+
+
+def doctype(document: etree._ElementTree, data: bytes) -> str | None:
+    """The document type of a sidecar, which declares entities; lxml itself writes none before a root with a prefix."""
+    if document.docinfo.internalDTD is None:
+        return None
+    text = data.decode(document.docinfo.encoding)
+    return re.search(r"<!DOCTYPE[^\[>]*(\[.*?\]\s*)?>", text, re.DOTALL)[0]
 
 
 def parse(data: bytes) -> etree._ElementTree:

@@ -297,11 +297,11 @@ def test_links_across_disks_are_refused_in_words(library, monkeypatch):
 
 
 def test_a_full_disk_ends_it_and_leaves_no_half_file(library, monkeypatch):
-    def full(old, new):
-        Path(new).write_bytes(b"half")
+    def full(source, file):
+        file.write(b"half")
         raise OSError(actions.errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copy2", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     said = run(library, 1, kind="copy", to=library / "sorted")
     assert sum("No space left on device" in line for line in said) == 1
     assert state(library / "sorted") == {}
@@ -318,8 +318,8 @@ def test_a_damaged_sidecar_is_left_as_it_is(library):
 def test_a_file_that_is_gone_is_told(library):
     (library / "photos/a/bad.jpg").unlink()
     said = run(library, 1, kind="copy", to=library / "sorted")
-    assert any("bad.jpg: it was left as it is (No such file or directory)" in line for line in said)
-    assert said[-1].endswith("; 1 failed.")
+    assert any("1 photos of the table are not there now, such as" in line and "bad.jpg;" in line for line in said)
+    assert said[-1] == "Done: 9 copied."
     assert undo(undo_file(library), say=silent) == 0
 
 
@@ -482,8 +482,8 @@ def test_long_names(library, length):
 def test_photos_that_are_gone_are_one_sentence(library):
     (library / "photos").rename(library / "unplugged")
     (library / "photos").mkdir()
-    said = run(library, kind="move", to=library / "sorted", xmp=True)
-    assert "7 photos of the table are not there now; nothing is done with them." in said
+    said = run(library, 1, kind="move", to=library / "sorted", xmp=True)
+    assert sum("photos of the table are not there now, such as" in line for line in said) == 1 and len(said) < 4
     assert said[-1] == "There is nothing to do." and not (library / "sorted").exists()
 
 
@@ -577,7 +577,7 @@ def test_a_damaged_step_of_a_sidecar(tmp_path, change):
 @pytest.mark.parametrize("read", [undo, read_decisions])
 def test_files_that_cannot_be_read_are_a_sentence(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
-    for name, message in (("gone", "No such file"), ("pipe", "no file"), (".", "cannot be read|no undo file")):
+    for name, message in (("gone", "No such file"), ("pipe", "no undo|no decisions"), (".", "cannot be read")):
         with pytest.raises(ValueError, match=message):
             read(tmp_path / name)
 
@@ -591,9 +591,8 @@ def test_files_that_cannot_be_read_are_a_sentence(tmp_path, read):
         "[" * 100_000,
         "path,decision\n" + '"' + "a" * 200_000 + '",keep\n',
         "path,decision\na.jpg\n",
-        "path,decision\n\0,keep,\0\n\r\r",
     ],
-    ids=range(7),
+    ids=range(6),
 )
 def test_malformed_decisions_are_a_sentence(tmp_path, text):
     (tmp_path / "d.csv").write_text(text)

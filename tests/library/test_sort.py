@@ -23,13 +23,12 @@ from PIL import ExifTags, Image
 
 from abc_hf import BlurUnderstandingPipeline, load_pipeline
 from abc_hf.cli import main
-from abc_hf.library import journal as sort_journal
 from abc_hf.library import sort
 from abc_hf.library import workers as sort_workers
 from abc_hf.library.find import Found, find_photos
-from abc_hf.library.journal import Index, Writer, dealt_to, read_shard, shards
+from abc_hf.library.journal import Index, dealt_to, line_of, read_shard, shards
 from abc_hf.library.parquet import ParquetPhotos
-from abc_hf.library.table import COLUMNS, PROBABILITIES, thumbnail_files
+from abc_hf.library.table import COLUMNS, PROBABILITIES, attention_file, thumbnail_files
 from abc_hf.photos import load_photo
 from tests.library.sort_toys import Counted
 
@@ -437,55 +436,6 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(run, library, tmp_pa
     assert len(judged) == len(set(judged)) == 9 == len(table(tmp_path / "out"))
 
 
-ROW = dict.fromkeys(sort_journal.SHARD_COLUMNS.names) | {"label": "no-blur"}
-
-
-def test_a_journal_cut_anywhere_gives_the_rows_before(tmp_path):
-    journal = Writer(tmp_path, {"model": "m"})
-    for number in range(3):
-        journal.add([ROW | {"path": f"é{number}", "score": 0.5}])
-    lines = Path(journal.leave())
-    data = lines.read_bytes()
-    ends = [position + 1 for position, byte in enumerate(data) if byte == ord("\n")]
-    for cut in range(len(data) + 1):
-        lines.write_bytes(data[:cut])
-        settings, rows = read_shard(lines)
-        assert [row["path"] for row in rows] == [f"é{number}" for number in range(sum(cut >= e for e in ends[1:]))]
-        assert settings == ({"model": "m"} if cut >= ends[0] else None)
-
-
-def test_shards(tmp_path, monkeypatch):
-    """Some hundred rows each; the later row of a photo counts; what is no use any more goes."""
-    monkeypatch.setattr(sort_journal, "SHARD_ROWS", 3)
-    journal = Writer(tmp_path, {"model": "m"}, process=1)
-    for number in range(7):
-        journal.add([ROW | {"path": str(number), "bytes": 1}])
-    assert [path.name for path in shards(tmp_path).values()] == [
-        "00001-00001-00001.parquet",
-        "00001-00001-00002.parquet",
-        "00001-00001-00003.jsonl",
-    ]
-    journal.leave()
-    (tmp_path / "00001-00001-00002.parquet").write_bytes(b"damaged")
-    other = Writer(tmp_path, {"model": "other"})
-    other.add([ROW | {"path": "0"}])
-    other.close()
-    journal = Writer(tmp_path, {"model": "m"})
-    journal.add([ROW | {"path": "6", "bytes": 2}])
-    journal.leave()
-    (tmp_path / "00009-00001-00001.parquet.partial").touch()
-    with contextlib.closing(Index(tmp_path, {"model": "m"})) as index:
-        index.load()
-        index.find(Found(str(number), 2 if number == 6 else 1, None) for number in range(8))
-        assert [row["path"] for row in index.rows()] == ["0", "1", "2", "6"]
-        assert [photo.path for photo, _ in index.todo()] == ["3", "4", "5", "7"]
-        index.prune()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "00001-00001-00001.parquet",
-        "00003-00000-00001.parquet",
-    ]
-
-
 def test_work_is_dealt_by_path(tmp_path):
     shares = []
     for process in range(3):
@@ -743,3 +693,161 @@ sort.Sort.judge_batch = measured
 if __name__ == "__main__":
     sys.exit(cli.main(sys.argv[1:]))
 """
+
+
+def names(out: Path) -> list[str]:
+    return [os.path.basename(row["path"]) for row in table(out) if row["label"]]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty"])
+def test_a_damaged_journal_is_said_and_set_aside(run, library, tmp_path, judged, damage):
+    run(library)
+    before = table(tmp_path / "out")
+    [shard] = shards(tmp_path / "out" / "shards").values()
+    lines = shard.read_bytes().splitlines(keepends=True)
+    if damage == "cut":
+        lines[4:6] = [lines[4][:50] + lines[5]]
+    elif damage == "flipped":
+        lines[4] = lines[4].replace(b"a", b"e", 1)
+        lines[5] = bytes([lines[5][0] ^ 1]) + lines[5][1:]
+    elif damage == "foreign":
+        lines[4:6] = [line_of({"path": "/other.jpg"}), line_of(["no row"])]
+    else:
+        lines[4:6] = [b"\n", b"\xff\xfe\0\n"]
+    shard.write_bytes(b"".join(lines))
+    judged.clear()
+    status, out, err = run(library)
+    number = 1 if damage == "cut" else 2
+    assert f"{shard}: {number} of its lines are damaged or foreign; their photos are judged again" in err
+    assert err.count("\n") == 1 and status == 0 and len(judged) == 2
+    assert_same(table(tmp_path / "out"), before)
+    aside = tmp_path / "out" / "shards" / "set-aside"
+    assert [path.read_bytes() for path in aside.iterdir()] == [b"".join(lines)]
+    judged.clear()
+    assert run(library)[2] == "" and not judged
+
+
+def test_files_of_others_in_the_journal_are_set_aside(run, library, tmp_path):
+    run(library)
+    folder = tmp_path / "out" / "shards"
+    (folder / "00001-00000-00001.parquet").write_bytes(b"PAR1")
+    (folder / "notes.jsonl").write_text("mine")
+    status, _, err = run(library)
+    assert status == 0 and err.count("this is no file of the journal; it is kept in") == 2 == err.count("\n")
+    assert {path.name for path in (folder / "set-aside").iterdir()} == {"00001-00000-00001.parquet", "notes.jsonl"}
+    assert run(library)[2] == ""
+
+
+@pytest.mark.parametrize("name", ["photos.csv", "photos.parquet", "report.html", "report/photos-0000.js", "sort.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
+def test_what_is_missing_or_damaged_is_written_again(run, library, tmp_path, judged, name, damage):
+    run(library)
+    path, others = tmp_path / "out" / name, tmp_path / "out" / "photos.csv"
+    before, csv_before = path.read_bytes(), others.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        middle = len(before) // 2
+        path.write_bytes(before[:middle] + (bytes([before[middle] ^ 1]) + before[middle + 1 :]) * (damage == "flipped"))
+    judged.clear()
+    status, out, err = run(library)
+    assert (status, err) == (0, "") and not judged
+    assert path.read_bytes() == before and others.read_bytes() == csv_before
+    assert "is missing or damaged; table and report are written again." in out or name == "sort.json"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
+def test_small_pictures_that_are_missing_or_damaged_are_made_again(run, library, tmp_path, judged, damage):
+    run(library)
+    paths = sorted(map(str, library.rglob("*.jpg")))[:3]
+    files = [thumbnail_files(tmp_path / "out", paths[0])[0], thumbnail_files(tmp_path / "out", paths[1])[1]]
+    files.append(attention_file(tmp_path / "out", paths[2]))
+    before = [file.read_bytes() for file in files]
+    for file, data in zip(files, before, strict=True):
+        file.unlink()
+        if damage != "missing":
+            file.write_bytes(data[:50] + (bytes([data[50] ^ 1]) + data[51:]) * (damage == "flipped"))
+    judged.clear()
+    status, out, err = run(library)
+    assert (status, err, sorted(judged)) == (0, "", paths)
+    assert "The small pictures of 3 photos are missing or damaged; these photos are judged again." in out
+    assert [file.read_bytes() for file in files] == before
+    judged.clear()
+    assert run(library)[0] == 0 and not judged
+
+
+@pytest.mark.parametrize("unplugged", ["gone", "empty"])
+def test_a_source_that_is_missing_does_not_empty_the_table(run, library, photo, tmp_path, judged, unplugged):
+    """A folder, an archive, a glob and a photo of it are gone, or the folder where a disk was is empty."""
+    here = tmp_path / "here"
+    here.mkdir()
+    photo(64, 48, 20).save(here / "20.jpg")
+    photo(64, 48, 21).save(here / "21.jpg")
+    disk = tmp_path / "disk"
+    (disk / "glob").mkdir(parents=True)
+    photo(64, 48, 22).save(disk / "glob" / "22.jpg")
+    library.rename(disk / "photos")
+    with zipfile.ZipFile(disk / "a.zip", "w") as archive:
+        archive.write(here / "20.jpg", "23.jpg")
+    (disk / "photos" / "0.cr2").touch()
+    sources = [here, disk / "photos", disk / "a.zip", f"{disk}/glob/*.jpg", disk / "photos" / "a" / "0.jpg"]
+    assert run(*sources)[0] == 1, "the RAW file is empty"
+    before = [row for row in table(tmp_path / "out") if row["label"]]
+    assert len(before) == 13
+
+    disk.rename(tmp_path / "unplugged")
+    if unplugged == "empty":
+        (disk / "photos").mkdir(parents=True)
+    (here / "21.jpg").unlink()
+    judged.clear()
+    status, out, err = run(*sources)
+    kept = [row for row in table(tmp_path / "out") if row["label"]]
+    assert status == 1 and kept == [row for row in before if not row["path"].endswith("21.jpg")]
+    assert f"{disk / 'photos'} is missing: 9 photos of it stay in the table; --prune drops them." in err
+    assert f"{disk / 'a.zip'} is missing: 1 photos of it stay in the table" in err
+    assert f"{disk}/glob/*.jpg is missing: 1 photos of it stay in the table" in err
+    assert "Traceback" not in err
+
+    if unplugged == "empty":
+        (disk / "photos").rmdir()
+        disk.rmdir()
+    (tmp_path / "unplugged").rename(disk)
+    judged.clear()
+    run(*sources)
+    assert {os.path.basename(path) for path in judged} <= {"0.cr2"}, "nothing of the disk is judged again"
+    disk.rename(tmp_path / "unplugged")
+    status, out, err = run(*sources, "--prune")
+    assert status == 1 and names(tmp_path / "out") == ["20.jpg"]
+    assert "stay in the table" not in err
+
+
+def test_no_cell_of_the_csv_is_a_formula(run, photo, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Model] = '=HYPERLINK("http://evil","x")'
+    (tmp_path / "photos").mkdir()
+    photo(64, 48).save(tmp_path / "photos" / "=1.jpg", exif=exif)
+    run(tmp_path / "photos")
+    with (tmp_path / "out" / "photos.csv").open(newline="", encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    assert row["camera"] == '\'=HYPERLINK("http://evil","x")'
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
+    assert table(tmp_path / "out")[0]["camera"] == '=HYPERLINK("http://evil","x")', "the data themselves stay"
+
+
+def test_hostile_files_are_errors_and_the_table_is_written(run, library, tmp_path):
+    """In a process of its own, as by default."""
+    attack = Path(__file__).parents[1] / "cases"
+    for name in ("wide99M.png", "bomb.parquet"):
+        (library / name).write_bytes((attack / name).read_bytes())
+    os.mkfifo(library / "pipe.jpg")
+    os.mkfifo(library / "pipe.parquet")
+    status, out, err = run(library, workers=1)
+    rows = {row["path"].removeprefix(f"{library}/"): row["error"] for row in table(tmp_path / "out")}
+    assert status == 1 and len(rows) == 12
+    assert {name for name, error in rows.items() if error} == {
+        "wide99M.png",
+        "bomb.parquet!/image/0",
+        "bomb.parquet!/image/1",
+    }
+    assert "its row group unpacks from 101 KB to 1900 MB" in rows["bomb.parquet!/image/0"]
+    assert f"{library}/pipe.parquet: " in err

@@ -36,12 +36,13 @@ def test_a_photo_that_does_harm_is_an_error_and_the_others_are_not(photo, tmp_pa
     for number, name in enumerate(names):
         photo(64, 48, number).save(tmp_path / name)
     monkeypatch.setattr(workers, "Preparer", Hostile)
+    monkeypatch.setattr(workers, "CPU_SECONDS", 1)
     with Workers(tiny_folder, 1) as pool:
         answers = list(pool.prepared(Found(str(tmp_path / name), 1, 1.0) for name in names))
     assert [os.path.basename(found.path) for found, _ in answers] == names
     errors = {os.path.basename(found.path): prepared["error"] for found, prepared in answers if "error" in prepared}
     assert errors == {
-        "spins.jpg": "opening it takes more than 30 seconds of CPU time.",
+        "spins.jpg": "opening it takes more than 1 seconds of CPU time.",
         "grows.jpg": "there is not enough memory to open it.",
         "crashes.jpg": "opening it ends the process; it is damaged, or too large for the memory there is.",
     }
