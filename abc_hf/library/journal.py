@@ -237,12 +237,12 @@ class Index:
         with self.emptied("done"):
             for stem, path in shards(self.folder).items():
                 settings, rows, damaged = read_shard(path)
+                if settings not in (None, self.settings):
+                    others += len(rows) + damaged
+                    continue
+                self.note(rows, stem)
                 if damaged:
                     self.damaged[stem] = damaged
-                if settings == self.settings:
-                    self.note(rows, stem)
-                else:
-                    others += len(rows)
         return others
 
     def note(self, rows: Iterable[dict], shard: str):
