@@ -321,7 +321,9 @@ class Index:
         kept = f"FROM done WHERE label IS NOT NULL AND ({match})"
         if not self.db.execute(f"SELECT 1 {kept} LIMIT 1", values).fetchone():
             return 0
-        self.db.execute("DELETE FROM found WHERE path = ? AND bytes IS NULL AND modified IS NULL", [path_text(source)])
+        unseen = "bytes IS NULL AND modified IS NULL"
+        self.db.execute(f"DELETE FROM found WHERE {unseen} AND path IN (SELECT path {kept})", values)
+        self.db.execute(f"DELETE FROM found WHERE {unseen} AND path = ?", [path_text(source)])
         columns = "path, bytes, modified, json_extract(row, '$.raw_path'), 0"
         return self.db.execute(f"INSERT OR IGNORE INTO found SELECT {columns} {kept}", values).rowcount
 

@@ -36,6 +36,9 @@ MEMORY = 4 * 2**30
 keeps this limit."""
 
 
+ENDED = "it was not opened, because the run ends."
+
+
 class Preparer:
     """Opens photos and makes of them what the network and the report need.
 
@@ -129,6 +132,8 @@ class Worker:
             PhotoError: if the process ended.
         """
         for last in (False, True):
+            if self.stopped:
+                raise PhotoError(ENDED)
             self.start()
             try:
                 self.pipe.send(arguments)
@@ -140,7 +145,7 @@ class Worker:
                 self.pipe.close()
                 self.process = None
                 if self.stopped:
-                    raise PhotoError("it was not opened, because the run ends.") from None
+                    raise PhotoError(ENDED) from None
                 if status == -getattr(signal, "SIGPROF", 0):
                     raise PhotoError(f"opening it takes more than {CPU_SECONDS} seconds of CPU time.") from None
                 if last:
@@ -219,7 +224,7 @@ class Workers:
 
     def stop(self):
         self.here.reader.close()
-        for processes in filter(None, (self.preparers, self.rows)):
+        for processes in filter(None, (self.rows, self.preparers)):
             processes.stop()
         self.preparers = self.rows = None
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from PIL import Image
 from scipy import ndimage
 
 from abc_hf.library.bursts import DISTANCE, MEASURED, SECONDS, add_bursts, burst_columns, find_bursts, seconds_of
+from abc_hf.library.journal import line_of, value_of
 from abc_hf.library.table import COLUMNS, attention_file, path_text
 from tests.library.sort_toys import sort_row, sort_table, write_sorted
 
@@ -121,10 +121,13 @@ def test_shots_are_ranked_by_the_blur_of_their_subject(library):
 
 def test_only_shots_of_bursts_are_opened_and_none_twice(library, monkeypatch):
     opened = []
-    monkeypatch.setattr(
-        "abc_hf.library.bursts.subject_sharpness", lambda photo, attention: opened.append(photo) or 1 / 0
-    )
-    with pytest.raises(ZeroDivisionError):
+
+    def interrupted(photo, attention):
+        opened.append(photo)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("abc_hf.library.bursts.subject_sharpness", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         add_bursts(library)
     assert len(opened) == 1
     monkeypatch.undo()
@@ -148,4 +151,14 @@ def test_a_shot_that_cannot_be_opened_ranks_last(library):
     add_bursts(library)
     assert column(library, "burst_rank") == [3, 6, 1, 2, 5, 4, None]
     assert column(library, "sharpness")[1] is None
-    assert [json.loads(line)[-1] for line in (library / MEASURED).read_text().splitlines() if line][1] is None
+    assert [value_of(line)[-1] for line in (library / MEASURED).read_bytes().splitlines() if line][1] is None
+
+
+def test_damaged_measurements_are_made_again(library):
+    add_bursts(library)
+    before, text = pq.read_table(library / "photos.parquet"), (library / MEASURED).read_bytes()
+    lines = text.splitlines()
+    foreign = [line_of(value) for value in ([], 7, {"a": 1}, ["/a.png", [], 1, 0.5], ["/a.png", 1, 1.0, "sharp"])]
+    (library / MEASURED).write_bytes(b"\xff\n" + b"".join(foreign) + b"\n".join([b"0" + lines[1], *lines[2:], b""]))
+    add_bursts(library)
+    assert pq.read_table(library / "photos.parquet") == before
