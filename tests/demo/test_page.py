@@ -193,8 +193,8 @@ def test_photos_are_sorted(client, pipeline, photo, tmp_path):
         archive.write(paths[3], "in a folder/three.png")
         archive.writestr("broken.jpg", b"not a photo")
     sent = [handle_file(str(path)) for path in (*paths[:3], tmp_path / "more.zip")]
-    scores = {path.name.replace("3.png", "three.png"): pipeline(path).score for path in paths}
-    labels = {path.name.replace("3.png", "three.png"): pipeline(path).label for path in paths}
+    scores = {path.name.replace("3.png", "in a folder/three.png"): pipeline(path).score for path in paths}
+    labels = {path.name.replace("3.png", "in a folder/three.png"): pipeline(path).label for path in paths}
     threshold = sorted(scores.values())[2]
     rows, table, keepers = client.predict(photos=sent, threshold=threshold, api_name="/sort")
     assert {row["file"]: row["score"] for row in rows[:-1]} == scores
