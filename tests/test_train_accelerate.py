@@ -179,6 +179,17 @@ def test_a_folder_that_holds_another_run_is_not_mixed_with_it(dataset, whole_run
     assert logged(whole_run), "the other run's log is untouched"
 
 
+def test_a_checkpoint_of_an_earlier_version_is_one_sentence(dataset, whole_run, tmp_path):
+    resumed = tmp_path / "run"
+    shutil.copytree(whole_run, resumed)
+    step = resumed / "checkpoints" / "joint" / "step-000004"
+    (step / "sha256.json").unlink()
+    extra = torch.load(step / "extra.pt", weights_only=True)
+    torch.save(extra | {"average": {"model": {}, "updates": 4}}, step / "extra.pt")
+    with pytest.raises(SystemExit, match=r"step-000004 holds no moving average .* give --no_use_ema, or begin anew"):
+        train(dataset, resumed, "--phase", "joint", "--max_train_steps", "4", "--resume_from_checkpoint", "latest")
+
+
 def test_a_stream_is_read_on_where_it_was(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)  # it waits 5 s at the end of a pass
     out = tmp_path / "run"

@@ -45,6 +45,11 @@ class PhaseRun:
         self.step, self.best, self.losses = (extra["progress"][name] for name in ("step", "best", "losses"))
         self.log.restore(extra["history"])
         if self.average is not None:
+            if "n_averaged" not in (extra["average"] or {}):
+                raise ValueError(
+                    f"{checkpoint} holds no moving average that this version reads: give --no_use_ema, or begin anew in "
+                    "another --output_dir."
+                )
             self.average.load_state_dict(extra["average"])
         if not self.best_folder.exists():
             self.best = -math.inf
