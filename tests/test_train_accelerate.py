@@ -186,7 +186,7 @@ def test_a_checkpoint_of_an_earlier_version_is_one_sentence(dataset, whole_run, 
     (step / "sha256.json").unlink()
     extra = torch.load(step / "extra.pt", weights_only=True)
     torch.save(extra | {"average": {"model": {}, "updates": 4}}, step / "extra.pt")
-    with pytest.raises(SystemExit, match=r"step-000004 holds no moving average .* give --no_use_ema, or begin anew"):
+    with pytest.raises(SystemExit, match=r"step-000004 holds no moving average .* give --no_use_ema, or begin"):
         train(dataset, resumed, "--phase", "joint", "--max_train_steps", "4", "--resume_from_checkpoint", "latest")
 
 

@@ -47,7 +47,7 @@ class PhaseRun:
         if self.average is not None:
             if "n_averaged" not in (extra["average"] or {}):
                 raise ValueError(
-                    f"{checkpoint} holds no moving average that this version reads: give --no_use_ema, or begin anew in "
+                    f"{checkpoint} holds no moving average that this version reads: give --no_use_ema, or begin in "
                     "another --output_dir."
                 )
             self.average.load_state_dict(extra["average"])

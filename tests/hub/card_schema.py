@@ -113,7 +113,7 @@ def check_dataset(data: dict) -> list[str]:
         if info.get("config_name", "default") not in names:
             wrong.append(f"dataset_info is of {info.get('config_name', 'default')}, which is no configuration")
         for feature in info["features"]:
-            dtype = feature["dtype"]
+            dtype = feature["dtype"] if "dtype" in feature else feature.get("list")  # of a list, that of its items
             known = dtype.keys() <= {"class_label", "image"} if isinstance(dtype, dict) else dtype in DTYPES
             if not known:
                 wrong.append(f"the feature {feature}")
