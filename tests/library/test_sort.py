@@ -578,7 +578,7 @@ def test_a_photo_that_cannot_be_judged_or_written_does_not_stop_the_rest(run, li
     def value_error(out, path, *others):
         if path.endswith("4.jpg"):
             raise ValueError("cannot\nwrite")
-        write(out, path, *others)
+        return write(out, path, *others)
 
     bad = load_photo(library / "a" / "3.jpg").getpixel((0, 0))
     monkeypatch.setattr(BlurUnderstandingPipeline, "_answer", memory_error)
