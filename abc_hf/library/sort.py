@@ -39,7 +39,7 @@ from ..visualization import grey_image
 from .bursts import add_bursts
 from .find import Found, find_photos, sha256
 from .html_report import check_single_file, write_report
-from .journal import NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, write_table
+from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, foreign_files, write_table
 from .lock import only_job
 from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
 from .workers import Workers, cores, failed
@@ -152,6 +152,16 @@ class Sort:
             self.say(
                 f"{others} results of another model, engine or version do not count; those photos are judged again."
             )
+        if self.process:
+            return
+        aside = self.journal.folder / ASIDE
+        for stem, number in self.index.damaged.items():
+            self.complain(
+                f"{self.journal.folder / stem}.jsonl: {number} of its lines are damaged or foreign; their photos are "
+                f"judged again, and the file is kept in {aside}."
+            )
+        for path in foreign_files(self.journal.folder):
+            self.complain(f"{path}: this is no file of the journal; it is kept in {aside}.")
 
     def find(self, sources: Iterable[str]):
         """See what is there."""
@@ -175,9 +185,7 @@ class Sort:
         self.index.find(find_photos(sources, cannot_read, skip=[self.out]))
         for name in [] if self.prune else [*missing, *self.index.gone()]:
             if kept := self.index.keep(name):
-                self.cannot_read(
-                    f"{name} (missing)", f"{kept} photos from there stay in the table; --prune drops them."
-                )
+                self.cannot_read(f"{name} is missing", f"{kept} photos of it stay in the table; --prune drops them.")
 
     def cannot_read(self, name: str, reason: str):
         """Complain once."""
