@@ -366,16 +366,10 @@ def test_mutated_files(kind, tmp_path):
     bounds.check(count)
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(("path", "orig_name", "url", "meta", "size")) | st.text(max_size=4), inner, max_size=4
-        )
-    ),
-    max_leaves=8,
-)
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+INNER = LEAF | st.lists(LEAF, max_size=3)
+KEYS = st.sampled_from(("path", "orig_name", "url", "meta", "size")) | st.text(max_size=4)
+VALUES = INNER | st.lists(INNER, max_size=3) | st.dictionaries(KEYS, INNER, max_size=4)
 
 
 def test_arguments_of_any_kind(tmp_path):

@@ -123,7 +123,7 @@ def parse(data: bytes) -> etree._ElementTree:
     try:
         return etree.fromstring(data, parser).getroottree()
     except etree.XMLSyntaxError as error:
-        raise XmpError(f"it is no XML: {error.msg}") from None
+        raise XmpError(f"it is no XML: {' '.join(error.msg.split())}") from None
 
 
 def tag(name: str) -> str:
