@@ -32,13 +32,13 @@ PAGE_SIDE = 1600
 """The long side of the largest picture on the page [pixels]."""
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CAPTIONS = {
+    "tulips": "Tulips",
     "bokeh": "Bokeh",
     "missed-focus": "Missed focus",
     "panning": "Panning",
-    "camera-shake": "Camera shake",
     "night": "Night",
     "all-sharp": "All sharp",
-    "plain-wall": "Plain wall",
+    "plain-sky": "Plain sky",
     "black-and-white": "Black and white",
 }
 """What each example photo shows, by its file's name."""
