@@ -18,6 +18,7 @@ SOURCES = {
     "cid22": "CID22 (Cloudinary, 2022)",
     "clic": "CLIC 2025, photos of Unsplash",
     "clothing": "Clothing dataset (Grigorev, 2020)",
+    "consumer": "snapshots and stock photos of public research repositories",
     "cuhk": "CUHK blur detection (Shi, Xu and Jia, CVPR 2014)",
     "ecssd": "ECSSD (Shi, Yan, Xu and Jia, 2016)",
     "imagenet": "ImageNet (Deng et al., CVPR 2009), one photo a class",

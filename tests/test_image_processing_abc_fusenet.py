@@ -184,7 +184,7 @@ def test_resize_map_is_bilinear_without_aligned_corners(shape):
 
 def outputs_for(maps, logits=None):
     logits = torch.zeros(len(maps), 4) if logits is None else logits
-    return {"logits": logits, "blur_map": maps, "attention_map": 1 - maps}
+    return {"logits": logits, "kind_logits": torch.zeros(len(maps), 3), "blur_map": maps, "attention_map": 1 - maps}
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 500), (500, 300), (333, 1000), (90, 70), (1501, 2003)])
@@ -211,6 +211,7 @@ def test_reports_hold_probabilities_and_cropped_maps():
     np.testing.assert_allclose(cropped[0]["probabilities"], [0.25] * 4)
     np.testing.assert_allclose(cropped[1]["probabilities"], np.array([2, 3, 4, 5]) / 14, rtol=1e-6)
     assert cropped[0]["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(cropped[0]["kind_probabilities"], [1 / 3] * 3, rtol=1e-6)
     assert [report["blur_map"].shape for report in padded] == [(64, 96), (64, 96)]
     assert [report["blur_map"].shape for report in cropped] == [(40, 30), (50, 90)]
     assert torch.equal(cropped[1]["blur_map"], maps[1, 0, :50, :90].float())

@@ -58,7 +58,8 @@ def labels_for(pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
     levels = torch.randint(0, 4, (batch, height, width), generator=torch.Generator().manual_seed(1))
     levels[0, : height // 2] = AMOUNT_UNKNOWN
     levels[-1] = UNKNOWN
-    return {"labels": torch.tensor([NO_LABEL] + [1] * (batch - 1)), "blur_labels": levels}
+    classes = torch.tensor([NO_LABEL] + [1] * (batch - 1))
+    return {"labels": classes, "kind_labels": classes, "blur_labels": levels}
 
 
 def calls(model: nn.Module, kinds: type | tuple[type, ...]) -> list[nn.Module]:
@@ -91,8 +92,10 @@ class TestContract:
             output = model(photos(2, height, width))
         stride = STRIDE_OF_C[variant]
         channels = model.abc_fusenet.content_channels
-        assert output.keys() == {"logits", "blur_map", "attention_map", "content_features"}
-        assert output.logits.shape == (2, 4)
+        names = {"logits", "kind_logits", "blur_map", "attention_map", "content_features", "blur_features"}
+        assert output.keys() == names
+        assert output.logits.shape == (2, 4) and output.kind_logits.shape == (2, 3)
+        assert output.blur_features.shape == (2, model.abc_fusenet.blur_channels, height // 16, width // 16)
         assert output.blur_map.shape == output.attention_map.shape == (2, 1, height, width)
         assert output.content_features.shape == (2, channels, height // stride, width // stride)
         assert all(values.isfinite().all() for values in output.values())
@@ -158,11 +161,16 @@ class TestContract:
         with torch.no_grad():
             whole = model(pixel_values)
             assert len(ran) == len(trunks)
-            for branch, name in (("blur", "blur_map"), ("attention", "attention_map"), ("content", "content_features")):
+            results = {
+                "blur": {"blur_map", "blur_features"},
+                "attention": {"attention_map"},
+                "content": {"content_features"},
+            }
+            for branch, names in results.items():
                 ran.clear()
                 output = model(pixel_values, branches=(branch,))
-                assert output.keys() == {name}
-                assert torch.equal(output[name], whole[name])
+                assert output.keys() == names
+                assert all(torch.equal(output[name], whole[name]) for name in names)
                 assert ran == [trunks[branch if branch in trunks else "content"]]
 
     def test_hidden_states_on_request(self, variant):
@@ -372,7 +380,8 @@ class TestPaper:
         classifier = paper.classifier
         convolutions = [m for m in classifier.modules() if isinstance(m, nn.Conv2d)]
         assert len(convolutions) == 2 and convolutions[0].in_channels == 2048 + 2
-        assert [m.out_features for m in classifier.modules() if isinstance(m, nn.Linear)] == [4]
+        desirability, kind = (m.out_features for m in classifier.modules() if isinstance(m, nn.Linear))
+        assert (desirability, kind) == (4, 3)  # the kind of blur is ours
         dropped = calls(classifier, nn.Dropout)
         paper(torch.zeros(1, 3, 64, 64, device="meta"))
         assert [module.p for module in dropped] == [0.5, 0.5]

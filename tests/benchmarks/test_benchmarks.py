@@ -162,7 +162,8 @@ def test_the_engines_benchmark_counts_what_changes(tmp_path, tiny_folder, monkey
         def run(pixel_values):
             with torch.no_grad():
                 output = model(pixel_values)
-            return {"logits": -output.logits, "blur_map": output.blur_map + 0.25, "attention_map": output.attention_map}
+            kept = {name: output[name] for name in ("kind_logits", "attention_map")}
+            return {"logits": -output.logits, "blur_map": output.blur_map + 0.25, **kept}
 
         return run
 

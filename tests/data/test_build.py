@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
@@ -12,6 +11,7 @@ from abc_hf.data.build import main
 from abc_hf.data.regions import read_regions, region_amounts, region_cells, region_map
 from abc_hf.data.schema import FEATURES
 from abc_hf.data.sources import weak_blur_map
+from abc_hf.data.splits import open_splits
 from tests.toy_photos import write_toy_photos
 
 REGIONS = Path(__file__).parents[2] / "hub" / "labels" / "blur_regions.csv"
@@ -24,7 +24,7 @@ def photos(tmp_path_factory):
 
 def build(command: str, photos, out, *options: str):
     main([command, str(photos), "--out", str(out), "--workers", "1", *options])
-    return datasets.load_dataset(str(out), cache_dir=str(out / "cache"))
+    return open_splits(str(out), cache_dir=str(out.with_name(f"{out.name}-cache")))
 
 
 def test_folders_keep_labels_masks_and_splits(photos, tmp_path):

@@ -46,7 +46,6 @@ def test_the_model_card_is_valid_and_holds_the_scores():
         ("validation", "desirability", "per_class", "bad-blur", "photos"),
         ("train", next(iter(RUN["train"]))),
         ("validation", "desirability", "per_class", "ok-blur", "recall"),
-        ("synthetic", "blur_map", "all", "pooled_ap"),
         ("runs", 0, "code"),
     ],
 )

@@ -99,7 +99,7 @@ def test_the_card_works_word_for_word_without_the_package_then_offline(stand, sa
     assert report["label"] == expected.label and report["reason"] == expected.reason and label == "no-blur"
     assert report["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
     assert mean == pytest.approx(float(expected.blur_map.mean()), abs=1e-5)
-    assert answer == ["attention_map", "blur_map", "probabilities"]
+    assert answer == ["attention_map", "blur_map", "kind_probabilities", "probabilities"]
 
     asked = len(stand.hub.requests)
     offline = "\n".join(block for block in remote if "model_info" not in block) + TELL

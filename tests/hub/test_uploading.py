@@ -234,7 +234,7 @@ def test_options_that_cannot_be(hub, folder, tmp_path):
 
 
 def test_the_commands_of_the_readme_are_taken(monkeypatch):
-    readme = (Path(uploading.__file__).parents[1] / "README.md").read_text()
+    readme = (Path(uploading.__file__).parents[1] / "docs" / "hub.md").read_text()
     commands = re.findall(r"^python -m (hub\.push_\w+) (.*)$", readme, re.MULTILINE)
     assert {module for module, _ in commands} == {"hub.push_model", "hub.push_dataset", "hub.push_space"}
     for module, words in commands:
