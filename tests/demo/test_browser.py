@@ -343,7 +343,7 @@ def test_a_zip_is_sorted_and_limits_are_sentences(page):
         "#photos input[type=file]", {"name": "a.zip", "mimeType": "application/zip", "buffer": file.getvalue()}
     )
     page.wait_for_selector("#gallery .summary")
-    assert page.locator("#gallery .name").all_inner_texts() == ["flower.jpg"]
+    assert page.locator("#gallery .name").all_inner_texts() == ["holiday/flower.jpg"]
     open_tab(page, "Compare shots")
     page.set_input_files("#shots input[type=file]", files_of(*["bokeh"] * 13))
     page.wait_for_selector("[data-testid=toast-text]")
