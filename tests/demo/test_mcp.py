@@ -36,7 +36,7 @@ asyncio.run(main(sys.argv[1]))
 
 def test_the_endpoints_are_tools(tiny_folder, tmp_path):
     project = tomllib.loads((EXAMPLE.parents[2] / "pyproject.toml").read_text())["project"]
-    assert Requirement(project["optional-dependencies"]["mcp"][-1]).extras == {"mcp"}
+    assert Requirement(project["optional-dependencies"]["mcp"][0]).extras == {"mcp"}
     wanted = [
         str(each).split(";")[0]
         for each in map(Requirement, requires("gradio"))
