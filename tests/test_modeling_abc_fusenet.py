@@ -507,7 +507,8 @@ def test_compiles_as_one_graph(variant, backend):
         expected = model(pixel_values)
         output = torch.compile(model, fullgraph=True, backend=backend)(pixel_values)
     for name in expected:
-        torch.testing.assert_close(output[name], expected[name], rtol=1e-4, atol=1e-5)
+        atol = 1e-4 if name == "blur_features" else 1e-5  # trunk features are no maps in 0..1
+        torch.testing.assert_close(output[name], expected[name], rtol=1e-4, atol=atol)
 
 
 @pytest.mark.slow
