@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
         for name, run in runs.items():
             outputs = run(pixel_values)
             found = {key: outputs[key][0, 0, :height, :width].float().numpy() for key in MAPS}
-            found["logits"] = outputs["logits"][0].float().numpy()
+            found |= {key: outputs[key][0].float().numpy() for key in ("logits", "kind_logits")}
+            found["certain_from"] = pipe.model.config.certain_from
             records[name].append(score_photo(index, {"desirability": None, **row}, found))
             if name == "model":
                 expected = found
