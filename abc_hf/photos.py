@@ -210,7 +210,7 @@ def _open_heif(file, filename: str) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise PhotoError('HEIC photos need one more package; run `pip install "abc-fusenet[raw]"`.') from None
+        raise PhotoError("HEIC photos need one more package; run `pip install pillow-heif`.") from None
     return HeifImageFile(file, filename)
 
 

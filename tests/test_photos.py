@@ -254,7 +254,7 @@ def test_avif():
 def test_missing_readers_say_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setitem(sys.modules, "rawpy", None)
-    with pytest.raises(PhotoError, match=r'given bytes: .* run `pip install "abc-fusenet\[raw\]"`'):
+    with pytest.raises(PhotoError, match=r"given bytes: .* run `pip install pillow-heif`"):
         load_photo(b"\0\0\0\x18ftypheic\0\0\0\0")
     (tmp_path / "photo.NEF").write_bytes(b"II*\0")
     with pytest.raises(PhotoError, match=r'photo.NEF: .* run `pip install "abc-fusenet\[raw\]"`'):

@@ -1,7 +1,7 @@
 """`abc-fusenet sort` and `abc-fusenet watch`."""
 
 import argparse
-import contextlib
+import os
 from pathlib import Path
 
 from ..verdicts import THRESHOLD
@@ -41,21 +41,44 @@ def add_actions(command: argparse.ArgumentParser):
     group.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
 
 
+def check_sort(args: argparse.Namespace) -> None:
+    """Complete the options of `sort`, and raise ValueError for a wrong one. This takes no torch."""
+    if args.undo:
+        return
+    if not args.photos:
+        raise ValueError("Name what to sort, such as a folder; or give --undo FILE alone.")
+    args.out = args.out or beside(args.photos)
+    check_folder(args.out, "--out")
+    args.request = action_request(args)
+
+
+def beside(sources: list[str]) -> Path:
+    """The folder for results beside the one folder, or archive, that is named: `Pictures-sorted` beside `Pictures`."""
+    source = Path(sources[0]).resolve()
+    if len(sources) > 1 or not source.exists() or source == source.parent:
+        raise ValueError("Name the folder to write to with --out; only for one folder or archive it can be left out.")
+    return source.with_name(f"{source.name if source.is_dir() else source.name.partition('.')[0]}-sorted")
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise ValueError if a path cannot be a folder."""
+    if not path.is_dir() and (os.path.lexists(path) or any(part.is_file() for part in path.parents)):
+        raise ValueError(f"{option} {path} cannot be a folder, because a file has that name; choose another one.")
+
+
 def sort(args: argparse.Namespace) -> int:
-    with sort_packages():
-        from ..library.actions import act, undo
-        from ..library.sort import share, sort_library
+    from ..library.actions import act, undo
+
     if args.undo:
         return undo(args.undo, args.dry_run, say, complain)
-    if not (args.photos and args.out):
-        raise ValueError("Name what to sort, and the folder to write to with --out; or give --undo FILE alone.")
-    request = action_request(args)
+
+    from ..library.sort import share, sort_library
+
     options = sort_options(args) | {"verify_content": args.verify_content, "single_file": args.single_file}
-    options |= {"threshold": args.threshold}
-    status = sort_library(args.photos, args.out, **options)
-    if status == 130 or share()[0] or not request:
+    status = sort_library(args.photos, args.out, threshold=args.threshold, **options)
+    if status == 130 or share()[0] or not args.request:
         return status
-    return max(status, act(args.out, request, args.dry_run, say, complain))
+    return max(status, act(args.out, args.request, args.dry_run, say, complain))
 
 
 def action_request(args: argparse.Namespace):
@@ -71,27 +94,16 @@ def action_request(args: argparse.Namespace):
         if args.decisions or args.dry_run:
             raise ValueError("--decisions and --dry-run go with --copy-to, --move-to, --link-to or --xmp; add one.")
         return None
-    if to and to.exists() and not to.is_dir():
-        raise ValueError(f"--{kind}-to {to} is a file; choose a folder.")
+    if to:
+        check_folder(to, f"--{kind}-to")
     decisions = args.decisions and read_decisions(args.decisions)
     return Request(kind, to, args.xmp, decisions, args.threshold, args.review, args.rejects)
 
 
 def watch(args: argparse.Namespace) -> int:
-    with sort_packages():
-        from ..library.watch import watch_library
+    from ..library.watch import watch_library
+
     return watch_library(args.photos, args.out, **sort_options(args))
-
-
-@contextlib.contextmanager
-def sort_packages():
-    """Turn the error of a missing package of the extra `sort` into a sentence."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name not in ("imagehash", "lxml", "pyarrow"):
-            raise
-        raise ImportError('Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.') from None
 
 
 def sort_options(args: argparse.Namespace) -> dict:

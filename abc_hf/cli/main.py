@@ -15,7 +15,7 @@ from .assess import assess
 from .demo import run_demo
 from .evaluate import evaluate
 from .export import export_model
-from .library import add_actions, sort, watch
+from .library import add_actions, check_sort, sort, watch
 from .options import port, positive, whole
 from .output import PROGRAM, complain
 
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        args.check(args)
         quiet_transformers()
         with interruptible():
             status = args.command(args)
@@ -83,6 +84,7 @@ def interruptible():
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM, description="Where a photo is blurred, and whether that is wanted.")
+    parser.set_defaults(check=lambda args: None)  # of a command's options, before torch is imported
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -105,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         "something cannot be opened; the rest goes on. On several devices or machines: `accelerate launch -m "
         "abc_hf.library.sort ...`.",
     )
-    sort_command.set_defaults(command=sort)
+    sort_command.set_defaults(command=sort, check=check_sort)
     watch_command = commands.add_parser(
         "watch",
         help="judge photos as they arrive in folders",
@@ -120,7 +122,11 @@ def build_parser() -> argparse.ArgumentParser:
             help="a folder and those below, a photo, a glob, a zip, tar or Parquet file, or a URL: hf://datasets/NAME",
         )
         each.add_argument(
-            "--out", type=Path, required=each is watch_command, metavar="DIR", help="the folder to write to"
+            "--out",
+            type=Path,
+            required=each is watch_command,
+            metavar="DIR",
+            help="the folder to write to" + (" (default: FOLDER-sorted)" if each is sort_command else ""),
         )
         each.add_argument(
             "--batch-size", type=positive, metavar="N", help="photos judged at a time (default: 1 on a CPU, else 16)"

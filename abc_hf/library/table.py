@@ -7,9 +7,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
 
-from ..configuration_abc_fusenet import DESIRABILITY
+from ..verdicts import WORTH
 
-PROBABILITIES = tuple(f"p_{label.replace('-', '_')}" for label in DESIRABILITY)
+PROBABILITIES = tuple(f"p_{label.replace('-', '_')}" for label in WORTH)
 """The columns of the classes' probabilities, in the classes' order."""
 COLUMNS = pa.schema(
     [

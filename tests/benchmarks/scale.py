@@ -4,7 +4,7 @@
 
 Tiny photos, all different, are written to a Parquet file (or `--kinds` of others) in a temporary folder, and sorted
 with a stub of a network and without thumbnails. So the time is that of all else: finding and opening photos, the
-journal, table and report. Writes scale.json. Needs `pip install "abc-fusenet[sort]"`, and Linux, which tells of the
+journal, table and report. Writes scale.json. Needs Linux, which tells of the
 memory of processes.
 """
 

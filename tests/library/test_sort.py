@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -364,7 +365,7 @@ def test_an_empty_library(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "file"], "--out file cannot be a folder ("),
+        (["--out", "file"], "--out file cannot be a folder, because a file has that name"),
         (["--model", "empty"], "No ABC-FuseNet model can be loaded from empty ("),
         (["--engine", "steam"], "There is no engine steam; there are torch, bf16, openvino."),
         (["--device", "steam"], "The device steam cannot be used here ("),
@@ -381,16 +382,40 @@ def test_a_mistake_is_one_sentence(library, tmp_path, tiny_folder, monkeypatch, 
     assert err.startswith(f"abc-fusenet: {message}") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("package", ["pyarrow", "imagehash"])
-def test_without_the_packages_it_is_one_sentence(monkeypatch, capsys, package):
-    for name in list(sys.modules):
-        if name.startswith(tuple(f"abc_hf.library.{part}" for part in ("sort", "workers", "journal", "table"))):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)
-    assert main(["sort", "photos", "--out", "out"]) == 1
-    assert capsys.readouterr().err == (
-        'abc-fusenet: Sorting needs more packages; run `pip install "abc-fusenet[sort]"`.\n'
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b"], "Name the folder to write to with --out; only for one folder or archive it can be left out."),
+        (["a", "--review"], "--review and --rejects go with --copy-to"),
+        (["a", "--xmp", "--out", "file/x"], "--out file/x cannot be a folder, because a file has that name"),
+        (["a", "--move-to", "file"], "--move-to file cannot be a folder, because a file has that name"),
+        ([], "Name what to sort, such as a folder; or give --undo FILE alone."),
+    ],
+)
+def test_options_are_checked_before_torch_is_imported(tmp_path, arguments, message):
+    (tmp_path / "file").touch()
+    (tmp_path / "a").mkdir()
+    program = "import sys; from abc_hf.cli import main; status = main(); print(status, 'torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run(
+        [sys.executable, "-c", program, "sort", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
+    assert run.stderr.startswith(f"abc-fusenet: {message}") and run.stderr.count("\n") == 1
+    assert run.stdout == "1 False\n"
+
+
+@pytest.mark.parametrize(("source", "out"), [("Pictures", "Pictures-sorted"), ("all.tar.gz", "all-sorted")])
+def test_results_go_beside_what_is_sorted(library, tmp_path, tiny_folder, capsys, source, out):
+    library.rename(tmp_path / "Pictures")
+    with tarfile.open(tmp_path / "all.tar.gz", "w") as archive:
+        archive.add(tmp_path / "Pictures", "Pictures")
+    options = ["--model", str(tiny_folder), "--device", "cpu", "--workers", "0"]
+    main(["sort", str(tmp_path / source), *options])
+    assert len(table(tmp_path / out)) > 0
 
 
 def test_one_job_at_a_time(run, library, tmp_path):
