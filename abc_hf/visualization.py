@@ -23,8 +23,9 @@ def color_table(stops: str) -> np.ndarray:
     return np.stack([np.interp(position, at, channel) for channel in colors.T], axis=1).round().astype(np.uint8)
 
 
-COLORS = color_table("000004 180f3e 451077 721f81 9f2f7f cd4071 f1605d fd9567 feca8d fcfdbf")
-"""Matplotlib's "magma" (perceptually uniform, safe for the colour-blind) at ten stops; 0 is black, 1 pale yellow."""
+COLORS = color_table("0d0887 46039f 7401a8 9c179e bd3786 d8576b ed7953 fa9e3b fdca26 f0f921")
+"""Matplotlib's "plasma" at ten stops: perceptually uniform, safe for the colour-blind, and no colour of it looks like
+fog. 0 is dark blue, 1 is yellow. Over a photo 0 is clear, see `layer`."""
 LABEL_COLORS = {"no-blur": "#2a788e", "good-blur": "#22a884", "ok-blur": "#d9a521", "bad-blur": "#cd4071"}
 INK, GREY = "#222222", "#767676"
 
@@ -38,6 +39,8 @@ LEVEL_COLORS = {name: "#" + bytes(colorize(np.array(value))).hex() for name, val
 """The colour of each blur level."""
 COLOR_SCALE = f"linear-gradient(to right, {', '.join('#' + bytes(color).hex() for color in COLORS[::15])})"
 """The colours of 0..1 as CSS."""
+LAYER_SCALE = f"linear-gradient(to right, {', '.join(f'#{bytes(COLORS[i]).hex()}{i:02x}' for i in range(0, 256, 15))})"
+"""The colours of 0..1 as CSS, as `layer` has them: 0 is clear."""
 
 
 def overlay(photo: Image.Image | np.ndarray, values: np.ndarray, opacity: float = 0.8) -> np.ndarray:

@@ -1,3 +1,5 @@
+import re
+
 import matplotlib
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from abc_hf.visualization import (
     COLOR_SCALE,
     COLORS,
     LABEL_COLORS,
+    LAYER_SCALE,
     LEVEL_COLORS,
     LEVELS,
     colorize,
@@ -20,15 +23,20 @@ HALVES = np.repeat([[0.0, 1.0]], 4, axis=1).repeat(2, axis=0)
 """2 x 8, 0 on the left and 1 on the right."""
 
 
-def test_colors_are_those_of_magma():
-    magma = 255 * matplotlib.colormaps["magma"](np.arange(256))[:, :3]
-    assert np.abs(COLORS - magma).max() <= 6
+def test_colors_are_those_of_plasma():
+    plasma = 255 * matplotlib.colormaps["plasma"](np.arange(256))[:, :3]
+    assert np.abs(COLORS - plasma).max() <= 6
+
+
+def test_no_colour_looks_like_fog():
+    """Fog is grey: its channels are nearly equal."""
+    assert (COLORS.max(1).astype(int) - COLORS.min(1)).min() > 120
 
 
 def test_higher_is_lighter():
     lightness = COLORS @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(lightness) > -0.5).all()
-    assert lightness[255] - lightness[0] > 230
+    assert (np.diff(lightness) > -1).all()  # less is rounding
+    assert lightness[255] - lightness[0] > 210
 
 
 def test_a_value_has_the_same_colour_in_every_photo():
@@ -36,8 +44,8 @@ def test_a_value_has_the_same_colour_in_every_photo():
     among = colorize(np.array([[0.0, 0.3, 1.0]], np.float32))
     assert (alone == among[0, 1]).all()
     assert (alone.shape, alone.dtype) == ((2, 3, 3), np.uint8)
-    assert tuple(among[0, 0]) == (0x00, 0x00, 0x04)
-    assert tuple(among[0, 2]) == (0xFC, 0xFD, 0xBF)
+    assert tuple(among[0, 0]) == (0x0D, 0x08, 0x87)
+    assert tuple(among[0, 2]) == (0xF0, 0xF9, 0x21)
 
 
 def test_overlay_hides_the_photo_by_the_value():
@@ -60,6 +68,8 @@ def test_levels_have_the_colours_of_their_values():
     for name, value in LEVELS.items():
         assert LEVEL_COLORS[name] == "#" + bytes(colorize(np.full((1, 1), value))[0, 0]).hex()
     assert COLOR_SCALE.index(LEVEL_COLORS["none"]) < COLOR_SCALE.index(LEVEL_COLORS["high"])
+    first, *_, last = re.findall("#[0-9a-f]{8}", LAYER_SCALE)
+    assert (first, last) == (LEVEL_COLORS["none"] + "00", LEVEL_COLORS["high"] + "ff")
 
 
 @pytest.mark.parametrize("opacity", [0.3, 0.8])
