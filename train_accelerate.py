@@ -112,13 +112,13 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
         data = StreamedPhotos(stream, photos, LABELS_OF_PHASE[name], first, **share)
         workers = min(1, settings.dataloader_num_workers)  # more would each read the whole stream
         return torch.utils.data.DataLoader(data, batch_size=batch_size, num_workers=workers)
-    groups = rows_by_group(train, name, phase.mix)
+    groups = rows_by_group(train, name, phase.mix, phase.emphasis)
     first, last = step * accumulation, phase.steps * accumulation
     if settings.photos_on_device:
         say(accelerator, "  sharp photos get fresh blur for the synthetic share, on the device")
         device, seed = accelerator.device, settings.seed
         return FreshPhotos(train, groups, phase, processor, device, seed, first, last, batch_size, **share)
-    say(accelerator, "  rows: " + ", ".join(f"{len(rows)} {group}" for group, rows in groups.items()))
+    say(accelerator, "  rows: " + ", ".join(f"{len(np.unique(rows))} {group}" for group, rows in groups.items()))
     sampler = StepSampler(groups, phase.mix, settings.seed, first, last, batch_size, **share)
     return torch.utils.data.DataLoader(photos, batch_sampler=sampler, num_workers=settings.dataloader_num_workers)
 
@@ -171,10 +171,10 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     """The classifier alone, on what the frozen branches make of whole photos."""
     train, validation = splits
     phase = settings.preset("classifier")
-    mix = phase.mix
+    stored = dict(phase.mix)
     if settings.photos_on_device:  # fresh blur in place of stored synthetic photos
-        mix = {name: share for name, share in mix.items() if name != "synthetic"}
-    rows, weights = classifier_rows(train, mix, MOST_ROWS)
+        stored.pop("synthetic")
+    rows, weights = classifier_rows(train, dataclasses.replace(phase, mix=stored), MOST_ROWS)
     phase = settings.with_epochs(phase, len(rows), phase.batch_size)
     say(accelerator, f"phase classifier: {phase}")
     folder = log.out / "best-classifier"

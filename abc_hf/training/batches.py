@@ -11,6 +11,7 @@ from ..data.marks import RandomNumbers
 from ..data.schema import LEVELS_OF, group_of
 from ..losses import NO_LABEL, NUM_LEVELS, UNKNOWN
 from .augmentation import crop, processed, stored
+from .recipes import Phase
 
 LABELS_OF_PHASE = {
     "saliency": "salient_mask",
@@ -35,8 +36,11 @@ def class_labels(row: dict) -> dict[str, torch.Tensor]:
     return {"labels": labels, "kind_labels": torch.tensor(KINDS.index(kind) if kind in KINDS else NO_LABEL)}
 
 
-def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.ndarray]:
-    """Indices of the rows that can take part in a phase, by group; the groups are the keys of `mix`.
+def rows_by_group(
+    dataset, phase: str, mix: dict[str, float], emphasis: dict[str, float] | None = None
+) -> dict[str, np.ndarray]:
+    """Indices of the rows that can take part in a phase, by group; the groups are the keys of `mix`. With
+    `emphasis` (see `Phase`), a row stands in its group as many times as it is drawn.
 
     Raises ValueError if a column is missing or no row has what the phase needs.
     """
@@ -48,19 +52,29 @@ def rows_by_group(dataset, phase: str, mix: dict[str, float]) -> dict[str, np.nd
     labelled = table[column].is_valid().to_numpy()
     sources, classes = table["source"].to_pylist(), table["desirability"].to_pylist()
     groups = np.array([group_of({"source": s, "desirability": c}) for s, c in zip(sources, classes, strict=True)])
-    found = {name: np.flatnonzero(labelled & (groups == name)) for name in mix}
-    found = {name: rows for name, rows in found.items() if len(rows)}
+    times = np.array([emphasis_of(source, emphasis or {}) for source in sources])
+    times //= np.gcd.reduce(times)
+    found = {group: np.flatnonzero(labelled & (groups == group)) for group in mix}
+    found = {group: np.repeat(rows, times[rows]) for group, rows in found.items() if len(rows)}
     if not found:
         raise ValueError(f"No row of the data set has a {column} in one of the groups {', '.join(mix)}.")
     return found
 
 
-def classifier_rows(dataset, mix: dict[str, float], most: int) -> tuple[list[int], list[float]]:
+def emphasis_of(source: str, emphasis: dict[str, float]) -> int:
+    """How often a row is drawn, in quarters."""
+    return round(4 * next((factor for start, factor in emphasis.items() if source.startswith(start)), 1.0))
+
+
+def classifier_rows(dataset, phase: Phase, most: int) -> tuple[list[int], list[float]]:
     """Rows with a class, at most `most` of each group and evenly spread, and how often each is drawn for the mix."""
-    groups = rows_by_group(dataset, "classifier", mix)
-    groups = {name: chosen[:: -(-len(chosen) // most)] for name, chosen in groups.items()}
-    rows = [int(row) for chosen in groups.values() for row in chosen]
-    return rows, [mix[name] / len(chosen) for name, chosen in groups.items() for _ in chosen]
+    rows, weights = [], []
+    for name, found in rows_by_group(dataset, "classifier", phase.mix, phase.emphasis).items():
+        chosen, times = np.unique(found, return_counts=True)
+        step = -(-len(chosen) // most)
+        rows += chosen[::step].tolist()
+        weights += (phase.mix[name] * times[::step] / times[::step].sum()).tolist()
+    return rows, weights
 
 
 class StepSampler(torch.utils.data.Sampler):

@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     train = concatenate_datasets([each["train"] for each in splits])
     held = splits[0]["validation"].filter(lambda label: label is not None, input_columns="desirability")
     phase = dataclasses.replace(OURS["classifier"], steps=args.steps)
-    rows, weights = classifier_rows(train, phase.mix, args.rows)
+    rows, weights = classifier_rows(train, phase, args.rows)
 
     def features(network, photos):
         network.config.fusion_inputs = MAPS  # of what is stacked, each baseline takes its own

@@ -1,5 +1,7 @@
 """From rows to training batches."""
 
+import dataclasses
+
 import datasets
 import numpy as np
 import pytest
@@ -11,7 +13,15 @@ from abc_hf.data.build import main
 from abc_hf.data.schema import has_blur
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.losses import NO_LABEL, UNKNOWN
-from abc_hf.training.batches import StepSampler, StreamedPhotos, TrainingPhotos, class_labels, rows_by_group
+from abc_hf.training.batches import (
+    StepSampler,
+    StreamedPhotos,
+    TrainingPhotos,
+    class_labels,
+    classifier_rows,
+    rows_by_group,
+)
+from abc_hf.training.recipes import OURS
 from tests.toy_photos import write_toy_photos
 
 
@@ -35,6 +45,20 @@ def test_rows_take_part_where_they_have_a_label(rows):
         rows_by_group(rows.remove_columns("blur_map"), "blur", mix)
     with pytest.raises(ValueError, match="No row"):
         rows_by_group(rows, "blur", {"synthetic": 1.0})
+
+
+def test_a_row_stands_in_its_group_as_often_as_it_is_drawn(rows):
+    sources = rows["source"]
+    group = rows_by_group(rows, "blur", {"sharp": 1.0})["sharp"]
+    emphasis = {sources[group[0]]: 2.5, sources[group[1]]: 0.5}
+    drawn = rows_by_group(rows, "blur", {"sharp": 1.0}, emphasis)["sharp"]
+    assert [(drawn == row).sum() for row in group] == [5, 1]
+    chosen, weights = classifier_rows(
+        rows, dataclasses.replace(OURS["classifier"], mix={"sharp": 0.6}, emphasis=emphasis), 9
+    )
+    shares = dict(zip(chosen, weights, strict=True))
+    assert sum(weights) == pytest.approx(0.6)
+    assert shares[group[0]] == pytest.approx(5 * shares[group[1]])
 
 
 def test_a_sampler_that_starts_later_draws_the_same():
