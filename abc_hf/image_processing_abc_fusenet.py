@@ -5,6 +5,7 @@ One class, on Pillow and NumPy: torchvision is not needed. This file travels to 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -51,7 +52,8 @@ class ABCFuseNetImageProcessor(PilBackend):
     model_input_names = ["pixel_values"]
     do_convert_rgb = True
     do_resize = True
-    size = {"longest_edge": 512}
+    size: Any = {"longest_edge": 512}
+    """A dict in the class, a `SizeDict` in its objects."""
     default_to_square = False
     resample = PILImageResampling.BICUBIC
     do_rescale = True
@@ -63,7 +65,7 @@ class ABCFuseNetImageProcessor(PilBackend):
     size_divisor = 32
 
     def __init__(self, **kwargs: Unpack[ABCFuseNetImageProcessorKwargs]):
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[misc]  # it takes all `valid_kwargs`
 
     def preprocess(
         self, images: ImageInput, blur_maps: ImageInput | None = None, **kwargs: Unpack[ABCFuseNetImageProcessorKwargs]
@@ -83,7 +85,7 @@ class ABCFuseNetImageProcessor(PilBackend):
             raise ValueError("There is no photo in the list; give one or more.")
         return super().preprocess(images, blur_maps, **kwargs)
 
-    def _standardize_kwargs(self, size=None, **kwargs) -> dict:
+    def _standardize_kwargs(self, size=None, **kwargs) -> dict:  # type: ignore[override]  # called by name alone
         if isinstance(size, int):
             size = {"longest_edge": size}
         kwargs = super()._standardize_kwargs(size=size, **kwargs)
@@ -91,7 +93,7 @@ class ABCFuseNetImageProcessor(PilBackend):
             raise ValueError(f'size must be {{"longest_edge": pixels}}; got {size}.')
         return kwargs
 
-    def _preprocess_image_like_inputs(
+    def _preprocess_image_like_inputs(  # type: ignore[override]  # called by name alone
         self, images, blur_maps, do_convert_rgb, input_data_format, return_tensors, **kwargs
     ) -> BatchFeature:
         images = self._prepare_image_like_inputs(
@@ -110,7 +112,7 @@ class ABCFuseNetImageProcessor(PilBackend):
             data["blur_labels"] = [label[0].astype(np.int64) for label in labels]
         return BatchFeature(data=data, tensor_type=return_tensors)
 
-    def _preprocess(
+    def _preprocess(  # type: ignore[override]  # called by name alone
         self,
         images: list[np.ndarray],
         do_resize: bool,
@@ -140,12 +142,15 @@ class ABCFuseNetImageProcessor(PilBackend):
             return processed
         largest = np.max([image.shape[1:] for image in processed], axis=0)
         height, width = (math.ceil(side / size_divisor) * size_divisor for side in largest)
-        mode = {"padding_mode": "reflect"} if fill_value is None else {"fill_value": fill_value}
-        return self.pad(processed, pad_size=SizeDict(height=height, width=width), **mode)
+        mode: dict = {"padding_mode": "reflect"} if fill_value is None else {"fill_value": fill_value}
+        padded = self.pad(processed, pad_size=SizeDict(height=height, width=width), **mode)
+        return padded  # type: ignore[return-value]  # a pair only with return_mask
 
-    def resize(self, image: np.ndarray, size: SizeDict, resample: PILImageResampling, **kwargs) -> np.ndarray:
+    def resize(  # type: ignore[override]  # `size` is always given
+        self, image: np.ndarray, size: Any, resample: PILImageResampling, **kwargs
+    ) -> np.ndarray:
         """Resize (C, height, width) to its `working_shape` with Pillow, which antialiases."""
-        height, width = working_shape(*image.shape[-2:], size.longest_edge)
+        height, width = working_shape(image.shape[-2], image.shape[-1], size.longest_edge)
         if (height, width) == image.shape[-2:]:
             return image
         return super().resize(image, SizeDict(height=height, width=width), resample, **kwargs)
@@ -187,6 +192,7 @@ class ABCFuseNetImageProcessor(PilBackend):
                 map = outputs[name][index, 0].float().cpu()
                 if target_size is not None:
                     map = self.crop_map(map, target_size)
-                report[name] = map.new_tensor(resize_map(map.numpy(), target_size)) if resize else map
+                    map = map.new_tensor(resize_map(map.numpy(), target_size)) if resize else map
+                report[name] = map
             reports.append(report)
         return reports

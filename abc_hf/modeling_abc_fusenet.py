@@ -5,6 +5,7 @@ Zhang et al., "Learning to Understand Image Blur", CVPR 2018, section 4. Where t
 material is not public) the choice made here is named in the docstring of the part concerned.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +55,7 @@ class ABCFuseNetOutput(ModelOutput):
     hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
-def upsample(features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def upsample(features: torch.Tensor, size: torch.Size | tuple[int, int]) -> torch.Tensor:
     return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
 
@@ -76,11 +77,12 @@ def bin_means(length: int, bins: int, like: torch.Tensor) -> torch.Tensor:
 class PyramidPooling(nn.Module):
     """Section 4.2: average-pool to each grid, reduce by 1x1 convolution, upsample, concatenate with the input."""
 
-    def __init__(self, in_channels: int, bins: tuple[int, ...]):
+    def __init__(self, in_channels: int, bins: Sequence[int]):
         super().__init__()
         self.bins = tuple(bins)
-        self.reductions = nn.ModuleList(nn.Conv2d(in_channels, in_channels // len(bins), 1) for _ in bins)
-        self.out_channels = in_channels + sum(reduction.out_channels for reduction in self.reductions)
+        reduced = in_channels // max(1, len(bins))
+        self.reductions = nn.ModuleList(nn.Conv2d(in_channels, reduced, 1) for _ in bins)
+        self.out_channels = in_channels + len(bins) * reduced
 
     def forward(self, features):
         height, width = features.shape[-2:]
@@ -206,14 +208,14 @@ class DesirabilityClassifier(nn.Module):
         if config.blur_profile:
             self.profile = nn.Sequential(nn.Linear(profile_channels(texture_channels), hidden), nn.ReLU())
         features = hidden if self.profile is None else 2 * hidden
-        self.fc = nn.Linear(features, config.num_labels)
+        self.fc = nn.Linear(features, config.num_labels)  # type: ignore[arg-type]  # never None
         self.kind = nn.Linear(features, len(KINDS))
 
     def forward(self, stacked: torch.Tensor, profile: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores of desirability (B, num_labels) and of the kind of blur (B, 3), from what `fuse` gives."""
         features = self.dropout(self.conv1(self.normalization(stacked)))
         features = self.conv2(features).mean((-2, -1))
-        if self.profile is not None:
+        if self.profile is not None and profile is not None:
             features = torch.cat([features, self.profile(profile.to(features.dtype))], 1)
         features = self.dropout(features)
         return self.fc(features), self.kind(features)
@@ -226,7 +228,7 @@ class ABCFuseNetPreTrainedModel(PreTrainedModel):
     config: ABCFuseNetConfig
     base_model_prefix = "abc_fusenet"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]  # a tuple in all of transformers
     supports_gradient_checkpointing = True
     _no_split_modules = ["InceptionBlock", "BoundaryRefinement"]
 
@@ -237,7 +239,7 @@ class ABCFuseNetPreTrainedModel(PreTrainedModel):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @classmethod
-    def from_pretrained(cls, *args, use_safetensors: bool = True, **options):
+    def from_pretrained(cls, *args, use_safetensors: bool = True, **options):  # type: ignore[override]  # its arguments
         """transformers' own, but of safetensors alone: other weights are pickles, which are code."""
         return super().from_pretrained(*args, use_safetensors=use_safetensors, **options)
 
@@ -247,16 +249,17 @@ class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
 
     def __init__(self, config: ABCFuseNetConfig):
         super().__init__(config)
-        self.trunks = nn.ModuleDict({"blur": TRUNKS[config.blur_trunk](config, config.blur_output_stride)})
+        trunks = {"blur": TRUNKS[config.blur_trunk](config, config.blur_output_stride)}
         if config.attention_trunk:
-            self.trunks["attention"] = TRUNKS[config.attention_trunk](config, config.attention_output_stride)
-        self.trunks["content"] = TRUNKS[config.content_trunk](config, config.content_output_stride)
-        self.trunk_of = {branch: branch if branch in self.trunks else "content" for branch in BRANCHES}
+            trunks["attention"] = TRUNKS[config.attention_trunk](config, config.attention_output_stride)
+        trunks["content"] = TRUNKS[config.content_trunk](config, config.content_output_stride)
+        self.trunks = nn.ModuleDict(trunks)
+        self.trunk_of = {branch: branch if branch in trunks else "content" for branch in BRANCHES}
 
-        self.blur_branch = BlurBranch(config, self.trunks["blur"].channels)
-        self.attention_branch = AttentionBranch(config, self.trunks[self.trunk_of["attention"]].channels)
-        self.content_channels = self.trunks["content"].channels["last"]
-        self.blur_channels = self.trunks["blur"].channels["last"]
+        self.blur_branch = BlurBranch(config, trunks["blur"].channels)
+        self.attention_branch = AttentionBranch(config, trunks[self.trunk_of["attention"]].channels)
+        self.content_channels = trunks["content"].channels["last"]
+        self.blur_channels = trunks["blur"].channels["last"]
         self.post_init()
 
     @can_return_tuple
@@ -353,11 +356,6 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         classes = {"desirability": labels, "kind": kind_labels}
         if missing or (set(branches) != set(BRANCHES) and any(each is not None for each in classes.values())):
             raise ValueError(f"These labels need branches that do not run: branches is {', '.join(branches)}.")
-        logits = kind_logits = None
-        if set(branches) == set(BRANCHES):
-            scores, kind_logits = self.classifier(*self.fuse(output))
-            logits = scores / self.config.temperature
-
         reduction, weight, counts = (
             self.config.blur_loss_reduction,
             self.config.desirability_loss_weight,
@@ -370,14 +368,18 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         ):
             if target is not None:
                 losses[f"{name}_loss"] = map_loss(values, target, reduction, counts.get(f"{name}_labels"))
-        if labels is not None:
-            losses["desirability_loss"] = class_loss(logits, labels, counts.get("labels"))
-        if kind_labels is not None:
-            losses["kind_loss"] = class_loss(kind_logits, kind_labels, counts.get("kind_labels"))
+        logits = kind_logits = None
+        if set(branches) == set(BRANCHES):
+            scores, kind_logits = self.classifier(*self.fuse(output))
+            logits = scores / self.config.temperature
+            if labels is not None:
+                losses["desirability_loss"] = class_loss(logits, labels, counts.get("labels"))
+            if kind_labels is not None:
+                losses["kind_loss"] = class_loss(kind_logits, kind_labels, counts.get("kind_labels"))
         weights = {"desirability_loss": weight, "kind_loss": weight}
         terms = [weights.get(name, 1.0) * loss for name, loss in losses.items()]
         return ABCFuseNetOutput(
-            loss=sum(terms) if terms else None,
+            loss=sum(terms[1:], terms[0]) if terms else None,
             logits=logits,
             kind_logits=kind_logits,
             blur_map=output.blur_map,
@@ -391,7 +393,8 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
     def fuse(self, output: ABCFuseNetOutput) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What the classifier is given: the maps of `config.fusion_inputs` stacked along channels on C's grid (the dual
         attention of section 4.3), and the `blur_profile` (None without `config.blur_profile`)."""
-        blur, attention, content = output.blur_map, output.attention_map, output.content_features
+        names = ("blur_map", "attention_map", "content_features", "blur_features")
+        blur, attention, content, blur_features = (output[name] for name in names)
         maps = {
             "blur": blur,
             "attention": attention,
@@ -401,5 +404,5 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         grid = {name: F.avg_pool2d(values, self.config.content_output_stride) for name, values in maps.items()}
         grid["content"] = content
         stacked = torch.cat([grid[name].to(content.dtype) for name in self.config.fusion_inputs], dim=1)
-        profile = blur_profile(blur, attention, output.blur_features) if self.config.blur_profile else None
+        profile = blur_profile(blur, attention, blur_features) if self.config.blur_profile else None
         return stacked, profile

@@ -11,7 +11,7 @@ import warnings
 from datetime import datetime
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -100,7 +100,7 @@ def load_photo(
             module (`MAX_FILE_BYTES`, `MAX_SIDE`, `MAX_RATIO`, `MAX_SCANS`), which are checked before it is decoded.
     """
     if warnings.filters[:1] != [_NO_WARNINGS]:  # before the filters that others have added since
-        warnings.filters.insert(0, _NO_WARNINGS)
+        warnings.filters.insert(0, _NO_WARNINGS)  # type: ignore[attr-defined]  # it is a list
     _LOADING.active = True
     try:
         return _load(photo, max_pixels, working_size)
@@ -188,9 +188,9 @@ def _identify(file) -> Image.Image:
     prefix = file.read(16)
     if not prefix:
         raise PhotoError("the file is empty.")
-    error = PhotoError(f"not a photo that can be read; convert it to one of {', '.join(FORMATS)}.")
+    error: Exception = PhotoError(f"not a photo that can be read; convert it to one of {', '.join(FORMATS)}.")
     for factory, accept in [*(Image.OPEN[name] for name in FORMATS if name in Image.OPEN), (_open_heif, _is_heif)]:
-        if len(prefix) > 2 and accept(prefix) is True:
+        if len(prefix) > 2 and accept and accept(prefix) is True:
             file.seek(0)
             try:
                 image = factory(file, "")
@@ -198,7 +198,8 @@ def _identify(file) -> Image.Image:
                 error = failure
             else:
                 # A TIFF that begins with a reduced image (tag 254) is camera RAW under another name.
-                return _open_raw(file) if image.format == "TIFF" and image.tag_v2.get(254) == 1 else image
+                is_raw = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(254) == 1
+                return _open_raw(file) if is_raw else image
     raise error
 
 
@@ -225,10 +226,10 @@ def _open_raw(file) -> Image.Image:
             preview = raw.extract_thumb()
         except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
             raise PhotoError("this RAW file has no preview that can be read; export it as a JPEG.") from None
-        if preview.format == rawpy.ThumbFormat.JPEG:
+        if isinstance(preview.data, bytes):
             image = _identify(io.BytesIO(preview.data))
         else:
-            image = Image.fromarray(preview.data)
+            image = Image.fromarray(np.asarray(preview.data))
             image.getexif()[ExifTags.Base.Orientation] = {3: 3, 5: 8, 6: 6}.get(raw.sizes.flip, 1)
     image.info["shot"] = _raw_shot(file)
     return image
@@ -240,7 +241,8 @@ def _finish(image: Image.Image, max_pixels: int, working_size: int | None = None
     _check_scans(image)
     width, height = image.size
     if working_size and image.format in ("JPEG", "MPO"):
-        image.draft(None, tuple(max(1, 2 * working_size * side // max(width, height)) for side in image.size))
+        wide, high = (max(1, 2 * working_size * side // max(width, height)) for side in image.size)
+        image.draft(None, (wide, high))
     image.load()
     _check_size(image.size, max_pixels)  # a file inside a file, such as an icon's PNG, may be larger than announced
     orientation, shot = _orientation(image), _shot(image)
@@ -268,12 +270,13 @@ def _check_size(size: tuple[int, int], max_pixels: int):
 
 def _check_scans(image: Image.Image):
     """Raise a `PhotoError` for a JPEG of more than `MAX_SCANS`."""
-    if image.format not in ("JPEG", "MPO") or getattr(image, "fp", None) is None:
+    file = getattr(image, "fp", None)
+    if image.format not in ("JPEG", "MPO") or file is None:
         return
-    place = image.fp.tell()
-    image.fp.seek(0)
-    scans = _count_scans(image.fp.read(MAX_FILE_BYTES), MAX_SCANS + 1)
-    image.fp.seek(place)
+    place = file.tell()
+    file.seek(0)
+    scans = _count_scans(file.read(MAX_FILE_BYTES), MAX_SCANS + 1)
+    file.seek(place)
     if scans > MAX_SCANS:
         raise PhotoError(f"it has more than {MAX_SCANS} scans, which take too long to decode; save it anew.")
 
@@ -307,7 +310,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _shot(image: Image.Image) -> dict[str, str]:
+def _shot(image: Image.Image) -> dict:
     """Time and camera of a photo, as far as EXIF has them."""
     try:
         return image.info.get("shot", {}) | _exif_shot(image.getexif())
@@ -401,6 +404,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Apply an embedded ICC profile. A profile that is broken or made for another kind of image is ignored."""
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGBA" if image.mode == "RGBA" else "RGB")
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        return ImageCms.profileToProfile(image, source, target, outputMode=mode) or image
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return image

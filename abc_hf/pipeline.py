@@ -1,7 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """From pixels to `BlurReport`. All reports are made here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from transformers import Pipeline
 
 from .configuration_abc_fusenet import DESIRABILITY, KINDS
 from .image_processing_abc_fusenet import ABCFuseNetImageProcessor, working_shape
+from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .photos import PhotoError, load_photo, name_of, reason
 from .report import BlurReport
 
@@ -47,13 +48,15 @@ class BlurUnderstandingPipeline(Pipeline):
         max_pixels: width x height of the largest photo to open, as in `load_photo`.
     """
 
-    engine = None
+    engine: Callable | None = None
     """If set, the pipeline calls it with `pixel_values` instead of the model. It returns the same outputs."""
 
-    _load_image_processor = True
-    _load_processor = _load_video_processor = _load_feature_extractor = _load_tokenizer = False
+    model: ABCFuseNetForBlurUnderstanding
+    image_processor: ABCFuseNetImageProcessor
+    _load_image_processor = True  # type: ignore[assignment]  # transformers declares None
+    _load_processor = _load_video_processor = _load_feature_extractor = _load_tokenizer = False  # type: ignore[assignment]
 
-    def __call__(self, photos, **options):
+    def __call__(self, photos, **options):  # type: ignore[override]  # the name of its first argument
         """
         Args:
             photos: a path, bytes, a PIL image or a NumPy array (see `load_photo`); or a list, a generator or a torch
@@ -79,13 +82,13 @@ class BlurUnderstandingPipeline(Pipeline):
     def get_inference_context(self):
         return torch.inference_mode
 
-    def preprocess(self, photo, **loading) -> dict:
+    def preprocess(self, photo, **loading) -> dict:  # type: ignore[override]  # the name of its first argument
         """The photo as a dict under one key, so a batch is a list of photos of any sizes."""
         return {"photo": prepare(photo, self.image_processor, **loading) | {"name": name_of(photo)}}
 
-    def _forward(self, inputs: dict) -> dict:
+    def _forward(self, inputs: dict) -> dict:  # type: ignore[override]  # the name of its first argument
         photos = inputs["photo"] if isinstance(inputs["photo"], list) else [inputs["photo"]]
-        groups = {}
+        groups: dict[torch.Size, list[dict]] = {}
         for photo in photos:
             if "error" not in photo:
                 groups.setdefault(photo["pixel_values"].shape, []).append(photo)
@@ -113,7 +116,7 @@ class BlurUnderstandingPipeline(Pipeline):
             photo.update(answer)
             del photo["pixel_values"]
 
-    def postprocess(self, outputs: dict, on_error: str = "raise") -> BlurReport | PhotoError:
+    def postprocess(self, outputs: dict, on_error: str = "raise") -> BlurReport | PhotoError:  # type: ignore[override]
         photo = outputs["photo"]
         error = photo.get("error")
         if error is None:

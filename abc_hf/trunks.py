@@ -2,9 +2,11 @@
 """The trunks of ABC-FuseNet's branches.
 
 A trunk turns pixels into a dict of features by name: "2", "4", "8" (their strides, where the trunk has them) and
-"last". `channels` has the number of channels of each. `blocks` lists all layers with weights, in the order in which
-pixels pass them.
+"last".
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +37,9 @@ class InceptionBlock(GradientCheckpointingLayer):
     `dilation` applies to the 3x3 convolutions; pooling stays 3x3.
     """
 
-    def __init__(self, in_channels, conv1, reduce3, conv3, reduce5, conv5, pool, project, stride=1, dilation=1):
+    def __init__(self, in_channels, convolutions, pool, project, stride=1, dilation=1):
         super().__init__()
+        conv1, reduce3, conv3, reduce5, conv5 = convolutions
         self.conv_1x1 = ConvLayer(in_channels, conv1, 1) if conv1 else None
         self.conv_3x3 = nn.Sequential(
             ConvLayer(in_channels, reduce3, 1), ConvLayer(reduce3, conv3, 3, stride, dilation)
@@ -47,7 +50,7 @@ class InceptionBlock(GradientCheckpointingLayer):
             ConvLayer(conv5, conv5, 3, stride, dilation),
         )
         if pool == "max":
-            pooling = nn.MaxPool2d(3, stride, padding=1)
+            pooling: nn.Module = nn.MaxPool2d(3, stride, padding=1)
         else:
             pooling = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
         self.pool = nn.Sequential(pooling, ConvLayer(in_channels, project, 1) if project else nn.Identity())
@@ -60,7 +63,12 @@ class InceptionBlock(GradientCheckpointingLayer):
         return torch.cat([path(features) for path in paths], dim=1)
 
 
-class InceptionV2Trunk(nn.Module):
+class Trunk(nn.Module):
+    channels: dict[str, int]
+    """The number of channels of each of its features."""
+
+
+class InceptionV2Trunk(Trunk):
     """BN-Inception (Ioffe & Szegedy 2015, table 1), fully convolutional, from the first convolution to 5b.
 
     Dilation replaces the downsampling before 4a (in 3c), and with `output_stride=8` also the one before 5a (in 4e).
@@ -93,15 +101,8 @@ class InceptionV2Trunk(nn.Module):
         self.channels = {"2": width(64), "4": width(192)}
         dilated = ("3c",) if output_stride == 16 else ("3c", "4e")
         for name, (*convolutions, pool, project) in self.BLOCKS.items():
-            reduces = convolutions[0] == 0
-            block = InceptionBlock(
-                channels,
-                *(width(c) for c in convolutions),
-                pool,
-                width(project),
-                stride=2 if reduces and name not in dilated else 1,
-                dilation=dilation,
-            )
+            stride = 2 if convolutions[0] == 0 and name not in dilated else 1
+            block = InceptionBlock(channels, [width(c) for c in convolutions], pool, width(project), stride, dilation)
             self.add_module(f"inception_{name}", block)
             channels = block.out_channels
             if name in dilated:
@@ -113,10 +114,11 @@ class InceptionV2Trunk(nn.Module):
     def forward(self, pixel_values):
         features = {"2": self.conv1(pixel_values)}
         features["4"] = self.conv2(self.pool(features["2"]))
-        features["8"] = self.inception_3b(self.inception_3a(self.pool(features["4"])))
-        last = features["8"]
-        for name in list(self.BLOCKS)[2:]:
+        last = self.pool(features["4"])
+        for name in self.BLOCKS:
             last = getattr(self, f"inception_{name}")(last)
+            if name == "3b":
+                features["8"] = last
         return {**features, "last": last}
 
 
@@ -127,10 +129,12 @@ class TFSameConv2d(nn.Conv2d):
         return super().forward(F.pad(features, (0, 1, 0, 1)))
 
 
-class BackboneTrunk(nn.Module):
+class BackboneTrunk(Trunk):
     """A trunk made of transformers' blocks. Activation checkpointing does not know these, so `run` recomputes them."""
 
+    backbone: Any
     gradient_checkpointing = False  # `activation_checkpointing_enable` sets this and the function that recomputes
+    _gradient_checkpointing_func: Callable
 
     def run(self, block: nn.Module, features: torch.Tensor) -> torch.Tensor:
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
@@ -208,4 +212,8 @@ class ResNetTrunk(BackboneTrunk):
         return {"last": last}
 
 
-TRUNKS = {"inception_v2": InceptionV2Trunk, "mobilenet_v2": MobileNetV2Trunk, "resnet": ResNetTrunk}
+TRUNKS: dict[str, Callable[[ABCFuseNetConfig, int], Trunk]] = {
+    "inception_v2": InceptionV2Trunk,
+    "mobilenet_v2": MobileNetV2Trunk,
+    "resnet": ResNetTrunk,
+}

@@ -107,9 +107,9 @@ def judge(
 ) -> Verdict:
     """The rule. The most probable class is the label. It is certain from a probability of `certain_from` on, if the
     maps do not speak against it."""
-    ranked = sorted(probabilities, key=probabilities.get, reverse=True)
+    ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
     label = ranked[0]
-    kind = None if label == "no-blur" or not kinds else max(kinds, key=kinds.get)
+    kind = None if label == "no-blur" or not kinds else max(kinds, key=kinds.__getitem__)
     return Verdict(
         label=label,
         kind=kind,

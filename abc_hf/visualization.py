@@ -137,8 +137,9 @@ def report_figure(report):
             continue
         bar = figure.colorbar(colors, cax=axes(left, footer - 0.3, panel, 0.15), orientation="horizontal")
         bar.set_ticks(list(names.values()), labels=list(names), fontsize=9, color=GREY)
-        bar.ax.get_xticklabels()[0].set_ha("left")
-        bar.ax.get_xticklabels()[-1].set_ha("right")
+        first, *_, last = bar.ax.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
         bar.ax.tick_params(length=0)
         bar.outline.set_visible(False)
     return figure

@@ -87,7 +87,7 @@ def action_request(args: argparse.Namespace):
 
     folders = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
     kind = next((kind for kind, to in folders.items() if to), None)
-    to = folders.get(kind)
+    to = folders[kind] if kind else None
     if not kind and (args.review or args.rejects):
         raise ValueError("--review and --rejects go with --copy-to, --move-to or --link-to; add one.")
     if not (kind or args.xmp):

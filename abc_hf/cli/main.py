@@ -5,6 +5,7 @@ Functions import torch only when they need it. So help comes at once.
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -36,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if sys.stdout is None:  # the calling program closed it
         sys.stdout = open(os.devnull, "w")
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args.check(args)
         quiet_transformers()

@@ -5,15 +5,15 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 STEM_BYTES = 220
 """The longest stem in bytes; file systems take names of 255, and `BlurReport.save` adds up to 20."""
 
 
-def unique_stems(photos: list[Path]) -> list[str]:
+def unique_stems(photos: Sequence[PurePath]) -> list[str]:
     """A name without extension for each photo's files: the photo's own, shortened, with a number if it is taken."""
     stems = {}
     for photo in photos:

@@ -12,14 +12,16 @@ def check_token() -> None:
 
 
 def sentence(
-    error: Exception, repo: str, again: str = "run the same command again, it goes on where it was"
+    error: BaseException, repo: str, again: str = "run the same command again, it goes on where it was"
 ) -> str | None:
     """The sentence for the user, with advice if the connection broke. None for an error of the program itself."""
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one file's upload
         return sentence(error.__cause__, repo, again)
     lines = str(error).strip().split("\n")
     first = " ".join(" ".join(lines if isinstance(error, ValueError) else lines[:1]).split()).rstrip(".")
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    status, said = None, ""
+    if isinstance(error, HfHubHTTPError):
+        status, said = error.response.status_code, error.server_message
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, and an upload needs the Hub."
     if isinstance(error, RevisionNotFoundError):
@@ -33,7 +35,7 @@ def sentence(
     if status == 412:
         return f"{repo} was changed by somebody else meanwhile; run the same command again."
     if status is not None and status < 500:
-        return f"The Hub refused it ({error.server_message or first})."
+        return f"The Hub refused it ({said or first})."
     if status is not None or type(error).__module__.split(".")[0].startswith("httpx"):
         return f"The connection to the Hub broke ({first}); {again}."
     return f"{first}." if isinstance(error, ValueError | OSError) else None

@@ -32,7 +32,7 @@ class Watcher(importlib.abc.MetaPathFinder):
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec and spec.loader:
             load = partial(type(spec.loader).exec_module, spec.loader)
-            spec.loader.exec_module = partial(self.loaded, load)
+            spec.loader.exec_module = partial(self.loaded, load)  # type: ignore[method-assign]
         return spec
 
     def loaded(self, load: Callable, module) -> None:

@@ -3,7 +3,7 @@
 import struct
 import zipfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 ENTRY, DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
 """How the header of an entry begins, beside its data and in the directory at the end of the file."""
@@ -45,7 +45,7 @@ def entry_name(entry: zipfile.ZipInfo) -> str:
         return entry.filename.replace("\\", "/")
 
 
-def parts(file: BinaryIO) -> Iterator[bytes]:
+def parts(file: IO[bytes]) -> Iterator[bytes]:
     """The bytes of an entry, in parts. `zipfile` unpacks all of bzip2 and LZMA that it reads, so it reads little."""
     while part := file.read(2**12):
         yield part

@@ -72,8 +72,8 @@ class Guard:
             return False
         machine = socket.gethostname().lower()
         told = {"localhost", self.server_name.lower(), machine, f"{machine}.local"}
-        told |= {urlsplit(address).hostname for address in self.addresses()}
-        if name in told - {None, *EVERYWHERE}:
+        told |= {urlsplit(address).hostname or "" for address in self.addresses()}
+        if name in told - {"", *EVERYWHERE}:
             return True
         try:
             address = ipaddress.ip_address(name)  # no name that can be made to lead here
@@ -133,4 +133,5 @@ def answer_in_sentences(demo: gr.Blocks) -> None:
             logger.exception("A request failed.")
             raise toast("This did not work, and the fault is the server's; its log says more.") from None
 
-    demo.validate_inputs, demo.preprocess_data, demo.process_api = validate_inputs, preprocess_data, process_api
+    for function in (validate_inputs, preprocess_data, process_api):
+        setattr(demo, function.__name__, function)

@@ -195,7 +195,7 @@ def full_size(judge_photo: Judge, sent: Sent, kind: str, folder: str) -> Path:
     try:
         with photo_errors(sent):
             report = judge_photo(sent.path, max_pixels=MAX_PIXELS)
-            photo = load_photo(sent.path, max_pixels=MAX_PIXELS) if kind == "overlay" else None
+            photo = load_photo(sent.path, max_pixels=MAX_PIXELS) if kind == "overlay" else report.preview
     except PhotoError as error:
         raise toast(f"{sent.name}: {error}") from None
     stem = Path(sent.name).stem

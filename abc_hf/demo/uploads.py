@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import gradio as gr
 from gradio.utils import get_space, get_upload_folder
@@ -70,11 +71,11 @@ def own_folder() -> str:
     folder = scratch.own_folder(Path(get_upload_folder()), "abc-fusenet-")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     if "gradio.mcp" in sys.modules:  # which has read it already
-        sys.modules["gradio.mcp"].DEFAULT_TEMP_DIR = str(folder)
+        vars(sys.modules["gradio.mcp"])["DEFAULT_TEMP_DIR"] = str(folder)
     return str(folder)
 
 
-def sent_file(file: object, folder: str) -> Sent:
+def sent_file(file: Any, folder: str) -> Sent:
     """A file in the folder of what visitors sent; Gradio's own components take that of any file on the server.
 
     Args:
@@ -84,9 +85,10 @@ def sent_file(file: object, folder: str) -> Sent:
         UploadError: for a file elsewhere, a web address, or something that is no file.
     """
     file = file if isinstance(file, dict) else {"path": file}
-    path, name = file.get("path"), file.get("orig_name")
+    sent, name = file.get("path"), file.get("orig_name")
+    path = Path()
     try:
-        path = Path(path if isinstance(path, str) else "").resolve()
+        path = Path(sent if isinstance(sent, str) else "").resolve()
         here = path.is_relative_to(Path(folder).resolve()) and path.is_file()
     except (OSError, RuntimeError, ValueError):  # a name that no file can have: with a NUL, too long, a circle of links
         here = False
@@ -103,7 +105,7 @@ def sent_photos(files: object, folder: str, most: int = MAX_PHOTOS) -> list[Sent
     """
     if not isinstance(files, list | None):
         raise UploadError("Send the photos as a list of files.")
-    photos = []
+    photos: list[Sent] = []
     for file in files or []:
         sent = sent_file(file, folder)
         photos += look_into(sent, most - len(photos)) if sent.name.lower().endswith(".zip") else [sent]
@@ -201,7 +203,7 @@ def unpack(photo: Sent, path: Path, budget: Budget) -> None:
         with (
             open(photo.path, "rb") as file,
             open_zip(file, MAX_DIRECTORY_BYTES) as archive,
-            archive.open(archive.infolist()[photo.entry]) as source,
+            archive.open(archive.infolist()[photo.entry or 0]) as source,
             path.open("xb") as target,
         ):
             size = 0
@@ -245,7 +247,7 @@ def files_only(component: gr.components.Component) -> gr.components.Component:
             raise toast("Send the photo as a file, not as an address.")
         return await move(path)
 
-    component.async_move_resource_to_block_cache = move_file
+    component.async_move_resource_to_block_cache = move_file  # type: ignore[method-assign]
     return component
 
 
@@ -268,7 +270,7 @@ def path_in_one_line(name: str) -> str:
 
 def unique_paths(names: list[str]) -> Iterator[str]:
     """The paths, of which those that are taken in their folder have a number."""
-    folders = collections.defaultdict(list)
+    folders: dict[str, list[PurePosixPath]] = collections.defaultdict(list)
     for path in map(PurePosixPath, names):
         others = folders[str(path.parent).lower()]
         others.append(path)
@@ -296,5 +298,5 @@ def file_data(path: Path | str) -> dict:
 def picture_data(picture: Image.Image, folder: str, name: str, format: str = "jpeg") -> dict:
     """A picture written for the page, as Gradio sends it."""
     path = new_file(folder, f"{name}.{format}")
-    picture.save(path, **({"quality": 88} if format == "jpeg" else {"compress_level": 3}))
+    picture.save(path, quality=88, compress_level=3)  # the one of JPEG, the other of PNG
     return file_data(path)

@@ -30,8 +30,8 @@ class TorchEngine:
 
     def __init__(self, model: ABCFuseNetForBlurUnderstanding, dtype: torch.dtype | None = None):
         keep_freed_memory()
-        folded = fold_batch_norm(copy.deepcopy(model).eval())
-        self.model = folded.to(dtype or model.dtype, memory_format=torch.channels_last)
+        folded = fold_batch_norm(copy.deepcopy(model).eval()).to(dtype or model.dtype)
+        self.model = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run the network on `pixel_values` (B, 3, H, W) of the image processor. Returns `OUTPUTS`, like the model."""
@@ -123,7 +123,7 @@ def import_openvino():
         ImportError: without OpenVINO.
     """
     if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # as if that part were not installed, which openvino allows
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if that part were not installed, which openvino allows
     try:
         import openvino
     except ImportError:

@@ -96,7 +96,7 @@ def write_onnx(model: ABCFuseNetForBlurUnderstanding, path: Path):
             dynamic_shapes={"pixel_values": {0: size("batch", min=1, max=1024), **sides}},
             verbose=False,
         )
-    program.save(path, external_data=False)
+    program.save(path, external_data=False)  # type: ignore[union-attr]  # None only without dynamo
 
 
 def run_onnx(path: Path) -> Callable:

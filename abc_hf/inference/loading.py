@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from huggingface_hub import snapshot_download
@@ -75,7 +76,11 @@ def load_pipeline(
         raise no_model(name, error) from error
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     pipe = BlurUnderstandingPipeline(
-        model=network, image_processor=processor, task="blur-understanding", device=device, **options
+        model=network,
+        image_processor=processor,
+        task="blur-understanding",
+        device=device,  # type: ignore[arg-type]  # it takes a name as well
+        **options,
     )
     pipe.engine = load_engine(engine, pipe.model)
     return pipe
@@ -91,7 +96,7 @@ def check_weights(network: torch.nn.Module) -> None:
 def check_processor(processor: ABCFuseNetImageProcessor, stride: int) -> None:
     """Raise ValueError for values of preprocessor_config.json that cannot prepare a photo for the network."""
 
-    def is_whole(value) -> bool:
+    def is_whole(value) -> TypeGuard[int]:
         return isinstance(value, int) and not isinstance(value, bool)
 
     def is_number(value) -> bool:

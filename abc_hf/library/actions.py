@@ -90,10 +90,10 @@ def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, co
 
 def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Say) -> int:
     rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
-    gone = []
+    gone: list[str] = []
     steps = planned(present(rows, gone), request, complain)
     if dry_run:
-        counts = Counter()
+        counts: Counter[str] = Counter()
         for step in steps:
             counts[step["do"]] += 1
             say(in_words(step))
@@ -140,7 +140,9 @@ def complain_of(gone: list[str], complain: Say):
 def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
     """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes` and `modified`,
     for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see `path_text`)."""
-    taken, moved, elsewhere, decisions = set(), set(), 0, dict(request.decisions or {})
+    taken: set[str] = set()
+    moved: set[str] = set()
+    elsewhere, decisions = 0, dict(request.decisions or {})
     for row in rows:
         decision = decisions.pop(row["path"], None)
         if row["label"] is None:
@@ -151,7 +153,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
             continue
         files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
         places = {file: file for file in files}
-        if request.kind and not (decision == "reject" and request.kind != "move"):
+        if request.kind and request.to and not (decision == "reject" and request.kind != "move"):
             folder = request.to.absolute() / request.folder(row, decision)
             if request.kind == "move" and any(file.is_symlink() for file in files):
                 complain(f"{path}: this is a symbolic link, and only files are moved.")
@@ -179,7 +181,7 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
 def placing_steps(kind: str, places: dict[Path, Path], complain: Say = print) -> Iterator[dict]:
     """The steps that bring files to their places, their sidecars as well; sidecars are copied where photos are linked,
     because they may change."""
-    others = {}
+    others: dict[Path, Path] = {}
     for file, place in places.items():
         if file != place:
             yield file_step(kind, file, place)
@@ -336,7 +338,8 @@ def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = pr
 
 
 def undo_alone(steps: list[dict], dry_run: bool, say: Say, complain: Say) -> int:
-    counts, left = Counter(), 0
+    counts: Counter[str] = Counter()
+    left = 0
     for step in reversed(steps):
         try:
             if take_back(step, dry_run):

@@ -83,7 +83,7 @@ def burst_columns(
     members = [index for chain in chains for index in chain]
     rows = table.take(pa.array(members, pa.int64())).select(KEY).to_pylist()
     sharpness = dict(zip(members, measure(rows), strict=True))
-    columns = {name: [None] * len(table) for name in FILLED}
+    columns: dict[str, list] = {name: [None] * len(table) for name in FILLED}
     for number, chain in enumerate(chains, 1):
         ranked = sorted(chain, key=lambda index: (sharpness[index] is None, -(sharpness[index] or 0), index))
         for rank, index in enumerate(ranked, 1):
@@ -98,7 +98,8 @@ def find_bursts(table: pa.Table, seconds: float = SECONDS, distance: int = DISTA
     Args:
         table: with the columns `LOOKS`.
     """
-    kinds, kind, time, bits, number = {}, array("q"), array("d"), array("Q"), array("q")  # of shots
+    kinds: dict[tuple, int] = {}
+    kind, time, bits, number = array("q"), array("d"), array("Q"), array("q")  # of shots
     for index, row in enumerate(row for part in table.select(LOOKS).to_batches(1000) for row in part.to_pylist()):
         taken = seconds_of(row["taken"])
         if taken is None or not row["perceptual_hash"]:
@@ -121,8 +122,8 @@ def seconds_of(taken: str | None) -> float | None:
     """An ISO 8601 time as seconds, to be subtracted from another; None if it is none. Zones are not looked at: the
     shots of one camera share one."""
     try:
-        return (datetime.fromisoformat(taken).replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
-    except (TypeError, ValueError):
+        return (datetime.fromisoformat(taken or "").replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
+    except ValueError:
         return None
 
 

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fsspec
 
@@ -138,7 +138,8 @@ def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]]) -> Itera
             complain(folder, f"the folder cannot be read ({error.strerror}).")
             failed = True
             continue
-        seen.add(identity)
+        if identity:
+            seen.add(identity)
         names = [entry.path for entry in entries if is_wanted(entry.name) and not is_folder(entry)]
         tables = [entry.path for entry in entries if is_wanted(entry.name, PARQUET) and not is_folder(entry)]
         found = found or bool(names or tables)
@@ -174,10 +175,10 @@ def local_files(names: Iterable[str], complain: Complain | None = None) -> Itera
 
 def pair(files: Iterable[Found]) -> Iterator[Found]:
     """Files of one folder, without the RAW files of shots that are there as JPEG or HEIF too."""
-    files = [(os.path.splitext(file.path)[0].lower(), file.path.lower(), file) for file in files]
-    developed = {stem for stem, name, _ in files if name.endswith(DEVELOPED)}
-    raw = {stem: file.path for stem, name, file in files if name.endswith(RAW_EXTENSIONS)}
-    for stem, name, file in files:
+    shots = [(os.path.splitext(file.path)[0].lower(), file.path.lower(), file) for file in files]
+    developed = {stem for stem, name, _ in shots if name.endswith(DEVELOPED)}
+    raw = {stem: file.path for stem, name, file in shots if name.endswith(RAW_EXTENSIONS)}
+    for stem, name, file in shots:
         if name.endswith(DEVELOPED):
             yield file._replace(raw_path=raw.pop(stem, None))
         elif stem not in developed or not name.endswith(RAW_EXTENSIONS):
@@ -196,11 +197,12 @@ def in_url(url: str, complain: Complain) -> Iterator[Found]:
     wanted = PHOTO_EXTENSIONS
     if not chain:
         wanted += CONTAINERS if is_glob or url.startswith(DATASETS) else PARQUET
-    errors, found = [], False
+    errors: list[Exception] = []
+    found = False
     try:
         system, top = fsspec.url_to_fs(url)
         if is_glob:
-            folders = [wanted_infos(system.glob(top, detail=True).values(), wanted)]
+            folders: Iterable[list[dict]] = [wanted_infos(system.glob(top, detail=True).values(), wanted)]
         elif system.isfile(top):
             folders = [[system.info(top)]]
         else:
@@ -218,8 +220,8 @@ def in_url(url: str, complain: Complain) -> Iterator[Found]:
             for file in files:
                 if file.path.lower().endswith(containers):
                     yield from in_container(file.path, complain)
-    except Exception as error:  # each file system has errors of its own
-        errors.append(error)
+    except Exception as failure:  # each file system has errors of its own
+        errors.append(failure)
     for error in errors:
         complain(url, why("it cannot be read", error))
     if not errors and not found:
@@ -283,7 +285,8 @@ def file_time(path: str) -> float | None:
 
 def in_archive(path: str, complain: Complain) -> Iterator[Found]:
     """The photos in a zip or tar file; they are not unpacked."""
-    folders, failed = {}, False
+    folders: dict[str, list[Found]] = {}
+    failed = False
     try:
         with open_archive(path) as archive:
             for name, size, modified in members(archive):
@@ -317,7 +320,8 @@ def zip_time(entry: zipfile.ZipInfo) -> float | None:
 
 
 @contextlib.contextmanager
-def open_archive(path: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile | ParquetPhotos]:
+def open_archive(path: str) -> Iterator[Any]:
+    """A `ZipFile`, a `TarFile` or `ParquetPhotos`, by the file's extension."""
     with open_any(path) as file:
         if path.lower().endswith(PARQUET):
             yield ParquetPhotos(file)
@@ -348,7 +352,9 @@ class Reader:
     """Opens photos wherever they are. The last archive stays open: its members are mostly read one after the other."""
 
     def __init__(self):
-        self.open, self.path, self.archive, self.entries = contextlib.ExitStack(), "", None, {}
+        self.open, self.path = contextlib.ExitStack(), ""
+        self.archive: Any = None
+        self.entries: dict[str, Any] = {}
 
     def close(self):
         self.open.close()

@@ -151,7 +151,7 @@ def chunks(table: pq.ParquetFile, inline_from: Path | None = None) -> Iterator[s
 
 def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str, list]:
     """What the page is told of photos, column by column; reasons and cameras as numbers into `texts`."""
-    texts = {}
+    texts: dict[str | None, int] = {}
 
     def text(value: str | None) -> int:
         return -1 if value is None else texts.setdefault(value, len(texts))
@@ -193,10 +193,10 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
 
 def picture(path: Path | None, inline: bool) -> str | None:
     """A picture's name, or its bytes as a data URI if they are to be part of the page."""
-    if path is None or not inline:
-        return path and path.name
-    if not path.exists():
+    if path is None or (inline and not path.exists()):
         return None
+    if not inline:
+        return path.name
     kind = "png" if path.suffix == ".png" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 

@@ -18,6 +18,7 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from io import BufferedWriter
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -56,7 +57,8 @@ class Writer:
         self.folder, self.settings = folder, settings
         self.folder.mkdir(parents=True, exist_ok=True)
         run = 1 + max((int(stem.split("-")[0]) for stem in shards(folder)), default=0)
-        self.name, self.number, self.file, self.rows = f"{run:05}-{process:05}", 0, None, 0
+        self.name, self.number, self.rows = f"{run:05}-{process:05}", 0, 0
+        self.file: BufferedWriter | None = None
 
     def add(self, rows: list[dict]) -> str:
         """Note rows; returns the name of the shard they are in."""
@@ -160,7 +162,7 @@ def are_pictures(row: dict) -> bool:
     """Whether a row says what its small pictures are."""
     pictures = row.get(PICTURES)
     known = isinstance(pictures, list) and all(isinstance(each, list) and len(each) == 2 for each in pictures)
-    return known and len(pictures) == 3 and is_value(row.get(NOTED), pa.float64()) and row.get(NOTED) is not None
+    return known and len(row[PICTURES]) == 3 and is_value(row.get(NOTED), pa.float64()) and row.get(NOTED) is not None
 
 
 def pictures_are_there(out: Path, row: dict, thoroughly: bool = False) -> bool:
@@ -201,7 +203,7 @@ class Index:
 
     def __init__(self, folder: Path, settings: dict, process: int = 0, processes: int = 1):
         self.folder, self.settings, self.process, self.processes = folder, settings, process, processes
-        self.damaged = {}
+        self.damaged: dict[str, int] = {}
         self.db = sqlite3.connect("", isolation_level=None)
         self.db.execute("CREATE TABLE found (path TEXT PRIMARY KEY, bytes, modified, raw_path, mine)")
         self.db.execute("CREATE TABLE done (path TEXT PRIMARY KEY, bytes, modified, label, row, shard)")

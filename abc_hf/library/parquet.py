@@ -7,7 +7,8 @@ import io
 import itertools
 import json
 import re
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,7 +46,10 @@ class ParquetPhotos:
         sizes = (self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups))
         self.starts = list(itertools.accumulate(sizes, initial=0))
         self.rows = self.starts[-1]
-        self.group, self.row, self.batches, self.batch = None, None, None, None
+        self.group: int | None = None
+        self.row = -1
+        self.batch: Any = None
+        self.batches: Iterator = iter(())
 
     def name(self, row: int) -> str:
         """That of a row, counted from 0, such as `image/0017`: with zeros in front, names sort like the rows."""

@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,8 @@ class Sort:
         self.process, self.processes, self.device = *share(), device or own_device()
         self.single_file, self.threshold, self.prune = single_file, threshold, prune
         self.complain, self.say = complain, say if self.process == 0 else lambda sentence: None
-        self.model, self.pipe, self.complaints = model_folder(model), None, set()
+        self.model, self.complaints = model_folder(model), set[str]()
+        self.pipe: Any = None
         columns = hashlib.sha256(" ".join(SHARD_COLUMNS.names).encode()).hexdigest()
         self.settings = {"model": fingerprint(self.model), "engine": engine, "columns": columns}
         with contextlib.ExitStack() as stack:
@@ -182,7 +184,7 @@ class Sort:
             self.cannot_read(name, reason)
             missing.append(name)
 
-        self.index.find(find_photos(sources, cannot_read, skip=[self.out]))
+        self.index.find(find_photos(sources, cannot_read, skip=[str(self.out)]))
         for name in [] if self.prune else [*missing, *self.index.gone()]:
             if kept := self.index.keep(name):
                 self.cannot_read(f"{name} is missing", f"{kept} photos of it stay in the table; --prune drops them.")
@@ -330,9 +332,10 @@ def share() -> tuple[int, int]:
 
 def own_device() -> str | None:
     """The accelerator that is this process's of several; None leaves the choice to `load_pipeline`."""
-    if share()[1] == 1 or not torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
+    if share()[1] == 1 or device is None or not torch.accelerator.is_available():
         return None
-    return f"{torch.accelerator.current_accelerator().type}:{os.environ.get('LOCAL_RANK', 0)}"
+    return f"{device.type}:{os.environ.get('LOCAL_RANK', 0)}"
 
 
 def model_folder(model: str | os.PathLike | None) -> Path:
@@ -361,7 +364,7 @@ def fingerprint(model: Path) -> str:
 def by_shape(photos: Iterable[tuple[Found, dict]], size: int, waiting: int = 8) -> Iterator[list[tuple[Found, dict]]]:
     """Batches of photos of one shape, at most `size`. A photo that could not be opened is a batch of its own. No more
     than `waiting` * `size` photos wait for others of their shape."""
-    groups = {}
+    groups: dict[tuple, list] = {}
     for photo, prepared in photos:
         if "error" in prepared:
             yield [(photo, prepared)]
@@ -370,7 +373,7 @@ def by_shape(photos: Iterable[tuple[Found, dict]], size: int, waiting: int = 8) 
         groups.setdefault(shape, []).append((photo, prepared))
         if len(groups[shape]) == size:
             yield groups.pop(shape)
-        elif sum(map(len, groups.values())) >= waiting * size:
+        elif sum(len(group) for group in groups.values()) >= waiting * size:
             yield groups.pop(next(iter(groups)))
     yield from groups.values()
 
@@ -400,7 +403,9 @@ def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport)
         (attention, report.small_attention_map, ATTENTION_SIDE),
     ):
         data = io.BytesIO()
-        grey_image(resize_map(values, working_shape(*values.shape, side))).save(data, "png", compress_level=3)
+        grey_image(resize_map(values, working_shape(values.shape[0], values.shape[1], side))).save(
+            data, "png", compress_level=3
+        )
         pictures[file] = data.getvalue()
     photo.parent.mkdir(parents=True, exist_ok=True)
     for file, data in pictures.items():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import torch
@@ -109,7 +110,8 @@ class Worker:
     """
 
     def __init__(self, make: Callable[..., Callable], arguments: tuple):
-        self.make, self.arguments, self.process, self.stopped = make, arguments, None, False
+        self.make, self.arguments, self.stopped = make, arguments, False
+        self.process: Any = None
 
     def start(self):
         """Begin to start the process, which takes some seconds."""
@@ -168,7 +170,8 @@ class Processes:
 
     def __init__(self, number: int, make: Callable[..., Callable], arguments: tuple):
         self.workers = [Worker(make, arguments) for _ in range(number)]
-        self.threads, self.idle = ThreadPoolExecutor(number), queue.SimpleQueue()
+        self.threads = ThreadPoolExecutor(number)
+        self.idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self.workers:
             self.idle.put(worker)
             worker.start()
@@ -178,10 +181,10 @@ class Processes:
         return self.threads.submit(self.call, arguments)
 
     def call(self, arguments: tuple):
-        arguments = [each.result() if isinstance(each, Future) else each for each in arguments]
+        values = [each.result() if isinstance(each, Future) else each for each in arguments]
         worker = self.idle.get()
         try:
-            return worker(*arguments)
+            return worker(*values)
         finally:
             self.idle.put(worker)
 
@@ -208,7 +211,9 @@ class Workers:
 
     def __init__(self, model: Path, number: int | None = None, hash_content: bool = False):
         self.number = max(1, cores() // 2) if number is None else number
-        self.arguments, self.preparers, self.rows = (model, hash_content), None, None
+        self.arguments = (model, hash_content)
+        self.preparers: Processes | None = None
+        self.rows: Processes | None = None
         self.here = Preparer(*self.arguments)
 
     def __enter__(self):
@@ -217,7 +222,7 @@ class Workers:
     def __exit__(self, *_):
         self.stop()
 
-    def start(self):
+    def start(self) -> None:
         """Begin to start the processes, which takes some seconds."""
         if self.number and self.preparers is None:
             self.preparers = Processes(self.number, Preparer, self.arguments)
@@ -233,7 +238,7 @@ class Workers:
         if not self.number:
             yield from ((photo, self.here(photo.path)) for photo in photos)
             return
-        waiting = deque()
+        waiting: deque[tuple[Found, Future]] = deque()
         for photo in photos:
             waiting.append((photo, self.submit(photo)))
             if len(waiting) > AHEAD * self.number:
@@ -244,6 +249,7 @@ class Workers:
     def submit(self, photo: Found) -> Future:
         """One more process reads the rows of Parquet files, because they can only be read one after the other."""
         self.start()
+        assert self.preparers
         file, row = split_member(photo.path)
         if not (row and file.lower().endswith(PARQUET)):
             return self.preparers.submit(photo.path)
@@ -273,7 +279,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start_context() -> multiprocessing.context.BaseContext:
+def start_context() -> Any:
     """How processes start; threads and accelerators do not survive a fork."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
@@ -327,5 +333,7 @@ def limited_time() -> Iterator[None]:
 
 
 def end_with_parent():
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
     os._exit(1)

@@ -103,7 +103,7 @@ def merged(old: bytes | None, marks: Marks) -> bytes:
     for name in ("dc:subject", "digiKam:TagsList", "lr:hierarchicalSubject"):
         add_keywords(rdf, name, marks.keywords, create=name == "dc:subject")
     declaration = old is None or old.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml")
-    kind = doctype(document, old)
+    kind = doctype(document, old or b"")
     text = etree.tostring(document, encoding="UTF-8", xml_declaration=declaration, doctype=kind)
     if kind:
         parse(text)  # entities are still known
@@ -115,7 +115,8 @@ def doctype(document: etree._ElementTree, data: bytes) -> str | None:
     if document.docinfo.internalDTD is None:
         return None
     text = data.decode(document.docinfo.encoding)
-    return re.search(r"<!DOCTYPE[^\[>]*(\[.*?\]\s*)?>", text, re.DOTALL)[0]
+    found = re.search(r"<!DOCTYPE[^\[>]*(\[.*?\]\s*)?>", text, re.DOTALL)
+    return found and found[0]
 
 
 def parse(data: bytes) -> etree._ElementTree:
