@@ -31,7 +31,7 @@ def build_space(out: Path, model: str | None = None) -> list[str]:
         shutil.copy(ROOT / name, out)
     weights = out / "abc_hf" / "pretrained" / "mobile"
     if pipeline is not None:
-        source = Path(pipeline.model.name_or_path)  # a folder, also for a model from the Hub
+        source = Path(str(pipeline.model.name_or_path))  # a folder, also for a model from the Hub
         shutil.rmtree(weights)
         weights.mkdir()
         for name in ("config.json", "model.safetensors", "preprocessor_config.json", "run.json"):

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     model = model.to(memory_format=torch.channels_last)
     processor = ABCFuseNetImageProcessor.from_pretrained(args.run)
     splits, *more = [open_splits(name) for name in args.dataset]
-    sources = collections.Counter()
+    sources: collections.Counter = collections.Counter()
     for part in (splits, *more):
         sources.update(count_sources(part["train"]))
     record = {

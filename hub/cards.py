@@ -2,8 +2,8 @@
 """The cards of uploaded models, data sets and Spaces, from the templates beside this file and run.json."""
 
 import json
-import re
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, SpaceCard
 
@@ -34,8 +34,8 @@ NOT_SHOWN = {"output_dir", "resume_from_checkpoint", "dataloader_num_workers", "
 
 def model_index(run: dict) -> list[EvalResult]:
     """The scores of the model card's metadata."""
-    blur = {"task_type": "image-segmentation", "task_name": "Blur maps", "dataset_type": "cuhk-blur"}
-    verdict = {"task_type": "image-classification", "task_name": "Blur desirability"}
+    blur: dict[str, Any] = {"task_type": "image-segmentation", "task_name": "Blur maps", "dataset_type": "cuhk-blur"}
+    verdict: dict[str, Any] = {"task_type": "image-classification", "task_name": "Blur desirability"}
     parts = [
         # without a configuration, rows of one data set would be merged
         ({**blur, "dataset_name": title, "dataset_config": name}, MAP_MEASURES, run["cuhk"]["blur_map"][name])
@@ -84,7 +84,8 @@ def source_table(counts: dict[tuple[str, str], int], unit: str = "photos") -> st
 
 def by_source(train: dict[str, int]) -> dict[tuple[str, str], int]:
     """`train` of run.json, whose keys are `source (licence)`."""
-    return {re.fullmatch(r"(.*?) \((.*)\)", key).groups(): count for key, count in train.items()}
+    named = ((key.removesuffix(")").partition(" ("), count) for key, count in train.items())
+    return {(source, terms): count for (source, _, terms), count in named}
 
 
 def recipe(runs: list[dict]) -> str:
@@ -120,7 +121,7 @@ def model_card(run: dict, repo: str, figure: str, parameters: int, working_size:
             model_name="ABC-FuseNet",
             eval_results=model_index(run),
         ),
-        template_path=HERE / "model_card.md",
+        template_path=str(HERE / "model_card.md"),
         repo=repo,
         figure=figure,
         results=results_table(run, published()),
@@ -146,7 +147,7 @@ def space_card(template: str, weights: Path, model: str | None = None) -> str:
     record = json.loads(run.read_text()) if run.is_file() else {}
     processor = json.loads((weights / "preprocessor_config.json").read_text())
     parts = template.split("---\n", 2)
-    data = SpaceCard(f"---\n{parts[1]}---\n").data
+    data: Any = SpaceCard(f"---\n{parts[1]}---\n").data
     if model is not None:
         data.models = [model]
     card = SpaceCard.from_template(

@@ -14,6 +14,7 @@ import argparse
 import collections
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import datasets
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -62,7 +63,8 @@ def kept_rows(rows: datasets.Dataset, permitted: set[str]) -> tuple[datasets.Dat
     """The rows that may be passed on, and how many may not, by (source, licence)."""
     table = rows.select_columns(["source", "license", "salient_mask"]).with_format("arrow")[:]
     subjects = table["salient_mask"].is_valid().to_pylist()
-    left_out, kept = collections.Counter(), []
+    left_out: collections.Counter = collections.Counter()
+    kept = []
     columns = table["source"].to_pylist(), table["license"].to_pylist(), subjects
     for index, (source, terms, has_subject) in enumerate(zip(*columns, strict=True)):
         terms = terms or "none stated"
@@ -90,7 +92,8 @@ def write_shards(rows: datasets.Dataset, folder: Path, split: str) -> None:
 def build_photos(args: argparse.Namespace, folder: Path) -> None:
     """Write the folder of a data set with photos. Raises ValueError without a data set or without a permitted row."""
     permitted = {*REDISTRIBUTABLE, *args.permit}
-    left_out, kept = collections.Counter(), {}
+    left_out: collections.Counter = collections.Counter()
+    kept = {}
     if not list((args.data / "data").glob("*.parquet")):
         raise ValueError(f"{args.data} holds no data/*.parquet: give a folder that `abc_hf.data.build` wrote.")
     with tempfile.TemporaryDirectory() as cache:
@@ -115,7 +118,7 @@ def build_photos(args: argparse.Namespace, folder: Path) -> None:
 def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: collections.Counter) -> None:
     """Write README.md and LICENSE.md of a folder that has its shards."""
     counts = {split: count(shards(folder, split)) for split in splits}
-    sources = collections.Counter()
+    sources: collections.Counter = collections.Counter()
     for each in counts.values():
         sources.update({key: number for key, number in each.items() if isinstance(key, tuple)})
     kinds = {source for source, _ in sources}
@@ -148,9 +151,9 @@ def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: colle
     (folder / "LICENSE.md").write_text(f"Each row has terms of its own, in its column `license`:\n\n{table}\n")
 
 
-def card_data(terms: list[str], title: str, rows: int) -> DatasetCardData:
+def card_data(terms: list[str], title: str, rows: int) -> Any:
     names = sorted({HUB_LICENSES.get(each, "other") for each in terms})
-    other = {"license_name": "of-each-row", "license_link": "LICENSE.md"} if "other" in names else {}
+    other: dict[str, Any] = {"license_name": "of-each-row", "license_link": "LICENSE.md"} if "other" in names else {}
     return DatasetCardData(
         pretty_name=title,
         license=names[0] if len(names) == 1 else names,
@@ -222,7 +225,7 @@ def build_labels(args: argparse.Namespace, folder: Path) -> None:
 
 
 def label_rows(rows: list[dict]) -> dict[str, list[dict]]:
-    by_split = {split: [] for split in SPLITS}
+    by_split: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for row in rows:
         numbers = {key: int(row[key]) if row.get(key) else None for key in ("annotators", "agreeing")}
         words = {key: row[key] or None for key in ("file", "desirability", "blur_kind")}
@@ -232,7 +235,7 @@ def label_rows(rows: list[dict]) -> dict[str, list[dict]]:
 
 def region_rows(files: list[Path], split_of: dict[str, str]) -> dict[str, list[dict]]:
     """Regions of the photos that have a split, of each annotator's file."""
-    by_split = {split: [] for split in SPLITS}
+    by_split: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for annotator, path in enumerate(files, start=1):
         for file, grid in read_regions(path).items():
             if file in split_of:
@@ -251,7 +254,7 @@ def class_table(rows: list[dict], regions: dict[str, int]) -> str:
 
 
 def labels_sources(counts: collections.Counter) -> str:
-    totals = collections.Counter()
+    totals: collections.Counter = collections.Counter()
     for (source, _), number in counts.items():
         totals[source] += number
     rows = [[source, cards.SOURCES.get(source, ""), str(number)] for source, number in sorted(totals.items())]

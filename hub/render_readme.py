@@ -232,7 +232,8 @@ def render(page: str, run: dict, published: dict, peers: dict, speed: dict, engi
     }
     for name, text in sections.items():
         section = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        page = section.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page)
+        escaped = text.replace("\\", r"\\")
+        page = section.sub(rf"\g<1>{escaped}\n\g<2>", page)
     return page
 
 

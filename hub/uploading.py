@@ -135,13 +135,13 @@ def upload(folder: Path, kind: str, args: argparse.Namespace, new: bool) -> str:
     """Make the repository hold the files of a folder. Returns one sentence that says what was done."""
     api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     if new:
-        sdk = {"space_sdk": "gradio"} if kind == "space" else {}
-        api.create_repo(**repo, private=args.private or None, exist_ok=True, **sdk)
+        sdk = "gradio" if kind == "space" else None
+        api.create_repo(**repo, private=args.private or None, exist_ok=True, space_sdk=sdk)
     if args.revision and not args.revision.startswith("refs/"):
         api.create_branch(**repo, branch=args.revision, exist_ok=True)
 
     there = api.repo_info(**repo, revision=args.revision).sha
-    changed, extra = differences(api, folder, repo, there)
+    changed, extra = differences(api, folder, repo, str(there))
     if not changed and not extra:
         return f"Nothing to upload: {kind} {args.repo} holds these files already (commit {there})."
     number = len(changed)

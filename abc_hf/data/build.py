@@ -213,14 +213,15 @@ def main(argv: list[str] | None = None) -> None:
         "smartblur": build_smartblur,
         "cuhk": build_cuhk,
     }
+    parsers = {}
     for name, function in options.items():
         command = commands.add_parser(name, help=TEXTS[name][1])
         command.add_argument("data", type=Path, help="the folder the photos are in")
         command.add_argument("--out", type=Path, required=True, help="the data set to write")
         command.add_argument("--workers", type=int, default=2)
         command.set_defaults(function=function)
-        options[name] = command
-    options["folders"].add_argument(
+        parsers[name] = command
+    parsers["folders"].add_argument(
         "--regions",
         type=Path,
         nargs="+",
@@ -228,14 +229,14 @@ def main(argv: list[str] | None = None) -> None:
         default=[],
         help="CSV of blurred regions labelled by eye (file, cells), and that of a second annotator",
     )
-    options["synth"].add_argument(
+    parsers["synth"].add_argument(
         "--count", type=int, default=5000, help="photos in train; a tenth in validation and in test"
     )
-    options["synth"].add_argument("--seed", type=int, default=0)
-    options["synth"].add_argument(
+    parsers["synth"].add_argument("--seed", type=int, default=0)
+    parsers["synth"].add_argument(
         "--redistributable", action="store_true", help="only of photos whose licence lets the result be passed on"
     )
-    options["smartblur"].add_argument(
+    parsers["smartblur"].add_argument(
         "--levels", type=int, nargs=NUM_LEVELS, default=range(NUM_LEVELS), help="grey values of no, low, medium, high"
     )
     args = parser.parse_args(argv)

@@ -65,7 +65,7 @@ def shards(out: Path, split: str) -> list[Path]:
 
 def count(files: list[Path]) -> collections.Counter:
     """Of a split's files, the photos by class, by (source, licence), and those that have a map."""
-    counts = collections.Counter()
+    counts: collections.Counter = collections.Counter()
     for file in files:
         table = pq.read_table(file, columns=["desirability", "source", "license", *MAP_COLUMNS])
         counts["photos"] += len(table)
@@ -90,7 +90,7 @@ def write_card(out: Path, kind: str, command: str) -> str:
     """Write `out/README.md`, by which the Hub and `load_dataset` know the splits; returns the table of counts."""
     counts = {split: count(shards(out, split)) for split in SPLITS if shards(out, split)}
     title, text = TEXTS[kind]
-    sources = collections.Counter()
+    sources: collections.Counter = collections.Counter()
     for each in counts.values():
         sources.update({key: number for key, number in each.items() if isinstance(key, tuple)})
     total, licenses = sum(each["photos"] for each in counts.values()), {license for _, license in sources}
@@ -105,7 +105,7 @@ def write_card(out: Path, kind: str, command: str) -> str:
     )
     card = DatasetCard.from_template(
         data,
-        template_path=Path(__file__).with_name("card.md"),
+        template_path=str(Path(__file__).with_name("card.md")),
         title=title,
         text=text,
         schema=SCHEMA,

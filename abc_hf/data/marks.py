@@ -1,5 +1,7 @@
 """Sharp marks in front of a blurred scene: writing, flakes, fences, rain."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ class RandomNumbers:
     """Random numbers from a generator, on its device."""
 
     def __init__(self, generator: torch.Generator):
-        self.source = {"generator": generator, "device": generator.device}
+        self.source: dict[str, Any] = {"generator": generator, "device": generator.device}
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
         return low + (high - low) * torch.rand(*shape, **self.source)

@@ -54,7 +54,7 @@ def conform(rows, name: str, split: str):
     if missing := set(FEATURES) - set(rows.column_names):
 
         def fill(indices):
-            columns = {column: [None] * len(indices) for column in missing}
+            columns: dict[str, list] = {column: [None] * len(indices) for column in missing}
             if "source" in missing:
                 columns["source"] = [f"row/{index}" for index in indices]
             return columns

@@ -119,7 +119,7 @@ def real_row(folder: Path, row: dict, grids: list[list[str]], votes: list[dict])
     salient = None if source == "cuhk" else find_mask(folder, file, ("salient", "masks"))
     if source == "cuhk":
         blurred = find_mask(folder, file, ("masks",))
-        blur_map = np.where(blurred, AMOUNT_UNKNOWN, 0).astype(np.uint8)
+        blur_map = np.where(blurred, AMOUNT_UNKNOWN, 0).astype(np.uint8)  # type: ignore[arg-type]  # CUHK has all masks
     elif row["desirability"] == "no-blur":
         blur_map = np.zeros((image.height, image.width), np.uint8)
     elif row["desirability"] == "good-blur" and row["blur_kind"] == "defocus" and salient is not None:
@@ -192,13 +192,15 @@ def photo_and_subject(folder: Path, file: str, size: tuple[int, int] | None, lon
     """A photo (1, 3, H, W) in 0..1 and its salient object (1, 1, H, W), if any, at a size or a long side."""
     photo = load_photo(folder / file)
     if size is None:
-        size = tuple(max(1, round(side * min(1, long_side / max(photo.size)))) for side in photo.size)
+        scale = min(1, long_side / max(photo.size))
+        size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
     mask = find_mask(folder, file, ("salient", "masks"))
+    subject = None
     if mask is not None:
-        resized = Image.fromarray(np.uint8(255) * mask).resize(size, Image.BILINEAR)
-        mask = torch.from_numpy(np.float32(resized) / 255)[None, None]
-    pixels = np.asarray(photo.resize(size, Image.LANCZOS), np.float32).transpose(2, 0, 1) / 255
-    return torch.from_numpy(pixels)[None], mask
+        resized = Image.fromarray(np.uint8(255) * mask).resize(size, Image.Resampling.BILINEAR)
+        subject = torch.from_numpy(np.asarray(resized, np.float32) / 255)[None, None]
+    pixels = np.asarray(photo.resize(size, Image.Resampling.LANCZOS), np.float32).transpose(2, 0, 1) / 255
+    return torch.from_numpy(pixels)[None], subject
 
 
 def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple[int, ...], held_out: bool) -> dict:

@@ -1,5 +1,6 @@
 """Metrics as sums over photos. One process counts each photo once; ratios are taken at the end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,7 @@ class MapScores:
     own range first, as the published peers were scored. mae; iou at a threshold of 0.5, iou_low at 1/6.
     """
 
-    def __init__(self, counts: list[MapCounts] = ()):
+    def __init__(self, counts: Sequence[MapCounts] = ()):
         self.positive, self.negative = np.zeros(BINS), np.zeros(BINS)
         self.precision, self.recall = np.zeros(BINS), np.zeros(BINS)
         self.per_photo: list[tuple[float, ...]] = []

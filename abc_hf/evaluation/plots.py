@@ -33,7 +33,7 @@ def styled(figure: Figure, axes, title: str, note: str = "") -> None:
     if note:
         high = figure.get_figheight()
         bottom = (0.2 + 0.16 * (1 + note.count("\n"))) / high
-        figure.get_layout_engine().set(rect=(0.01, bottom, 0.98, 1 - bottom - 0.08 / high))
+        figure.set_layout_engine("constrained", rect=(0.01, bottom, 0.98, 1 - bottom - 0.08 / high))
         figure.text(0.012, 0.1 / high, note, fontsize=8, color=GREY, va="bottom", linespacing=1.3)
 
 
@@ -50,11 +50,14 @@ def precision_axis(axes, lowest: float) -> None:
     axes.grid(color=LINE, lw=0.6, alpha=0.6)
 
 
-def precision_recall(curves: dict[str, dict], title: str, note: str = "", published: dict[str, dict] = ()) -> Figure:
+def precision_recall(
+    curves: dict[str, dict], title: str, note: str = "", published: dict[str, dict] | None = None
+) -> Figure:
     """Precision-recall curves {name: {"precision", "recall"}} with the area under each; `published` ones dashed."""
     figure, axes = chart(8.2, 5.2)
+    published = published or {}
     colors = [color for position, color in enumerate(COLORS / 255) if position % 20 == 19][: len(published)]
-    for (name, curve), color in zip(sorted_by_area(dict(published)), colors, strict=False):
+    for (name, curve), color in zip(sorted_by_area(published), colors, strict=False):
         label = f"{curve_area(*arrays(curve)):.3f}  {name}"
         axes.plot(curve["recall"], curve["precision"], "--", color=color, lw=1.1, alpha=0.8, label=label)
     for (name, curve), color in zip(curves.items(), METHOD_COLORS * len(curves), strict=False):
@@ -64,7 +67,7 @@ def precision_recall(curves: dict[str, dict], title: str, note: str = "", publis
         axes.plot(
             np.r_[0, recall[order]], np.r_[precision[order][0], precision[order]], color=color, lw=2.6, label=label
         )
-    precision_axis(axes, min(min(curve["precision"]) for curve in [*curves.values(), *dict(published).values()]))
+    precision_axis(axes, min(min(curve["precision"]) for curve in [*curves.values(), *published.values()]))
     handles, labels = axes.get_legend_handles_labels()
     ours = len(handles) - len(curves)
     handles, labels = handles[ours:] + handles[:ours], labels[ours:] + labels[:ours]
@@ -197,8 +200,9 @@ def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
     colors.set_clim(0, 1)
     bar = figure.colorbar(colors, cax=bar_axes, orientation="horizontal")
     bar.set_ticks(list(LEVELS.values()), labels=["no blur", *list(LEVELS)[1:-1], "high blur"], fontsize=8, color=GREY)
-    bar.ax.get_xticklabels()[0].set_ha("left")
-    bar.ax.get_xticklabels()[-1].set_ha("right")
+    first, *_, last = bar.ax.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
     bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)
     swatches = [Patch(color=AMOUNT_UNKNOWN_COLOR, label="blurred, by how much is not labelled")]
@@ -215,7 +219,8 @@ def gallery_images(truth: np.ndarray | None, maps: list[np.ndarray], size: tuple
     height, width = size[::-1]
     painted = []
     if truth is not None:
-        painted.append(paint_truth(np.asarray(Image.fromarray(truth).resize((width, height), Image.NEAREST))))
+        resized = Image.fromarray(truth).resize((width, height), Image.Resampling.NEAREST)
+        painted.append(paint_truth(np.asarray(resized)))
     return painted + [colorize(resize_map(values, (height, width))) for values in maps]
 
 

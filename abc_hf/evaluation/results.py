@@ -192,7 +192,7 @@ def draw_galleries(out: Path, rows, results: dict, methods: dict[str, Callable])
             images = plots.gallery_images(np.asarray(row["blur_map"]), maps, photo.size)
             drawn.append({"photo": photo, "images": images, "caption": gallery_caption(entry)})
         columns = ["Photo", "Truth", *methods]
-        columns += ["Attention"] if len(drawn[0]["images"]) > 1 + len(methods) else []
+        columns += ["Attention"] if len(images) > 1 + len(methods) else []
         title = {"best": "Best", "median": "Median", "worst": "Worst"}[name]
         figure = plots.gallery(f"{title} blur maps: {results['dataset']}, {results['split']} split", drawn, columns)
         figure.savefig(out / f"gallery_{name}.png")

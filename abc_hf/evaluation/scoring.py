@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -27,7 +28,7 @@ from ..image_processing_abc_fusenet import resize_map
 from ..losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
 from ..modeling_abc_fusenet import BRANCHES
 from ..photos import load_photo
-from ..verdicts import BLURRED, THRESHOLD, MapFacts, Verdict, judge, read_maps
+from ..verdicts import BLURRED, THRESHOLD, judge, read_maps
 from .metrics import MapCounts, MapScores, class_curves, class_scores, confusion, count_map, kappa, level_scores
 
 LABELS = ("blur_map", "salient_mask", "desirability")
@@ -53,15 +54,15 @@ class PhotoRecord:
     mean_blur: float | None = None
     levels: np.ndarray | None = None
     attention: MapCounts | None = None
-    desirability: int | None = None
+    desirability: Any = None
     probabilities: np.ndarray | None = None
     agreed: bool = False
     sure: bool = False
     bad_votes: float | None = None
     subject_blur: float | None = None
     kind_agreed: bool = False
-    verdict: Verdict | None = None
-    facts: MapFacts | None = None
+    verdict: Any = None
+    facts: Any = None
 
 
 def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
@@ -264,7 +265,8 @@ def read_map(path: Path) -> np.ndarray:
 
 def photo_names(dataset) -> list[str]:
     """The name of each row's files: the end of its source, with a number where that occurs more than once."""
-    seen, names = Counter(), []
+    seen: Counter[str] = Counter()
+    names = []
     for source in dataset["source"]:
         stem = source.rsplit("/", 1)[-1]
         seen[stem] += 1
@@ -281,7 +283,7 @@ def evaluate(model, processor, dataset, branches=BRANCHES, per_group: int | None
     records = score_rows(dataset, subset(dataset, per_group), model_predictor(model, processor, branches), progress)
     real = [record for record in records if record.group != "synthetic"]
     synthetic = [record for record in records if record.group == "synthetic"]
-    scores = {"photos": len(records)}
+    scores: dict[str, Any] = {"photos": len(records)}
     if "blur" in branches:
         scores["blur_real"] = map_scores(real, "blur").compute()
         scores["blur_synthetic"] = map_scores(synthetic, "blur").compute()
@@ -410,7 +412,7 @@ def verdict_scores(records: list[PhotoRecord]) -> dict:
     certain = np.array([record.verdict.certain for record in records])
     agreed, sure = (np.array([getattr(record, name) for record in records], bool) for name in ("agreed", "sure"))
     no_vote = np.array([record.bad_votes == 0 for record in records])
-    scores = {"photos": len(records)}
+    scores: dict[str, Any] = {"photos": len(records)}
     for name, where in (("majority", truth >= 0), ("agreed", agreed), ("sure", sure)):
         scores[name] = {
             "photos": int(where.sum()),
@@ -460,7 +462,7 @@ def mean_of(values: np.ndarray) -> float | None:
 
 
 def photo_entry(record: PhotoRecord) -> dict:
-    entry = {"row": record.index, "source": record.source, "blur_kind": record.blur_kind}
+    entry: dict[str, Any] = {"row": record.index, "source": record.source, "blur_kind": record.blur_kind}
     if record.blur is not None:
         entry |= {name: getattr(record.blur, name) for name in ("average_precision", "auc", "mae", "iou")}
     if record.probabilities is not None:

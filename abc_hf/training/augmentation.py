@@ -6,6 +6,7 @@ colour, and traces of processing (`develop`).
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,15 +28,15 @@ def stored(row: dict, name: str, side: int, amounts: bool = True) -> dict[str, t
     """
     photo = row["image"].convert("RGB")
     height, width = working_shape(photo.height, photo.width, side)
-    pixels = np.asarray(photo.resize((width, height), Image.BICUBIC)).transpose(2, 0, 1)
+    pixels = np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
     canvas = np.pad(pixels, ((0, 0), (0, side - height), (0, side - width)), mode="symmetric")
-    result = {"photo": torch.from_numpy(canvas), "size": (height, width)}
+    result: dict[str, Any] = {"photo": torch.from_numpy(canvas), "size": (height, width)}
     blur = "blur_amount" if amounts and row.get("blur_amount") is not None else "blur_map"
     for key, column in (("blur", blur), ("subject", "salient_mask")):
         codes = np.full((side, side), UNKNOWN, np.uint8)
         if row[column] is not None:
             check_map(row[column], photo, f"{name}, column {column}")
-            values = np.asarray(row[column].resize((width, height), Image.NEAREST))
+            values = np.asarray(row[column].resize((width, height), Image.Resampling.NEAREST))
             if column == "salient_mask":
                 values = values > 127
             else:  # levels and amounts alike in the codes of amounts

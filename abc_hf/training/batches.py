@@ -141,9 +141,9 @@ class TrainingPhotos(torch.utils.data.Dataset):
         rng = np.random.default_rng((self.seed, draw, 1)) if self.augment else None
         kept = stored(row, name, self.processor.size["longest_edge"], self.amounts)
         maps = torch.stack([kept["blur"], kept["subject"]])
-        scale = rng.uniform(*self.scales) if self.augment else 1.0
+        scale = rng.uniform(*self.scales) if rng else 1.0
         pixels, maps, _ = crop(kept["photo"][None], maps[None], np.array([kept["size"]]), self.shape, scale, rng)
-        if self.augment:
+        if rng:
             random = RandomNumbers(torch.Generator().manual_seed(int(rng.integers(2**62))))
             pixels = processed(pixels, random, rng)
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.processor.image_mean, self.processor.image_std))

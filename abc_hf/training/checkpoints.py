@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import broadcast
@@ -148,7 +149,7 @@ def pick_by(score, scores: dict, branches: tuple[str, ...]) -> float:
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of a model's parameters and BatchNorm statistics, faster at first."""
 
-    def average(mine: list[torch.Tensor], theirs: list[torch.Tensor], updates: torch.Tensor) -> None:
+    def average(mine: Any, theirs: Any, updates: torch.Tensor | int) -> None:
         kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
         if mine[0].is_floating_point():
             torch._foreach_lerp_(mine, theirs, 1 - kept)

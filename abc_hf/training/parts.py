@@ -1,14 +1,17 @@
 """The parts of the network that a phase trains."""
 
+from typing import Any
+
 from torch import nn
 from transformers import AutoModel
 
+from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .recipes import Phase
 
 PARTS = ("blur_trunk", "attention_trunk", "content_trunk", "blur_branch", "attention_branch", "classifier")
 
 
-def parts_of(model: nn.Module) -> dict[str, nn.Module]:
+def parts_of(model: ABCFuseNetForBlurUnderstanding) -> dict[str, nn.Module]:
     """The parts a phase may train, by name. Parts that a variant does not have (a shared trunk) are left out."""
     base = model.abc_fusenet
     trunks = {f"{name}_trunk": trunk for name, trunk in base.trunks.items()}
@@ -16,14 +19,14 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
     return {**trunks, **heads}
 
 
-def trained_parts(model: nn.Module, phase: Phase) -> dict[str, nn.Module]:
+def trained_parts(model: ABCFuseNetForBlurUnderstanding, phase: Phase) -> dict[str, nn.Module]:
     """The parts that train in a phase: those it names, if the model has them and its branches use them."""
     used = {f"{model.abc_fusenet.trunk_of[branch]}_trunk" for branch in phase.branches}
     parts = {name: part for name, part in parts_of(model).items() if name in phase.parts}
     return {name: part for name, part in parts.items() if not name.endswith("_trunk") or name in used}
 
 
-def parameter_groups(model: nn.Module, phase: Phase) -> list[dict]:
+def parameter_groups(model: ABCFuseNetForBlurUnderstanding, phase: Phase) -> list[dict]:
     """Freeze what the phase does not train; the rest as optimizer groups (no weight decay on norms and biases)."""
     model.requires_grad_(False)
     groups = []
@@ -36,7 +39,7 @@ def parameter_groups(model: nn.Module, phase: Phase) -> list[dict]:
     return groups
 
 
-def train_mode(model: nn.Module, phase: Phase) -> None:
+def train_mode(model: ABCFuseNetForBlurUnderstanding, phase: Phase) -> None:
     """Training mode for the parts the phase trains; the frozen ones keep their BatchNorm statistics, and with
     `freeze_batch_norm` so do all (their scales and offsets train)."""
     model.eval()
@@ -47,7 +50,7 @@ def train_mode(model: nn.Module, phase: Phase) -> None:
                 module.eval()
 
 
-def load_trunk_weights(trunk: nn.Module, pretrained: str) -> None:
+def load_trunk_weights(trunk: Any, pretrained: str) -> None:
     """Fill a MobileNetV2 or ResNet trunk from a transformers checkpoint: a folder or a Hub name.
 
     Raises ValueError if the checkpoint does not hold every weight of the trunk.

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -37,7 +38,8 @@ class PhaseRun:
         # compiled for training alone, because judged photos have many shapes
         self.network = torch.compile(self.model) if settings.torch_compile else self.model
         self.judged = self.unwrapped if self.average is None else self.average.module.to(accelerator.device)
-        self.step, self.best, self.losses, self.skipped = 0, -math.inf, [], 0
+        self.step, self.best, self.skipped = 0, -math.inf, 0
+        self.losses: list[Any] = []  # tensors, numbers once they are fetched
 
     def restore(self, checkpoint: Path) -> None:
         self.accelerator.load_state(checkpoint)

@@ -30,7 +30,8 @@ class RunLog:
     """
 
     def __init__(self, accelerator, out: Path, settings: dict, data: dict):
-        self.accelerator, self.out, self.history = accelerator, out, []
+        self.accelerator, self.out = accelerator, out
+        self.history: list[dict] = []
         self.account = {
             "settings": settings,
             "data": data,
@@ -62,7 +63,7 @@ class RunLog:
             record = json.dumps(plain(self.account | more), indent=2, allow_nan=False) + "\n"
             own = folder == self.out  # which holds more than the weights
             with in_a_sentence(folder) if own else replacing_folder(folder) as partial:
-                target = folder if own else partial
+                target = partial or folder
                 model.save_pretrained(target)
                 processor.save_pretrained(target)
                 (target / "run.json").write_text(record)
@@ -87,7 +88,7 @@ class RunLog:
 def flatten(entry: dict, prefix: str = "") -> dict[str, float]:
     """The numbers of a nested dict, by phase and path: what trackers take."""
     prefix = prefix or f"{entry['phase']}/"
-    numbers = {}
+    numbers: dict[str, float] = {}
     for key, value in entry.items():
         if isinstance(value, dict):
             numbers |= flatten(value, f"{prefix}{key}/")
@@ -154,7 +155,7 @@ def samples(model, processor, rows, branches: tuple[str, ...]) -> Figure | None:
     for line, row in zip(axes, rows, strict=True):
         photo = row["image"].convert("RGB")
         predicted = predict(model, processor, photo, branches)
-        panels = [(row["source"], np.asarray(photo.resize(predicted[maps[0][0]].shape[::-1])))]
+        panels: list[tuple] = [(row["source"], np.asarray(photo.resize(predicted[maps[0][0]].shape[::-1])))]
         for output, column in maps:
             panels += [(f"{column}, truth", truth_colors(row[column], column)), (output, colorize(predicted[output]))]
         for axis, (title, image) in zip(line, panels, strict=True):
@@ -176,7 +177,7 @@ def model_card(account: dict, scores: dict, name: str = "PATH OR NAME OF THIS MO
             pipeline_tag="image-classification",
             tags=["blur-detection", "image-quality", "abc-fusenet"],
         ),
-        template_path=Path(__file__).with_name("card.md"),
+        template_path=str(Path(__file__).with_name("card.md")),
         name=name,
         settings=settings,
         datasets=", ".join(names),

@@ -153,7 +153,7 @@ class TrainSettings:
         if not parts:
             raise ValueError(f"--freeze leaves the {name} phase nothing to train: it trains {', '.join(phase.parts)}.")
         changed = {key: value for key, value in changed.items() if value is not None}
-        return dataclasses.replace(phase, parts=parts, **changed)
+        return dataclasses.replace(phase, parts=parts, **changed)  # type: ignore[arg-type]  # options of one type each
 
     def overrides(self) -> dict:
         """`architecture` by key; a value is read as JSON, and as text where it is none.
@@ -198,9 +198,12 @@ def wrong_name(name: str, names) -> str:
 def parse_settings(argv: list[str] | None = None, description: str = "") -> TrainSettings:
     """Settings from the command line. Unknown, impossible and contradictory options end the program with a sentence."""
     parser = HfArgumentParser(
-        TrainSettings, prog="train_accelerate.py", usage="%(prog)s [OPTIONS]", description=description,
+        TrainSettings,  # type: ignore[arg-type]  # any dataclass
+        prog="train_accelerate.py",
+        usage="%(prog)s [OPTIONS]",
+        description=description,
         allow_abbrev=False,
-    )  # fmt: skip
+    )
     argv = sys.argv[1:] if argv is None else argv
     argv = [re.sub(r"^--[\w-]+", lambda name: "--" + name[0][2:].replace("-", "_"), each) for each in argv]
     settings, unknown = parser.parse_args_into_dataclasses(
@@ -256,9 +259,10 @@ def check(settings: TrainSettings) -> None:
     if not settings.push_to_hub and given & {"hub_model_id", "hub_private_repo", "hub_token"}:
         raise ValueError("Options of the Hub were given, but nothing is to be uploaded: add --push_to_hub.")
     trackers = ["none", *(tracker.value for tracker in get_available_trackers())]
-    for name in settings.report_to or ():
-        if name not in trackers or (name == "none" and len(settings.report_to) > 1):
-            wrong, installed = " ".join(settings.report_to), ", ".join(trackers[1:])
+    chosen = settings.report_to or []
+    for name in chosen:
+        if name not in trackers or (name == "none" and len(chosen) > 1):
+            wrong, installed = " ".join(chosen), ", ".join(trackers[1:])
             raise ValueError(f"--report_to {wrong}: give none, or some of the installed ones, {installed}.")
     resume = settings.resume_from_checkpoint
     if resume not in (None, "latest") and not (Path(resume) / "extra.pt").is_file():
