@@ -437,7 +437,7 @@ def test_the_blur_branch_may_do_without_a_part(part):
 
 def test_a_block_without_its_stride_agrees_at_every_second_cell():
     torch.manual_seed(0)
-    arguments = (8, 0, 6, 10, 6, 12, "max", 0)
+    arguments = (8, (0, 6, 10, 6, 12), "max", 0)
     coarse, fine = InceptionBlock(*arguments, stride=2).eval(), InceptionBlock(*arguments, stride=1).eval()
     randomise_statistics(coarse)
     fine.load_state_dict(coarse.state_dict())
@@ -448,7 +448,7 @@ def test_a_block_without_its_stride_agrees_at_every_second_cell():
 @pytest.mark.parametrize("dilation", [2, 4])
 def test_a_dilated_block_agrees_with_the_undilated_one_on_its_grid(dilation):
     torch.manual_seed(0)
-    arguments, pooled = (8, 5, 6, 10, 6, 12, "avg", 7), 7
+    arguments, pooled = (8, (5, 6, 10, 6, 12), "avg", 7), 7
     coarse, fine = InceptionBlock(*arguments).eval(), InceptionBlock(*arguments, dilation=dilation).eval()
     randomise_statistics(coarse)
     fine.load_state_dict(coarse.state_dict())
