@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..data.kernels import KernelBank
 from ..data.marks import MarkBank, RandomNumbers
 from ..data.schema import LEVELS_OF
-from ..data.synthesis import LIT, FreshBlur, to_srgb
+from ..data.synthesis import BAD_BLUR, GOOD_BLUR, LIT, FreshBlur, to_srgb
 from ..losses import NO_LABEL, NUM_LEVELS, UNKNOWN
 from .augmentation import crop, processed, stored
 from .batches import class_labels
@@ -29,8 +29,10 @@ SCALED_TOGETHER = 16
 class FreshPhotos:
     """Batches of a phase for `train_accelerate.py`, made on the device.
 
-    The synthetic share of the phase's mix is sharp photos with fresh blur. A batch is of landscape or of portrait
-    photos; crops are `phase.crop` pixels long and three quarters of that (up to a multiple of 32) on the short side.
+    The synthetic share of the phase's mix is sharp photos with fresh blur. The spoilt share is photos of wanted blur
+    under a fresh shake or out of focus, which is bad blur. It teaches the look of bad blur where wanted blur is at
+    home, as in streets at night. A batch is of landscape or of portrait photos; crops are `phase.crop` pixels long and
+    three quarters of that (up to a multiple of 32) on the short side.
 
     Args:
         groups: rows by group, as `rows_by_group` gives them; stored synthetic ones are not used.
@@ -65,7 +67,11 @@ class FreshPhotos:
             self.groups[name] = [numbers[landscape[numbers] == flag] for flag in (False, True)]
         if "sharp" in self.groups:
             self.groups["synthetic"] = self.groups["sharp"]
-        self.blur = FreshBlur(KernelBank(device), marks=MarkBank(device), lit=LIT)
+        wanted = (self.table["labels"][:, GOOD_BLUR] == 1).cpu().numpy()
+        self.groups["spoilt"] = [rows[wanted[rows]] for rows in self.groups.get("blurred", [])]
+        bank = KernelBank(device)
+        self.blur = FreshBlur(bank, marks=MarkBank(device), lit=LIT)
+        self.spoil = FreshBlur(bank, {"shake": 0.7, "frame": 0.3})
 
     def read(self, dataset, index: int) -> dict[str, torch.Tensor]:
         row = dataset[index]
@@ -80,11 +86,13 @@ class FreshPhotos:
         rng = np.random.default_rng((self.seed, number))
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         flag = int(rng.random() < self.landscape_share)
-        mix = {name: share for name, share in self.phase.mix.items() if len(self.groups.get(name, [[], []])[flag])}
-        names = sorted(mix, key=lambda name: name != "synthetic")
+        mix = {name: share for name, share in self.phase.mix.items() if len((self.groups.get(name) or [[], []])[flag])}
+        names = sorted(mix, key=lambda name: ["synthetic", "spoilt", name].index(name))
         chances = np.array([mix[name] for name in names]) / sum(mix.values())
         drawn = np.sort(rng.choice(len(names), self.batch_size, p=chances))
-        fresh = int((drawn == 0).sum()) if names[0] == "synthetic" else 0
+        count = {name: int((drawn == number).sum()) for number, name in enumerate(names)}
+        fresh = count.get("synthetic", 0)
+        spoilt = slice(fresh, fresh + count.get("spoilt", 0))
         rows = np.array([rng.choice(self.groups[names[group]][flag]) for group in drawn])
         long, short = self.phase.crop, math.ceil(self.phase.crop * 0.75 / 32) * 32
         shape = (short, long) if flag else (long, short)
@@ -104,6 +112,14 @@ class FreshPhotos:
             levels[:fresh] = made.levels.masked_fill(outside, UNKNOWN)
             labels[:fresh] = F.one_hot(made.labels.clamp(min=0), labels.shape[1]) * (made.labels != NO_LABEL)[:, None]
             kinds[:fresh] = made.kinds
+        if spoilt.stop > spoilt.start:
+            mask, no_subject = torch.zeros_like(pixels[spoilt, :1]), torch.zeros_like(longs[spoilt], dtype=torch.bool)
+            made = self.spoil(pixels[spoilt], mask, no_subject, longs[spoilt], generator)
+            pixels[spoilt], bad = to_srgb(made.light), made.labels == BAD_BLUR
+            before = levels[spoilt]
+            levels[spoilt] = torch.where(before < NUM_LEVELS, torch.maximum(before, made.levels), before)
+            labels[spoilt] = F.one_hot(made.labels, labels.shape[1]) * bad[:, None]
+            kinds[spoilt] = torch.where(bad, made.kinds, NO_LABEL)
         pixels = processed(pixels, RandomNumbers(generator), rng)
         return {
             "pixel_values": (pixels - self.mean) / self.std,

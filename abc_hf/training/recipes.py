@@ -106,7 +106,7 @@ OURS = {
         branches=("blur", "attention", "content"),
         losses=("blur_labels", "attention_labels", "labels", "kind_labels"),
         parts={"blur_branch": 0.1, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
-        mix={"synthetic": 0.2, "blurred": 0.4, "sharp": 0.4},
+        mix={"synthetic": 0.2, "spoilt": 0.1, "blurred": 0.36, "sharp": 0.34},
         steps=600, batch_size=6, learning_rate=5e-4, weight_decay=0.01, crop=448, scales=(0.85, 1.0),
         freeze_batch_norm=True, amounts=True, emphasis=PHOTOS_OF_MOTION | CHOSEN_SNAPSHOTS,
     ),
@@ -121,7 +121,7 @@ GPU = {
     ),
     "joint": dataclasses.replace(
         OURS["joint"], parts={"blur_branch": 0.02, "content_trunk": 0.1, "attention_branch": 0.2, "classifier": 1.0},
-        mix={"synthetic": 0.25, "blurred": 0.37, "sharp": 0.38},
+        mix={"synthetic": 0.22, "spoilt": 0.1, "blurred": 0.34, "sharp": 0.34},
         steps=420, batch_size=48, learning_rate=1e-3, crop=512, scales=(0.9, 1.0),
     ),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from abc_hf.data.kernels import KernelBank
 from abc_hf.data.marks import MarkBank
 from abc_hf.data.schema import FEATURES
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
-from abc_hf.losses import AT_LEAST_HIGH, UNKNOWN
+from abc_hf.losses import AT_LEAST_HIGH, NO_LABEL, UNKNOWN
 from abc_hf.training import fresh_photos
 from abc_hf.training.batches import rows_by_group
 from abc_hf.training.fresh_photos import FreshPhotos
@@ -146,3 +146,17 @@ def test_verdicts_of_fresh_blur_and_of_stored_photos():
     phase = dataclasses.replace(phase, mix={"synthetic": 1.0, "sharp": 0.0})
     found = classes(photos(phase, name="joint", last=6))
     assert {1, 2, 3} <= found
+
+
+def test_wanted_blur_under_fresh_blur_is_spoilt_or_has_no_class():
+    mix = {"spoilt": 1.0, "blurred": 0.0}
+    batch = next(iter(photos(dataclasses.replace(PHASE, mix=mix), batch_size=16)))
+    assert {tuple(each) for each in batch["labels"].tolist()} <= {(0, 0, 0, 1), (0, 0, 0, 0)}
+    bad = batch["labels"][:, 3] == 1
+    assert bad.any()
+    assert (batch["blur_labels"] >= 2).all(), "blur that was there stays"
+    assert (batch["blur_labels"][bad] > 2).any()
+    assert set(batch["kind_labels"][bad].tolist()) <= {0, 2} and (batch["kind_labels"][~bad] == NO_LABEL).all()
+    untouched = next(iter(photos(dataclasses.replace(PHASE, mix={"blurred": 1.0}), batch_size=16)))
+    roughness = [each["pixel_values"].diff(dim=-1).abs().mean() for each in (batch, untouched)]
+    assert roughness[0] < roughness[1]
