@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "VARIANTS",
     "ABCFuseNetConfig",
     "ABCFuseNetForBlurUnderstanding",
     "ABCFuseNetImageProcessor",
     "ABCFuseNetModel",
     "BlurReport",
     "BlurUnderstandingPipeline",
-    "VARIANTS",
     "load_photo",
     "load_pipeline",
 ]

@@ -134,7 +134,9 @@ def open_file(path: str | os.PathLike) -> io.BufferedReader:
         OSError: if it cannot be opened.
     """
     _check_kind(os.stat(path))
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    file = open(  # noqa: SIM115  # the caller closes it
+        path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+    )
     try:
         _check_kind(os.fstat(file.fileno()))  # another file may have the name by now
     except BaseException:

@@ -115,7 +115,7 @@ def test_generators_and_data_sets_are_read_lazily(pipe, photo):
         assert_same(report, pipe(photo(64, 48, index)))
     assert index == 2
     assert pipe([]) == []
-    for report in pipe(map(lambda seed: photo(64, 48, seed), [0])):  # any iterator, not generators alone
+    for report in pipe(photo(64, 48, seed) for seed in [0]):  # any iterator, not generators alone
         assert_same(report, first)
 
 

@@ -29,7 +29,7 @@ def test_maps_are_made_at_the_photo_size_when_read(make_report):
     report = make_report(small, 1 - small, size=(160, 80))
     for full, expected in ((report.blur_map, small), (report.attention_map, 1 - small)):
         assert (full.shape, full.dtype) == ((80, 160), np.float32)
-        assert 0 <= full.min() and full.max() <= 1
+        assert full.min() >= 0 and full.max() <= 1
         np.testing.assert_array_equal(full, resize_map(expected, (80, 160)))
     kept = sum(value.nbytes for value in vars(report).values() if isinstance(value, np.ndarray))
     assert kept == 2 * small.nbytes
@@ -45,7 +45,7 @@ def test_blur_on_subject_and_background(make_report):
         assert empty.blur_on_background == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("share, certain", [(0.7, True), (0.71, False)])
+@pytest.mark.parametrize(("share", "certain"), [(0.7, True), (0.71, False)])
 def test_the_verdict_is_that_of_the_rule(make_report, share, certain):
     """The most probable class has 0.7."""
     report = make_report(halves(0, 0.9), halves(1, 0), "good-blur", certain_from=share, motion=0.8)

@@ -307,8 +307,21 @@ def test_twenty_photos_are_learned_by_heart(tmp_path):
     options += ["--no-augment", "--dropout", "0", "--max_train_steps", "170", "--learning_rate", "1e-2"]
     options += ["--per_device_train_batch_size", "10", "--freeze_batch_norm", "no", "--weight_decay", "0"]
     train_accelerate.main(
-        ["--dataset_name", str(tmp_path / "twenty"), "--output_dir", str(tmp_path / "out"), "--working_size", "64"]
-        + ["--crop_size", "64", "--cache_dir", str(tmp_path / "cache"), "--ema_decay", "0.9", *options]
+        [
+            "--dataset_name",
+            str(tmp_path / "twenty"),
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--working_size",
+            "64",
+            "--crop_size",
+            "64",
+            "--cache_dir",
+            str(tmp_path / "cache"),
+            "--ema_decay",
+            "0.9",
+            *options,
+        ]
     )
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [entry["loss"] for entry in record["history"] if "loss" in entry][-1] < 0.01

@@ -77,7 +77,7 @@ def test_one_place_in_four_hundred_is_no_subject():
     assert read_maps(blur, attention).has_subject and read_maps(blur, attention).subject == 0.0
 
 
-@pytest.mark.parametrize("value, blurred", [(0.166, 0.0), (0.167, 1.0)])
+@pytest.mark.parametrize(("value", "blurred"), [(0.166, 0.0), (0.167, 1.0)])
 def test_blurred_is_a_sixth_or_more(value, blurred):
     assert read_maps(np.full((4, 4), value), np.zeros((4, 4))).blurred == blurred
 
@@ -96,19 +96,19 @@ def test_no_blur_has_no_kind():
     assert judge(shares(ok=0.9, bad=0.1), {}, SHARP).kind is None
 
 
-@pytest.mark.parametrize("share, certain", [(0.59, False), (0.6, True), (0.9, True)])
+@pytest.mark.parametrize(("share", "certain"), [(0.59, False), (0.6, True), (0.9, True)])
 def test_a_verdict_is_certain_from_a_probability_on(share, certain):
     assert judge(shares(no=share, ok=1 - share), {}, SHARP, certain_from=0.6).certain == certain
 
 
-@pytest.mark.parametrize("threshold, rejected", [(0.1, False), (0.45, False), (0.46, True), (0.9, True)])
+@pytest.mark.parametrize(("threshold", "rejected"), [(0.1, False), (0.45, False), (0.46, True), (0.9, True)])
 def test_a_threshold_flags_and_changes_no_label(threshold, rejected):
     found = judge(shares(good=0.45, bad=0.55), KIND_SHARES, facts(0.9, 0.9))
     assert found.rejected(threshold) == rejected and found.label == "bad-blur"
 
 
 @pytest.mark.parametrize(
-    "label, kind, maps, certain",
+    ("label", "kind", "maps", "certain"),
     [
         ("no-blur", None, facts(0.1, 0.2), True),
         ("no-blur", None, facts(0.2, 0.2), False),  # the subject is blurred
@@ -137,7 +137,7 @@ def test_maps_that_speak_against_a_label_make_it_uncertain(label, kind, maps, ce
 
 
 @pytest.mark.parametrize(
-    "between, words",
+    ("between", "words"),
     [
         (("ok-blur", "bad-blur"), "Not sure: OK blur or bad blur"),
         (("bad-blur", "ok-blur"), "Not sure: Bad blur or OK blur"),
@@ -150,7 +150,7 @@ def test_words_of_a_doubt_name_both_labels(between, words):
 
 
 @pytest.mark.parametrize(
-    "label, kind, maps, sentence",
+    ("label", "kind", "maps", "sentence"),
     [
         ("no-blur", None, SHARP, "The subject and its surroundings are sharp."),
         ("no-blur", None, facts(0.1, 0.2), "The subject is sharp, and little else is blurred."),
@@ -194,7 +194,7 @@ def test_the_sentence_of_a_certain_verdict(label, kind, maps, sentence):
 
 
 @pytest.mark.parametrize(
-    "maps, end",
+    ("maps", "end"),
     [
         (facts(0.02, 0.0), "the subject is sharp, and none of the background is blurred."),
         (facts(0.3, 0.5), "the subject is slightly blurred, and 50% of the background is blurred."),

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 1 if something failed."""
     args = build_parser().parse_args(argv)
     if sys.stdout is None:  # the calling program closed it
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # open until the program ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -34,7 +34,7 @@ MAP_COLUMNS = ("blur_map", "blur_amount", "salient_mask")
 """The columns that are maps of the photo."""
 
 
-class DamagedData(ValueError):
+class DamagedDataError(ValueError):
     """A file of a data set does not hold what it should."""
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..configuration_abc_fusenet import DESIRABILITY
-from .schema import FEATURES, MAP_COLUMNS, DamagedData, conform
+from .schema import FEATURES, MAP_COLUMNS, DamagedDataError, conform
 
 
 def load_splits(settings):
@@ -79,7 +79,7 @@ def open_splits(name: str, *, cache_dir: str | None = None, **options):
             )
         source = str(folder.resolve()) if folder.is_dir() else name
         return datasets.load_dataset(source, cache_dir=cache_dir, **options)
-    except DamagedData:
+    except DamagedDataError:
         raise
     except Exception as error:  # of a dozen kinds, from folders, network, Parquet and YAML
         reason = str(error).strip().split("\n")[0].rstrip(".")
@@ -107,8 +107,8 @@ def digest_of(files: list[Path], folder: Path) -> str:
 
 
 def check_parquet(path: Path) -> None:
-    """Raise `DamagedData` for a Parquet file that is cut short, has flipped bits (where its pages have checksums, as
-    those of `abc_hf.data.build` do) or holds a desirability that is no class."""
+    """Raise `DamagedDataError` for a Parquet file that is cut short, has flipped bits (where its pages have checksums,
+    as those of `abc_hf.data.build` do) or holds a desirability that is no class."""
     again = "build or download the data set again"
     first = 0
     try:
@@ -120,17 +120,17 @@ def check_parquet(path: Path) -> None:
                 first += rows
     except (OSError, pa.ArrowException) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise DamagedData(f"{path} is damaged at row {first} or after it ({reason}): {again}.") from error
+        raise DamagedDataError(f"{path} is damaged at row {first} or after it ({reason}): {again}.") from error
 
 
 def check_class_range(table: pa.Table, path: Path, first: int) -> None:
-    """Raise `DamagedData` for a whole number in the column desirability that is no class; `first` is the row of the
-    file that the table begins with."""
+    """Raise `DamagedDataError` for a whole number in the column desirability that is no class; `first` is the row of
+    the file that the table begins with."""
     if "desirability" not in table.column_names or not pa.types.is_integer(table.schema.field("desirability").type):
         return
     for row, value in enumerate(table["desirability"].to_pylist(), start=first):
         if value is not None and not 0 <= value < len(DESIRABILITY):
-            raise DamagedData(
+            raise DamagedDataError(
                 f"{path}, row {row}, column desirability: {value} is none of the classes 0 to {len(DESIRABILITY) - 1} "
                 f"({', '.join(DESIRABILITY)}). Correct the label, or leave the row out."
             )

@@ -352,10 +352,8 @@ def undo_alone(steps: list[dict], dry_run: bool, say: Say, complain: Say) -> int
     if not dry_run:
         groups = {paths_of(step)[1].parent for step in steps if step["do"] != "xmp"}
         for folder in sorted(groups | {group.parent for group in groups}, reverse=True):
-            try:
+            with contextlib.suppress(OSError):
                 folder.rmdir()  # if it is empty
-            except OSError:
-                pass
     ending = f"; {left} left as they are" if left else ""
     say(f"{'Nothing was done (--dry-run)' if dry_run else 'Undone'}: {summary(counts) or 'nothing'}{ending}.")
     return int(left > 0)

@@ -198,12 +198,11 @@ class Sort:
     def todo(self) -> Iterator[Found]:
         """The photos to judge. With `verify_content`, of those that were judged, the ones whose files differ."""
         for photo, row in self.index.todo(all=self.verify_content):
-            if self.verify_content and row and row["content"]:
-                if self.workers.here.reader.sha256(photo.path) == row["content"]:
-                    if (photo.bytes, photo.modified) != (row["bytes"], row["modified"]):
-                        self.note([row | {"bytes": photo.bytes, "modified": photo.modified}])
-                    continue
-            yield photo
+            verifiable = self.verify_content and row and row["content"]
+            if not row or not verifiable or self.workers.here.reader.sha256(photo.path) != verifiable:
+                yield photo
+            elif (photo.bytes, photo.modified) != (row["bytes"], row["modified"]):
+                self.note([row | {"bytes": photo.bytes, "modified": photo.modified}])
 
     def judge(self, photos: Iterable[Found], total: int | None = None) -> int:
         """Judge photos; each batch is in the journal before the next. Returns how many there were.

@@ -1,6 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The options of train_accelerate.py, each declared once: a field of `TrainSettings`."""
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -164,10 +165,8 @@ class TrainSettings:
             key, _, value = entry.partition("=")
             if key not in ARCHITECTURE:
                 raise ValueError(f"--architecture {entry}: {wrong_name(key, ARCHITECTURE)}")
-            try:
+            with contextlib.suppress(json.JSONDecodeError):
                 value = json.loads(value)
-            except json.JSONDecodeError:
-                pass
             is_float = isinstance(getattr(ABCFuseNetConfig, key), float)
             overrides[key] = float(value) if is_float and isinstance(value, int) else value
         try:

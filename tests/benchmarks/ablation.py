@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
         "working_size": processor.size["longest_edge"],
     }
     (args.out / "ablation.json").write_text(json.dumps(account | {"verdicts": verdicts, "maps": maps}, indent=2) + "\n")
-    tables = score_table(verdicts, VERDICT_MEASURES) + ([""] + score_table(maps, MAP_MEASURES) if maps else [])
+    tables = score_table(verdicts, VERDICT_MEASURES) + (["", *score_table(maps, MAP_MEASURES)] if maps else [])
     (args.out / "ablation.md").write_text("\n".join(tables) + "\n")
     note = f"{len(held)} real validation photos; dots are seeds"
     grouped_bars(verdicts, VERDICT_MEASURES[:2], "What the verdict needs", note).savefig(args.out / "verdicts.png")

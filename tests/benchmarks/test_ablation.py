@@ -58,7 +58,7 @@ def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, ca
     assert result["verdicts"] == first["verdicts"] and list(first["verdicts"]) == list(ablation.BASELINES)
     for measure, values in again.items():
         assert values == [first["verdicts"]["5: B + A + C"][measure][1], first["verdicts"]["1: C"][measure][0]]
-    assert result["maps"] == {"no skip": dict.fromkeys(ablation.MAP_MEASURES, [0.75])}
+    assert result["maps"] == {"no skip": {key: [0.75] for key in ablation.MAP_MEASURES}}
     assert (result["photos"], result["train"], result["steps"], result["working_size"]) == (8, 8, 3, 64)
     assert all((tmp_path / "out" / name).stat().st_size > 5000 for name in ("verdicts.png", "maps.png"))
     assert "| no skip " in (tmp_path / "out" / "ablation.md").read_text()

@@ -99,7 +99,7 @@ def test_whatever_happens_to_one_photo_the_others_are_in_the_json(assess, folder
 
 
 def test_json(assess, folder, tiny_folder):
-    status, out, err = assess("--json", "--batch-size", 2, folder / "a.jpg", folder / "gone.jpg", folder / "c.png")
+    status, out, _err = assess("--json", "--batch-size", 2, folder / "a.jpg", folder / "gone.jpg", folder / "c.png")
     first, gone, last = json.loads(out)
     assert status == 1
     assert [entry["file"] for entry in (first, gone, last)] == [str(folder / n) for n in ("a.jpg", "gone.jpg", "c.png")]
@@ -161,7 +161,7 @@ def test_unique_stems():
 def test_what_cannot_be_saved_is_an_error_of_that_photo(assess, folder):
     (folder / "out").mkdir()
     (folder / "out" / "a.json").mkdir()
-    status, out, err = assess(folder / "a.jpg", folder / "c.png", "--save", folder / "out")
+    status, _out, err = assess(folder / "a.jpg", folder / "c.png", "--save", folder / "out")
     assert status == 1
     assert err.count("\n") == 1 and "a.json" in err
     assert (folder / "out" / "c.json").is_file()
@@ -300,7 +300,7 @@ def test_ctrl_c_during_the_photos_is_quiet(folder, tiny_folder):
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **HERE) as process:
         assert process.stderr.readline() == "abc-fusenet: gone.jpg: there is no such file.\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
+        _out, err = process.communicate()
     assert (process.returncode, err) == (130, "")
 
 

@@ -82,10 +82,10 @@ def test_what_does_not_fit_is_named(write, features, values, said):
 def test_a_data_set_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="No data set can be loaded from .*; give a folder or a Hub name."):
         load_splits(TrainSettings(dataset_name=[str(tmp_path / "nowhere")]))
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    datasets.Dataset.from_list([row()]).to_parquet(folder / "test-00000-of-00001.parquet")
     with pytest.raises(ValueError, match="There is no split named train"):
-        folder = tmp_path / "set" / "data"
-        folder.mkdir(parents=True)
-        datasets.Dataset.from_list([row()]).to_parquet(folder / "test-00000-of-00001.parquet")
         load_splits(TrainSettings(dataset_name=[str(folder.parent)], cache_dir=str(tmp_path / "cache")))
 
 

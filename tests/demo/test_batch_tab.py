@@ -55,7 +55,7 @@ def names(rows, threshold):
 
 
 @pytest.mark.parametrize(
-    "threshold, rejects",
+    ("threshold", "rejects"),
     [
         (0, []),
         (0.1, []),  # "bad.jpg" scores 0.1, which is not below
@@ -76,7 +76,7 @@ def test_a_threshold_flags_and_moves_nothing(threshold, rejects):
 
 
 @pytest.mark.parametrize(
-    "show, kind, files",
+    ("show", "kind", "files"),
     [
         ("All", "All", ["better.jpg", "good.jpg", "no.jpg", "doubtful.jpg", "bad.jpg"]),
         ("Certain", "All", ["better.jpg", "good.jpg", "no.jpg", "bad.jpg"]),

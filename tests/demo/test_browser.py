@@ -229,7 +229,7 @@ def test_files_are_made_when_they_are_downloaded(page, pipeline):
 def test_many_photos_are_sorted(page, pipeline):
     open_tab(page, "Many photos")
     assert "Good blur" in page.inner_text("#gallery .empty")
-    files = files_of(*CAPTIONS) + [{"name": "<i>broken.jpg", "mimeType": "image/jpeg", "buffer": b"not a photo"}]
+    files = [*files_of(*CAPTIONS), {"name": "<i>broken.jpg", "mimeType": "image/jpeg", "buffer": b"not a photo"}]
     page.set_input_files("#photos input[type=file]", files)
     page.wait_for_selector("#gallery .summary")
     reports = {name: pipeline(EXAMPLES / f"{name}.jpg") for name in CAPTIONS}

@@ -88,7 +88,7 @@ def test_what_photos_must_be_made_into_goes_with_it(exported, small_folder):
 
 
 def test_its_readme_runs_without_this_package(exported, small_folder, tmp_path):
-    format, out, _ = exported
+    _format, out, _ = exported
     code = re.search(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
     (out / "photo.jpg").write_bytes((EXAMPLES / "night.jpg").read_bytes())
     done = subprocess.run([sys.executable, "-c", code + ANSWER], cwd=out, capture_output=True, text=True)

@@ -393,7 +393,7 @@ def test_the_command(tmp_path, tiny_folder, photo, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         ([], "Name what to sort"),
         (["a", "--out", "b", "--dry-run"], "--decisions and --dry-run go with"),

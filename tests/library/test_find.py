@@ -239,9 +239,9 @@ def test_parquet_files(find, tmp_path, monkeypatch):
     for photo, file in zip(found, files, strict=True):
         with reader.photo(photo.path) as opened:
             assert opened == file
-    with pytest.raises(PhotoError, match=r"train.Parquet!/image/11: there is no such row\.$"):
-        with reader.photo(f"{path}!/image/11"):
-            pass
+    no_row = pytest.raises(PhotoError, match=r"train.Parquet!/image/11: there is no such row\.$")
+    with no_row, reader.photo(f"{path}!/image/11"):
+        pass
     reader.close()
 
 

@@ -101,7 +101,7 @@ def test_nothing_in_a_name_is_code(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "paths, title",
+    ("paths", "title"),
     [
         (["/home/me/Pictures/a.jpg", "/home/me/Pictures/2/b.jpg"], "Pictures"),
         (["/home/me/<b>&/a.jpg", "/home/me/<b>&/b.jpg"], "&lt;b&gt;&amp;"),

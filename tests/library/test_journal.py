@@ -44,7 +44,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path, bit):
     data = shard.read_bytes()
     for place in range(len(data)):
         shard.write_bytes(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :])
-        settings, found, damaged = read_shard(shard)
+        _settings, found, damaged = read_shard(shard)
         assert all(row in rows for row in found) and len(found) < 2
         assert damaged or place == len(data) - 1, "without the end of its line the last row counts as cut short"
 

@@ -254,7 +254,7 @@ def test_a_photo_that_cannot_be_opened_does_not_stop_the_rest(run, library, tmp_
     (library / "two\nlines.jpg").write_bytes(b"")
     odd = os.fsdecode(os.fsencode(library) + b"/\xff.jpg")
     os.link(library / "a" / "0.jpg", odd)
-    status, out, err = run(library, library / "gone.png", library / "nothing")
+    status, _out, err = run(library, library / "gone.png", library / "nothing")
     assert status == 1
     assert sorted(err.splitlines()) == [
         f"abc-fusenet: {library}/broken.jpg: not a photo that can be read; convert it to one of JPEG, PNG, WEBP, AVIF, "
@@ -357,7 +357,7 @@ def test_photos_in_parquet_files(run, library, photo, tmp_path, judged, monkeypa
 
 def test_an_empty_library(run, tmp_path):
     (tmp_path / "empty").mkdir()
-    status, out, err = run(tmp_path / "empty")
+    status, _out, err = run(tmp_path / "empty")
     assert (status, err) == (1, f"abc-fusenet: {tmp_path}/empty: the folder holds no photos.\n")
     assert table(tmp_path / "out") == []
 
@@ -733,7 +733,7 @@ def test_a_damaged_journal_is_said_and_set_aside(run, library, tmp_path, judged,
         lines[4:6] = [b"\n", b"\xff\xfe\0\n"]
     shard.write_bytes(b"".join(lines))
     judged.clear()
-    status, out, err = run(library)
+    status, _out, err = run(library)
     number = 1 if damage == "cut" else 2
     assert f"{shard}: {number} of its lines are damaged or foreign; their photos are judged again" in err
     assert err.count("\n") == 1 and status == 0 and len(judged) == 2
@@ -819,7 +819,7 @@ def test_a_source_that_is_missing_does_not_empty_the_table(run, library, photo, 
         (disk / "photos").mkdir(parents=True)
     (here / "21.jpg").unlink()
     judged.clear()
-    status, out, err = run(*sources)
+    status, _, err = run(*sources)
     kept = [row for row in table(tmp_path / "out") if row["label"]]
     assert status == 1 and kept == [row for row in before if not row["path"].endswith("21.jpg")]
     assert f"{disk / 'photos'} is missing: 9 photos of it stay in the table; --prune drops them." in err
@@ -835,7 +835,7 @@ def test_a_source_that_is_missing_does_not_empty_the_table(run, library, photo, 
     run(*sources)
     assert {os.path.basename(path) for path in judged} <= {"0.cr2"}, "nothing of the disk is judged again"
     disk.rename(tmp_path / "unplugged")
-    status, out, err = run(*sources, "--prune")
+    status, _out, err = run(*sources, "--prune")
     assert status == 1 and names(tmp_path / "out") == ["20.jpg"]
     assert "stay in the table" not in err
 
@@ -860,7 +860,7 @@ def test_hostile_files_are_errors_and_the_table_is_written(run, library, tmp_pat
         (library / name).write_bytes((attack / name).read_bytes())
     os.mkfifo(library / "pipe.jpg")
     os.mkfifo(library / "pipe.parquet")
-    status, out, err = run(library, workers=1)
+    status, _out, err = run(library, workers=1)
     rows = {row["path"].removeprefix(f"{library}/"): row["error"] for row in table(tmp_path / "out")}
     assert status == 1 and len(rows) == 12
     assert {name for name, error in rows.items() if error} == {

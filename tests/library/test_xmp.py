@@ -206,7 +206,7 @@ def test_names(tmp_path):
     assert [path.name for path in sidecars(tmp_path / "a.b.NEF")] == ["a.b.NEF.xmp", "a.b.xmp"]
 
 
-@pytest.mark.parametrize("score, stars", [(0, 1), (0.1, 1), (0.3, 2), (0.5, 3), (0.9, 5), (1, 5)])
+@pytest.mark.parametrize(("score", "stars"), [(0, 1), (0.1, 1), (0.3, 2), (0.5, 3), (0.9, 5), (1, 5)])
 def test_stars_follow_the_score(score, stars):
     marks = Marks.of(sort_row("a.jpg", "ok-blur", score=score, burst_rank=1))
     assert marks == Marks(stars, "Yellow", ("ok-blur", "best-of-burst"))
@@ -214,7 +214,7 @@ def test_stars_follow_the_score(score, stars):
 
 
 @pytest.mark.parametrize(
-    "label, colour", [("no-blur", "Blue"), ("good-blur", "Green"), ("ok-blur", "Yellow"), ("bad-blur", "Red")]
+    ("label", "colour"), [("no-blur", "Blue"), ("good-blur", "Green"), ("ok-blur", "Yellow"), ("bad-blur", "Red")]
 )
 def test_only_a_certain_verdict_has_a_colour(label, colour):
     certain = Marks.of(sort_row("a.jpg", label))
