@@ -26,6 +26,7 @@ def test_neither_torchvision_nor_timm_is_asked_for():
     assert not [name for name in names if name.startswith(("torchvision", "timm"))]
 
 
+@pytest.mark.slow
 def test_importing_does_no_work():
     """No network (a socket would fail), no matplotlib, gradio or datasets."""
     code = (

@@ -301,6 +301,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_a_saved_folder_works_without_this_package(pipe, photo, tmp_path):
     pipe.save_pretrained(tmp_path / "model")
     photo(200, 150).save(tmp_path / "photo.png")

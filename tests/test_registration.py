@@ -26,14 +26,18 @@ def test_importing_it_imports_little():
     "imports",
     [
         "import abc_hf; from transformers import AutoModel",
-        "from transformers import AutoModel; import abc_hf",
-        "from abc_hf.modeling_abc_fusenet import ABCFuseNetConfig; from transformers import AutoModel",
+        pytest.param("from transformers import AutoModel; import abc_hf", marks=pytest.mark.slow),
+        pytest.param(
+            "from abc_hf.modeling_abc_fusenet import ABCFuseNetConfig; from transformers import AutoModel",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_auto_classes_know_it(imports):
     run(f"{imports}; {LOADS}")
 
 
+@pytest.mark.slow
 def test_pipeline_knows_it():
     run("import abc_hf; from transformers import pipeline; pipeline('blur-understanding', 'abc_hf/pretrained/mobile')")
 

@@ -100,7 +100,8 @@ def test_all_phases_leave_weights_and_an_account(whole_run):
         assert (whole_run / name / "model.safetensors").exists(), name
 
 
-@pytest.mark.parametrize("phase", [pytest.param("blur", marks=pytest.mark.slow), "joint"])
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["blur", "joint"])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, tmp_path, phase):
     """Weights, scores and log, bit for bit, with dropout, moving average and the phases that were done already."""
     resumed = tmp_path / "run"
@@ -190,6 +191,7 @@ def test_a_checkpoint_of_an_earlier_version_is_one_sentence(dataset, whole_run, 
         train(dataset, resumed, "--phase", "joint", "--max_train_steps", "4", "--resume_from_checkpoint", "latest")
 
 
+@pytest.mark.slow
 def test_a_stream_is_read_on_where_it_was(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)  # it waits 5 s at the end of a pass
     out = tmp_path / "run"
@@ -237,12 +239,14 @@ def assert_equals_one_batch(out: Path, one_batch: Path):
         assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_larger_batch(uneven, one_batch, tmp_path):
     """Losses are divided by the labels of the whole step, though they are unevenly dealt out."""
     train(uneven, tmp_path / "2", *STEADY, "--gradient_accumulation_steps", "2")
     assert_equals_one_batch(tmp_path / "2", one_batch)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(uneven, one_batch, tmp_path):
     assert launch(command(uneven, tmp_path / "2", *STEADY), processes=2).wait() == 0
     assert json.loads((tmp_path / "2" / "run.json").read_text())["processes"] == 2

@@ -36,6 +36,7 @@ def test_a_baseline_stacks_what_the_network_would(tiny_folder, chosen):
     torch.testing.assert_close(everything[:, channels], expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_the_command_fits_each_baseline_and_adds_finished_runs(run, tmp_path, capsys, monkeypatch):
     data = write_toy_split(tmp_path / "real", count=9) / "data"
     for split in ("train", "validation"):

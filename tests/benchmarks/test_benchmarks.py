@@ -74,6 +74,7 @@ def test_u2netp_is_of_the_published_size():
         assert network(torch.zeros(1, 3, 96, 160)).shape == (1, 1, 96, 160)
 
 
+@pytest.mark.slow
 def test_the_speed_benchmark_measures_everything_in_one_call(tmp_path, tiny_folder, photo, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     for seed in range(2):

@@ -281,7 +281,7 @@ def test_help_does_not_wait_for_torch():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
-@pytest.mark.parametrize("module", ["torch._ops", "abc_hf.modeling_abc_fusenet"])
+@pytest.mark.parametrize("module", ["torch._ops", pytest.param("abc_hf.modeling_abc_fusenet", marks=pytest.mark.slow)])
 def test_ctrl_c_during_the_imports_is_quiet(module):
     arguments = [sys.executable, "-X", "importtime", *COMMAND[1:], "assess", "a.jpg"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **HERE) as process:
@@ -292,6 +292,7 @@ def test_ctrl_c_during_the_imports_is_quiet(module):
     assert out == "" and all(line.startswith("import time:") for line in err.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
 def test_ctrl_c_during_the_photos_is_quiet(folder, tiny_folder):
     """The last photo is a pipe that nobody writes to: the command waits for it."""
@@ -304,6 +305,7 @@ def test_ctrl_c_during_the_photos_is_quiet(folder, tiny_folder):
     assert (process.returncode, err) == (130, "")
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_ends_the_command_quietly(folder, tiny_folder):
     """As `| head -1` does."""
     arguments = [*COMMAND, "assess", folder / "a.jpg", "--model", tiny_folder, "--device", "cpu"]

@@ -136,6 +136,7 @@ def test_what_results_hold(scored):
     }
 
 
+@pytest.mark.slow
 def test_the_same_numbers_on_two_processes(scored, toy, tiny_folder, tmp_path):
     """Nine rows, an odd number: nothing may be counted twice to fill a batch."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

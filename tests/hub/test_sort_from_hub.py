@@ -42,6 +42,7 @@ def dataset(stand, photo):
     return "hf://datasets/me/shots"
 
 
+@pytest.mark.slow
 def test_photos_wherever_a_data_set_has_them(stand, dataset, tiny_folder, tmp_path, capsys):
     """Opened in a process of their own; the second call, which has nothing to judge, is made in this one."""
     words = ["sort", dataset, "--out", str(tmp_path), "--model", str(tiny_folder), "--workers", "1"]

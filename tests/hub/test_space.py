@@ -75,6 +75,7 @@ def test_the_folder_holds_what_it_needs_and_no_more(tmp_path, capsys):
     assert "exists" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_its_threads_share_one_arena():
     """Which is asked for before Gradio is imported."""
     code = """

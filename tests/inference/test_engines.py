@@ -125,6 +125,7 @@ def test_the_command_takes_an_engine(tiny_folder, photo, tmp_path, monkeypatch, 
     assert len(ran) == 1 and "photo.png" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_of_the_network_is_kept_for_its_next_photo():
     """Page faults of a photo after the first few: hardly any where freed memory stays, thousands where it does not."""

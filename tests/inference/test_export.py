@@ -58,12 +58,14 @@ def exported(request, small_folder, tmp_path_factory):
     return request.param, out, printed
 
 
+@pytest.mark.slow
 def test_the_command_says_the_largest_difference(exported):
     format, out, printed = exported
     found = re.fullmatch(rf"{out / export.FILES[format]} differs from PyTorch by (\S+) at most; .*", "".join(printed))
     assert float(found[1]) <= 1e-3
 
 
+@pytest.mark.slow
 def test_sizes_and_batches_are_dynamic(exported, small_folder):
     """From one cell of the grid to a panorama, at any batch: none of these sizes is that of the export."""
     format, out, _ = exported
@@ -77,6 +79,7 @@ def test_sizes_and_batches_are_dynamic(exported, small_folder):
             np.testing.assert_allclose(values, expected[name], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_photos_must_be_made_into_goes_with_it(exported, small_folder):
     _, out, _ = exported
     config, processor = (json.loads((out / name).read_text()) for name in ("config.json", "preprocessor_config.json"))
@@ -87,6 +90,7 @@ def test_what_photos_must_be_made_into_goes_with_it(exported, small_folder):
     assert not list(out.glob("*.py"))
 
 
+@pytest.mark.slow
 def test_its_readme_runs_without_this_package(exported, small_folder, tmp_path):
     _format, out, _ = exported
     code = re.search(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
@@ -146,6 +150,7 @@ def test_a_file_in_place_of_the_folder_is_refused(small_folder, tmp_path, capsys
     assert capsys.readouterr().err.endswith("file is a file; choose a folder.\n")
 
 
+@pytest.mark.slow
 def test_openvino_reports_its_use_to_nobody():
     pytest.importorskip("openvino")
     code = (

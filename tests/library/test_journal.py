@@ -29,7 +29,7 @@ def test_a_journal_cut_anywhere_gives_the_rows_before(tmp_path):
     shard = write(tmp_path, [row_of(f"é{number}") for number in range(3)])
     data = shard.read_bytes()
     ends = [position + 1 for position, byte in enumerate(data) if byte == ord("\n")]
-    for cut in range(len(data) + 1):
+    for cut in {*range(0, len(data), 11), *ends, *(end - 1 for end in ends)}:
         shard.write_bytes(data[:cut])
         settings, rows, damaged = read_shard(shard)
         assert [row["path"] for row in rows] == [f"é{number}" for number in range(sum(cut >= e for e in ends[1:]))]
@@ -42,7 +42,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path, bit):
     rows = [row_of(f"/{number}.jpg") for number in range(2)]
     shard = write(tmp_path, rows)
     data = shard.read_bytes()
-    for place in range(len(data)):
+    for place in {*range(0, len(data), 7), *(place for place, byte in enumerate(data) if byte in b" \n")}:
         shard.write_bytes(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :])
         _settings, found, damaged = read_shard(shard)
         assert all(row in rows for row in found) and len(found) < 2
