@@ -15,6 +15,7 @@ import pytest
 
 import abc_hf
 from hub.render_readme import PAGES, render, sources, threshold_text
+from tests.lent_torch import lend_torch
 
 ROOT = Path(__file__).parents[1]
 TEXT = "\n".join(page.read_text() for page in PAGES)
@@ -117,8 +118,9 @@ def test_weights_without_scored_verdicts_say_so():
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_the_demo_command_opens_the_demo(tmp_path):
-    """As it is written, from a clean clone; the port is told by Gradio's own variable."""
+    """As it is written, from a clean clone that is lent torch; the port is told by Gradio's own variable."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    lend_torch(tmp_path / "clone" / ".venv")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -143,8 +145,9 @@ def test_the_demo_command_opens_the_demo(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_the_training_command_trains(tmp_path):
-    """As it is written, from a clean clone; `from_pretrained` loads what it wrote."""
+    """As it is written, from a clean clone that is lent torch; `from_pretrained` loads what it wrote."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    lend_torch(tmp_path / "clone" / ".venv")
     done = subprocess.run(
         ["bash", "-c", block_after("training command")], cwd=tmp_path / "clone", capture_output=True, text=True
     )

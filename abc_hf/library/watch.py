@@ -18,13 +18,18 @@ QUIET = 60.0
 
 
 def watch_library(
-    sources: Iterable[str], out: str | os.PathLike, sleep: Callable[[float], None] = time.sleep, **options
+    sources: Iterable[str],
+    out: str | os.PathLike,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+    **options,
 ) -> int:
     """Judge the photos that are named, and those that come, until Ctrl-C; the table and the journal are those of
     `sort_library`, and so are the options.
 
     Args:
         sleep: waits so many seconds.
+        clock: tells the time [s].
 
     Returns:
         the exit status, 0.
@@ -33,29 +38,29 @@ def watch_library(
         if job.processes > 1:
             raise ValueError("One process watches a folder; start it without a launcher.")
         try:
-            keep_watching(job, list(sources), sleep)
+            keep_watching(job, list(sources), sleep, clock)
         except KeyboardInterrupt:
             job.stop()
     return 0
 
 
-def keep_watching(job: Sort, sources: list[str], sleep: Callable[[float], None]):
+def keep_watching(job: Sort, sources: list[str], sleep: Callable[[float], None], clock: Callable[[], float]):
     """Look, judge, and write the table, which takes at most a tenth of the time, too."""
     job.load()
     job.find(sources)
     job.say("Watching; Ctrl-C ends it.")
     arrivals, rows, write_at = Arrivals(), None, 0.0
     while True:
-        start = time.monotonic()
+        start = clock()
         job.look(sources)
-        looked = time.monotonic() - start
+        looked = clock() - start
         judged = job.judge(arrivals.settled(photo for photo, _ in job.index.todo(retry=False)))
         if judged or rows != job.index.labels():
             rows = None
-        if rows is None and time.monotonic() >= write_at:
-            start = time.monotonic()
+        if rows is None and clock() >= write_at:
+            start = clock()
             job.finish()
-            write_at, rows = time.monotonic() + 10 * (time.monotonic() - start), job.index.labels()
+            write_at, rows = clock() + 10 * (clock() - start), job.index.labels()
         sleep(max(INTERVAL, 10 * looked))
 
 

@@ -128,7 +128,8 @@ def test_the_command_takes_an_engine(tiny_folder, photo, tmp_path, monkeypatch, 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_of_the_network_is_kept_for_its_next_photo():
-    """Page faults of a photo after the first few: hardly any where freed memory stays, thousands where it does not."""
+    """Page faults of a photo after the first few: tens of thousands where freed memory does not stay, and at most a
+    tenth of them where it stays, whatever else the machine does."""
     code = """
 import resource, sys, torch
 from abc_hf.inference import engines
@@ -149,7 +150,7 @@ print(sorted(faults)[2])  # now and then a photo needs some pages more
         int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
         for how in ("keep", "give back")
     )
-    assert kept < 1000 < 20_000 < given_back
+    assert kept < given_back / 10 and given_back > 20_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")

@@ -19,19 +19,22 @@ def paths(out):
 
 
 def test_photos_are_judged_as_they_arrive(photo, tmp_path, tiny_folder):
-    """Each step happens while it sleeps; the last is Ctrl-C."""
+    """Each step happens while it sleeps; the last is Ctrl-C. Its clock goes on while it sleeps only."""
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     photo(64, 48, 0).save(folder / "old.jpg")
     os.utime(folder / "old.jpg", (1, 1))
     photo(64, 48, 1).save(tmp_path / "whole.jpg")
-    data, tables, sentences = (tmp_path / "whole.jpg").read_bytes(), [], []
+    data, tables, sentences, slept = (tmp_path / "whole.jpg").read_bytes(), [], [], []
+    later = time.time() + 3600  # however slow this machine is, no new file is an old one
 
     def begin():
         (folder / "new.jpg").write_bytes(data[:500])
+        os.utime(folder / "new.jpg", (later, later))
 
     def grow():
         (folder / "new.jpg").write_bytes(data)
+        os.utime(folder / "new.jpg", (later + 1, later + 1))
 
     def nothing():
         pass
@@ -49,12 +52,20 @@ def test_photos_are_judged_as_they_arrive(photo, tmp_path, tiny_folder):
 
     def sleep(seconds):
         assert seconds >= 1
-        time.sleep(0.1)
+        slept.append(seconds)
         tables.append(paths(out))
         next(steps)()
 
     status = watch_library(
-        [str(folder)], out, sleep, model=tiny_folder, device="cpu", workers=0, complain=sentences.append, say=str
+        [str(folder)],
+        out,
+        sleep,
+        lambda: sum(slept),
+        model=tiny_folder,
+        device="cpu",
+        workers=0,
+        complain=sentences.append,
+        say=str,
     )
     assert status == 0
     assert tables[0] == tables[1] == tables[2] == ["old.jpg"], "what is there; and nothing that still grows"
