@@ -258,4 +258,4 @@ def test_stock_image_classification_pipeline():
 def test_the_file_travels_alone():
     path = image_processing_abc_fusenet.__file__
     assert get_relative_imports(path) == []
-    assert set(get_imports(path)) <= {"math", "numpy", "PIL", "torch", "transformers"}
+    assert set(get_imports(path)) <= {"math", "numpy", "PIL", "torch", "transformers", "typing"}
