@@ -30,7 +30,8 @@ from tqdm import tqdm
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
 from abc_hf.data.sample import NEXT_COMMAND, sample_settings
 from abc_hf.data.splits import digest_of_rows, load_splits
-from abc_hf.evaluation.scoring import evaluate, plain, predict, score_photo, selection_score
+from abc_hf.evaluation.records import predict, score_photo
+from abc_hf.evaluation.scoring import evaluate, plain, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.inference.allocator import keep_freed_memory
 from abc_hf.inference.engines import SLOW_BFLOAT16, has_bfloat16

@@ -15,18 +15,8 @@ from ..inference.loading import load_pipeline
 from ..photos import load_photo
 from ..visualization import LEVELS
 from . import plots
-from .scoring import (
-    LABELS,
-    MapFolder,
-    model_predictor,
-    open_split,
-    photo_names,
-    plain,
-    read_row,
-    score_rows,
-    spread,
-    summarize,
-)
+from .records import LABELS, MapFolder, model_predictor, open_split, photo_names, read_row, score_rows, spread
+from .scoring import plain, summarize
 
 KINDS = {"all": "all photos", "defocus": "defocus", "motion": "motion", "camera-shake": "camera shake"}
 """Kinds of blur that have a precision-recall figure of their own."""

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..data.card import truth_colors
-from ..evaluation.scoring import plain, predict, spread
+from ..evaluation.records import predict, spread
+from ..evaluation.scoring import plain
 from ..visualization import colorize
 from .checkpoints import in_a_sentence, replacing_folder
 

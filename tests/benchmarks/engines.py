@@ -14,8 +14,9 @@ import torch
 from tqdm import tqdm
 
 from abc_hf import load_photo, load_pipeline
+from abc_hf.evaluation.records import open_split, score_photo, spread
 from abc_hf.evaluation.results import write_json
-from abc_hf.evaluation.scoring import open_split, plain, score_photo, spread, summarize
+from abc_hf.evaluation.scoring import plain, summarize
 from abc_hf.image_processing_abc_fusenet import working_shape
 from abc_hf.inference.engines import ENGINES, load_engine
 

@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from abc_hf import load_pipeline
 from abc_hf.evaluation import plots
+from abc_hf.evaluation.records import open_split, score_photo, spread
 from abc_hf.evaluation.results import write_json
-from abc_hf.evaluation.scoring import open_split, plain, score_photo, spread, summarize
+from abc_hf.evaluation.scoring import plain, summarize
 from abc_hf.photos import load_photo
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -16,21 +16,19 @@ from sklearn import metrics as oracle
 from abc_hf import load_pipeline
 from abc_hf.cli import main
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
-from abc_hf.evaluation.results import read_results
-from abc_hf.evaluation.scoring import (
+from abc_hf.evaluation.records import (
     MapFolder,
     PhotoRecord,
-    evaluate,
     open_split,
     photo_names,
     predict,
     read_map,
     score_photo,
     score_rows,
-    selection_score,
     spread,
-    verdict_scores,
 )
+from abc_hf.evaluation.results import read_results
+from abc_hf.evaluation.scoring import evaluate, selection_score, verdict_scores
 from abc_hf.verdicts import THRESHOLD, MapFacts, Verdict
 from tests.toy_photos import write_toy_split
 
