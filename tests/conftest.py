@@ -1,3 +1,4 @@
+import copy
 import os
 import signal
 import socket
@@ -110,7 +111,10 @@ def axe(browser, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
-    """A folder as `save_pretrained` writes it: a `tiny` network with random weights, and its processor at 96 pixels."""
+    """A folder as `save_pretrained` writes it: a `tiny` network with random weights, and its processor at 96 pixels.
+
+    Its network is loaded once and then copied: loading takes a second, and hundreds of tests do so.
+    """
     torch.manual_seed(0)
     model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS["tiny"])).train()
     processor = ABCFuseNetImageProcessor(size={"longest_edge": 96})
@@ -127,7 +131,20 @@ def tiny_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
-    return folder
+
+    loaded, load = {}, ABCFuseNetForBlurUnderstanding.from_pretrained.__func__
+
+    def load_once(cls, name, *arguments, **options):
+        if str(name) != str(folder):
+            return load(cls, name, *arguments, **options)
+        key = str((cls, arguments, options))
+        if key not in loaded:
+            loaded[key] = load(cls, name, *arguments, **options)
+        return copy.deepcopy(loaded[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ABCFuseNetForBlurUnderstanding, "from_pretrained", classmethod(load_once))
+        yield folder
 
 
 @pytest.fixture(scope="session")
