@@ -426,9 +426,9 @@ def test_threads_load_side_by_side_and_silence_themselves_alone(monkeypatch):
     side_by_side = threading.Barrier(3)
 
     def load(photo, *_):
-        side_by_side.wait(5)
+        side_by_side.wait(60)
         warnings.warn(f"from within {photo}", stacklevel=1)
-        side_by_side.wait(5)
+        side_by_side.wait(60)
 
     monkeypatch.setattr(photos, "_load", load)
     threads = [threading.Thread(target=load_photo, args=(name,)) for name in ("first", "second")]
@@ -436,9 +436,9 @@ def test_threads_load_side_by_side_and_silence_themselves_alone(monkeypatch):
         warnings.simplefilter("always")
         for thread in threads:
             thread.start()
-        side_by_side.wait(5)  # both are loading
+        side_by_side.wait(60)  # both are loading
         warnings.warn("from without", stacklevel=1)
-        side_by_side.wait(5)
+        side_by_side.wait(60)
         for thread in threads:
             thread.join()
     assert [str(warning.message) for warning in heard] == ["from without"]

@@ -109,7 +109,8 @@ def test_figure_shows_photo_maps_and_verdict(make_report, shape):
 def test_the_scales_of_the_figure_do_not_depend_on_the_photo(make_report):
     for value in (0.0, 0.3):
         figure = make_report(np.full((8, 8), value), np.full((8, 8), value)).figure()
-        scales = [axes._colorbar.mappable.get_clim() for axes in figure.axes if hasattr(axes, "_colorbar")]
+        ends = {"none", "unimportant"}
+        scales = [a.get_xlim() for a in figure.axes if ends & {tick.get_text() for tick in a.get_xticklabels()}]
         assert scales == [(0, 1), (0, 1)]
 
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import MobileNetV2Config, MobileNetV2Model, ResNetForImageClassification
 
 from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
@@ -195,14 +196,14 @@ def test_a_step_of_the_paper_fits_in_24_gib():
     with torch.device("meta"):
         model = build("paper")
     weights = sum(p.numel() for p in model.parameters())
-    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    own = {StorageWeakRef(p.untyped_storage()) for p in model.parameters()}
     for name, phase in recipes.PAPER.items():
         training.parameter_groups(model, phase)
         training.train_mode(model, phase)
         kept = {}
 
         def keep(tensor, kept=kept):
-            kept[tensor.untyped_storage()._cdata] = tensor
+            kept[StorageWeakRef(tensor.untyped_storage())] = tensor
             return tensor
 
         photos = torch.empty(phase.batch_size, 3, phase.crop, phase.crop, device="meta")
