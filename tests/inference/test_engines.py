@@ -24,7 +24,10 @@ def pixels(batch, height, width):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(height)) * 2 - 1
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+SLOWLY_MADE = pytest.param("openvino", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[SLOWLY_MADE if name == "openvino" else name for name in ENGINES])
 def loaded(request, tiny_folder):
     """An engine's name, and a pipeline with it."""
     if request.param == "openvino":
