@@ -14,14 +14,10 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ChannelDimension, ImageInput, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs, Unpack
 
+from .photos import working_shape
+
 UNKNOWN = 255
 """A pixel of a label map without a label."""
-
-
-def working_shape(height: int, width: int, longest_edge: int) -> tuple[int, int]:
-    """The (height, width) at which a photo is judged. Its long side is at most `longest_edge`; it is never enlarged."""
-    scale = min(1.0, longest_edge / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def resize_map(map: np.ndarray, size: tuple[int, int]) -> np.ndarray:

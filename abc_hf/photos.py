@@ -81,6 +81,7 @@ def load_photo(
     *,
     max_pixels: int = 200_000_000,
     working_size: int | None = None,
+    resample: int | None = None,
 ) -> Image.Image:
     """Open a photo: orientation applied, colours in sRGB, transparency on white, 8 bits, the first of several frames.
 
@@ -90,6 +91,7 @@ def load_photo(
         max_pixels: width x height of the largest photo to decode.
         working_size: the long side, in pixels, that the photo will be resized to. A large JPEG file is then decoded at
             1/2, 1/4 or 1/8 of its size, the smallest that keeps the long side at least twice as long.
+        resample: the filter of Pillow by which the photo is resized to its `working_shape`; None does not resize it.
 
     Returns:
         an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright; where EXIF
@@ -103,11 +105,21 @@ def load_photo(
         warnings.filters.insert(0, _NO_WARNINGS)  # type: ignore[attr-defined]  # it is a list
     _LOADING.active = True
     try:
-        return _load(photo, max_pixels, working_size)
+        image = _load(photo, max_pixels, working_size)
+        if resample is None:
+            return image
+        height, width = working_shape(image.height, image.width, working_size)
+        return image.resize((width, height), resample)
     except Exception as error:
         raise PhotoError(f"{name_of(photo)}: {reason(error)}") from error
     finally:
         _LOADING.active = False
+
+
+def working_shape(height: int, width: int, longest_edge: int) -> tuple[int, int]:
+    """The (height, width) at which a photo is judged. Its long side is at most `longest_edge`; it is never enlarged."""
+    scale = min(1.0, longest_edge / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _load(photo, max_pixels, working_size):

@@ -8,17 +8,18 @@ import torch
 from transformers import Pipeline
 
 from .configuration_abc_fusenet import DESIRABILITY, KINDS
-from .image_processing_abc_fusenet import ABCFuseNetImageProcessor, working_shape
+from .image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from .modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .photos import PhotoError, load_photo, name_of, reason
 from .report import BlurReport
 
 
-def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict:
+def prepare(photo, image_processor: ABCFuseNetImageProcessor, open_photo: Callable = load_photo, **loading) -> dict:
     """Prepare a photo for the network. The network may run in another process.
 
     Args:
         photo, loading: as in `load_photo`.
+        open_photo: what opens it, as `load_photo` does.
 
     Returns:
         "preview", the photo at the working size; "size", width and height of the photo [pixels]; and "pixel_values"
@@ -26,15 +27,13 @@ def prepare(photo, image_processor: ABCFuseNetImageProcessor, **loading) -> dict
     """
     longest_edge = image_processor.size.longest_edge
     try:
-        image = load_photo(photo, working_size=longest_edge, **loading)
-        height, width = working_shape(image.height, image.width, longest_edge)
-        preview = image.resize((width, height), image_processor.resample)
+        preview = open_photo(photo, working_size=longest_edge, resample=image_processor.resample, **loading)
         pixel_values = image_processor(preview, return_tensors="pt")["pixel_values"]
     except PhotoError as error:
         return {"error": error}
     except Exception as error:  # such as a lack of memory; the other photos of a batch go on
         return {"error": PhotoError(f"{name_of(photo)}: {reason(error)}")}
-    return {"preview": preview, "size": image.info["original_size"], "pixel_values": pixel_values}
+    return {"preview": preview, "size": preview.info["original_size"], "pixel_values": pixel_values}
 
 
 class BlurUnderstandingPipeline(Pipeline):
@@ -50,6 +49,8 @@ class BlurUnderstandingPipeline(Pipeline):
 
     engine: Callable | None = None
     """If set, the pipeline calls it with `pixel_values` instead of the model. It returns the same outputs."""
+    open_photo = staticmethod(load_photo)
+    """What opens photos; `load_pipeline` puts limits of time and memory on it."""
 
     model: ABCFuseNetForBlurUnderstanding
     image_processor: ABCFuseNetImageProcessor
@@ -84,7 +85,7 @@ class BlurUnderstandingPipeline(Pipeline):
 
     def preprocess(self, photo, **loading) -> dict:  # type: ignore[override]  # the name of its first argument
         """The photo as a dict under one key, so a batch is a list of photos of any sizes."""
-        return {"photo": prepare(photo, self.image_processor, **loading) | {"name": name_of(photo)}}
+        return {"photo": prepare(photo, self.image_processor, self.open_photo, **loading) | {"name": name_of(photo)}}
 
     def _forward(self, inputs: dict) -> dict:  # type: ignore[override]  # the name of its first argument
         photos = inputs["photo"] if isinstance(inputs["photo"], list) else [inputs["photo"]]

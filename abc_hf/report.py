@@ -152,6 +152,7 @@ class BlurReport:
 
         def name(end: str) -> Path:
             files.append(folder / f"{stem}{end}")
+            files[-1].unlink(missing_ok=True)  # a link of this name is replaced, not written through
             return files[-1]
 
         name(".json").write_text(json.dumps(self.to_dict(), indent=2) + "\n")

@@ -1,4 +1,5 @@
 import copy
+import io
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from abc_hf import (
     BlurUnderstandingPipeline,
     load_pipeline,
 )
+from abc_hf.inference import opening, processes
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # as a shell's background job; commands that tests start and interrupt would inherit it
@@ -67,6 +69,26 @@ def make_photo(width=64, height=48, seed=0) -> Image.Image:
 def photo():
     """A maker of photos: `photo(width, height, seed)`."""
     return make_photo
+
+
+@pytest.fixture(scope="session")
+def slow_photo(tmp_path_factory):
+    """A JPEG that takes a second to decode: it has hardly fewer scans than are refused."""
+    file = io.BytesIO()
+    Image.radial_gradient("L").resize((6000, 6000)).save(file, "JPEG", progressive=True, quality=30)
+    start, mark, scan = file.getvalue().rpartition(b"\xff\xda")
+    path = tmp_path_factory.mktemp("slow") / "slow.jpg"
+    path.write_bytes(start + 40 * (mark + scan.removesuffix(b"\xff\xd9")) + b"\xff\xd9")
+    return path
+
+
+@pytest.fixture
+def tight_limits(monkeypatch):
+    """A process that opens a photo may take 0.3 seconds."""
+    opening.stop()
+    monkeypatch.setattr(processes, "CPU_SECONDS", 0.3)
+    yield
+    opening.stop()
 
 
 @pytest.fixture

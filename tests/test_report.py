@@ -73,6 +73,14 @@ def test_to_dict_is_json(pipe, photo):
         assert said[name] == getattr(report, name)
 
 
+def test_no_link_is_written_through(make_report, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    for end in (".json", "_figure.png", "_blur.png", "_attention_16bit.png"):
+        (tmp_path / f"a{end}").symlink_to(tmp_path / "mine")
+    files = make_report([[0, 1]], [[1, 0]]).save(tmp_path, "a")
+    assert (tmp_path / "mine").read_text() == "mine" and not any(file.is_symlink() for file in files)
+
+
 def test_save(pipe, photo, tmp_path):
     report = pipe(photo(200, 150))
     files = report.save(tmp_path / "out", "holiday")

@@ -14,13 +14,16 @@ from .output import COLUMNS, complain, table_row
 
 
 def assess(args: argparse.Namespace) -> int:
-    from ..inference.loading import load_pipeline
+    from ..inference import opening
 
     photos, empty = expand(args.photos)
     if args.save and any(photo.parent.resolve() == args.save.resolve() for photo in photos):
         raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
     if args.save and args.save.exists() and not args.save.is_dir():
         raise ValueError(f"--save {args.save} is a file; choose a folder.")
+    opening.start()  # beside the imports of the next line
+    from ..inference.loading import load_pipeline
+
     pipe = load_pipeline(args.model, device=args.device, engine=args.engine)
     reports = pipe((photo for photo in photos), batch_size=args.batch_size, on_error="return")
     stems = unique_stems(photos)

@@ -1,8 +1,10 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The splits of any data set, brought into the SmartBlur schema."""
 
+import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import datasets
@@ -12,6 +14,9 @@ import pyarrow.parquet as pq
 
 from ..configuration_abc_fusenet import DESIRABILITY
 from .schema import FEATURES, MAP_COLUMNS, DamagedDataError, conform
+
+KEPT = 10
+"""How many caches of earlier contents of data sets are kept."""
 
 
 def load_splits(settings):
@@ -74,9 +79,7 @@ def open_splits(name: str, *, cache_dir: str | None = None, **options):
             for file in files:
                 if file.suffix == ".parquet":
                     check_parquet(file)
-            cache_dir = str(
-                Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "by-content" / digest_of(files, folder)
-            )
+            cache_dir = str(own_cache(Path(cache_dir or datasets.config.HF_DATASETS_CACHE), digest_of(files, folder)))
         source = str(folder.resolve()) if folder.is_dir() else name
         return datasets.load_dataset(source, cache_dir=cache_dir, **options)
     except DamagedDataError:
@@ -84,6 +87,21 @@ def open_splits(name: str, *, cache_dir: str | None = None, **options):
     except Exception as error:  # of a dozen kinds, from folders, network, Parquet and YAML
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise ValueError(f"No data set can be loaded from {name} ({reason}); give a folder or a Hub name.") from error
+
+
+def own_cache(cache_dir: Path, digest: str) -> Path:
+    """The cache of a content. Beside it, the `KEPT` caches that were used last stay; others are deleted."""
+    own = cache_dir / "by-content" / digest
+    own.mkdir(parents=True, exist_ok=True)
+    os.utime(own)
+    times = {}
+    for folder in own.parent.iterdir():
+        with contextlib.suppress(OSError):  # another process has deleted it
+            times[folder] = folder.stat().st_mtime
+    times.pop(own, None)
+    for folder in sorted(times, key=times.get, reverse=True)[KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
+    return own
 
 
 def data_files(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from ..visualization import overlay
 from .batch_tab import judged, photos_of, public_rows, write_csv, write_keepers
 from .compare_tab import MAX_SHOTS, compared
 from .photo_tab import DOWNLOADS, Judge, full_size, photo_of, read
-from .uploads import Budget, files_only, new_file, visitor_of
+from .uploads import Budget, files_only, new_file, received, visitor_of
 
 
 def api_endpoints(judge_photo: Judge) -> None:
@@ -22,7 +22,7 @@ def api_endpoints(judge_photo: Judge) -> None:
         """Judge the blur in one photo: where it is, what counts, and whether it is wanted.
 
         Args:
-            photo: a photo, as a file
+            photo: a photo, as a file or a `data:` URI in base64
 
         Returns:
             label, certain, between (the two labels in question, if it is not certain), kind of blur, probabilities,
@@ -30,7 +30,8 @@ def api_endpoints(judge_photo: Judge) -> None:
             the photo under its blur map, at most 1600 pixels wide or high
             the photo under its attention map
         """
-        report, picture = read(judge_photo, photo_of(photo, one.GRADIO_CACHE))
+        with received([photo], one.GRADIO_CACHE) as (photo,):
+            report, picture = read(judge_photo, photo_of(photo, one.GRADIO_CACHE))
         under = [overlay(picture, values) for values in (report.small_blur_map, report.small_attention_map)]
         return report.to_dict(), *map(Image.fromarray, under)
 
@@ -38,7 +39,7 @@ def api_endpoints(judge_photo: Judge) -> None:
         """Make a map or the report of one photo as a file, at the photo's full size.
 
         Args:
-            photo: a photo, as a file
+            photo: a photo, as a file or a `data:` URI in base64
             kind: overlay (JPEG), blur (8-bit PNG, white = 1), blur_16bit, attention_16bit (16-bit PNG) or report (JSON)
 
         Returns:
@@ -46,13 +47,14 @@ def api_endpoints(judge_photo: Judge) -> None:
         """
         if not isinstance(kind, str) or kind not in DOWNLOADS:
             raise gr.Error(f"The kind must be one of {', '.join(DOWNLOADS)}.", print_exception=False)
-        return str(full_size(judge_photo, photo_of(photo, one.GRADIO_CACHE), kind, one.GRADIO_CACHE))
+        with received([photo], one.GRADIO_CACHE) as (photo,):
+            return str(full_size(judge_photo, photo_of(photo, one.GRADIO_CACHE), kind, one.GRADIO_CACHE))
 
     def sort(photos: list[dict], threshold: float, request: gr.Request):
         """Judge many photos, sort them into good, ok, no and bad blur, and flag those to reject.
 
         Args:
-            photos: at most 200 photos, or zips of them, as files
+            photos: at most 200 photos, or zips of them, as files or `data:` URIs in base64
             threshold: the score, in 0..1, below which a photo is flagged `reject`; its label stays
 
         Returns:
@@ -61,26 +63,28 @@ def api_endpoints(judge_photo: Judge) -> None:
             a zip of the photos that are not flagged; none if all are, or if the visitor has had too much unpacked
         """
         threshold, visitor = check_threshold(threshold), visitor_of(request)
-        rows = list(judged(judge_photo, photos_of(photos, many), many.GRADIO_CACHE, Budget(visitor)))
-        try:
-            keepers = str(write_keepers(rows, threshold, many.GRADIO_CACHE, Budget(visitor)))
-        except gr.Error:  # there are none, or too much was unpacked already; the answer comes all the same
-            keepers = None
+        with received(photos, many.GRADIO_CACHE) as photos:
+            rows = list(judged(judge_photo, photos_of(photos, many), many.GRADIO_CACHE, Budget(visitor)))
+            try:
+                keepers = str(write_keepers(rows, threshold, many.GRADIO_CACHE, Budget(visitor)))
+            except gr.Error:  # there are none, or too much was unpacked already; the answer comes all the same
+                keepers = None
         return public_rows(rows, threshold), str(write_csv(rows, threshold, many.GRADIO_CACHE)), keepers
 
     def compare(photos: list[dict], request: gr.Request):
         """Rank shots of one scene by how sharp their subject is, in the photos' own pixels.
 
         Args:
-            photos: 2 to 12 shots, or zips of them, as files
+            photos: 2 to 12 shots, or zips of them, as files or `data:` URIs in base64
 
         Returns:
             an object per shot, the sharpest first: file, sharpness (1 = perfect edges, 0.25 = boundless blur, more for
             fine texture), box (the subject's: left, top, right, bottom), and what `assess` says; or file and error
             the middle of each subject, pixel for pixel, in the same order
         """
-        shots = photos_of(photos, many, MAX_SHOTS)
-        shots = compared(judge_photo, shots, many.GRADIO_CACHE, Budget(visitor_of(request)))
+        with received(photos, many.GRADIO_CACHE) as photos:
+            shots = photos_of(photos, many, MAX_SHOTS)
+            shots = compared(judge_photo, shots, many.GRADIO_CACHE, Budget(visitor_of(request)))
         crops = []
         for shot in shots:
             if "error" not in shot:
@@ -90,7 +94,9 @@ def api_endpoints(judge_photo: Judge) -> None:
         return shots, crops
 
     one, many = gr.File(label="Photo", render=False), gr.File(label="Photos", file_count="multiple", render=False)
-    files_only(one), files_only(many)
+    for component in (one, many):
+        files_only(component).api_info()  # which Gradio keeps
+        component.data_model = None  # it takes no text, which is for `received`
     kind = gr.Textbox("blur_16bit", label="Kind", render=False)
     threshold = gr.Number(THRESHOLD, label="Threshold", render=False)
     pictures = [gr.Image(label=label, format="jpeg", render=False) for label in ("Blur", "Attention")]

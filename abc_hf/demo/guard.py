@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
-from .uploads import toast
+from .uploads import MAX_BODY, toast
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,48 @@ class Guard:
         refusal = (
             None if get_space() or scope["type"] not in ("http", "websocket") else self.refusal(Headers(scope=scope))
         )
-        if refusal is None:
+        if refusal is None and scope["type"] == "http":
+            await self.within_size(scope, receive, send)
+        elif refusal is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             await PlainTextResponse(refusal, 403)(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal})
+
+    async def within_size(self, scope, receive, send) -> None:
+        """Let the page answer a request, unless its body is larger than `MAX_BODY`. Gradio limits uploads itself."""
+        if scope["path"].endswith("/gradio_api/upload"):
+            await self.app(scope, receive, send)
+            return
+        size, answered = 0, False
+
+        async def count() -> dict:
+            nonlocal size
+            if size > MAX_BODY:
+                return {"type": "http.disconnect"}
+            message = await receive()
+            size += len(message.get("body", b""))
+            return message if size <= MAX_BODY else {"type": "http.disconnect"}
+
+        async def answer(message: dict) -> None:
+            nonlocal answered
+            if size <= MAX_BODY or answered:
+                answered = True
+                await send(message)
+
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY:
+            size = int(length)
+        else:
+            try:
+                await self.app(scope, count, answer)
+            except Exception:
+                if size <= MAX_BODY:
+                    raise
+        if size > MAX_BODY and not answered:
+            sentence = f"A request takes at most {MAX_BODY >> 20} MB; upload large files first."
+            await PlainTextResponse(sentence, 413)(scope, receive, send)
 
     def refusal(self, headers: Headers) -> str | None:
         """Why a request is refused, a sentence; None if it is not."""

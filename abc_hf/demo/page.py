@@ -74,6 +74,10 @@ def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
     """
     if mcp and importlib.util.find_spec("mcp") is None:
         raise ImportError('MCP needs one more package; run `pip install "abc-fusenet[mcp]"`.')
+    if mcp:  # files are read by `uploads.received`: Gradio would keep what it unpacks, and understands no lists
+        from gradio.mcp import GradioMCPServer
+
+        GradioMCPServer.convert_strings_to_filedata = lambda self, arguments, places: arguments
     demo.queue(max_size=50)
     return demo.launch(
         theme=THEME,

@@ -8,7 +8,8 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from ..photos import PhotoError, load_photo
+from ..inference.opening import load_photo
+from ..photos import PhotoError
 from ..report import BlurReport
 from ..verdicts import AMOUNTS, KINDS, NOT_SURE
 from ..visualization import COLOR_SCALE, LEVEL_COLORS, colorize, grey_image, layer, overlay
@@ -136,6 +137,8 @@ def photo_of(photo: dict | None, folder: str) -> Sent:
         if photo is None:
             raise UploadError("Send a photo first.")
         sent = sent_file(photo, folder)
+        if sent.error:
+            raise UploadError(f"{sent.name}: {sent.error}")
         if Path(sent.path).stat().st_size > MAX_PHOTO_BYTES:
             raise UploadError(f"{sent.name}: the file is larger than {MAX_PHOTO_BYTES >> 20} MB; send a smaller copy.")
     except UploadError as error:

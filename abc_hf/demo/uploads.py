@@ -1,11 +1,14 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """What visitors of the demo send: only their own files, within limits; and what is written for them."""
 
+import base64
+import binascii
 import collections
 import contextlib
 import dataclasses
 import html
 import logging
+import mimetypes
 import os
 import secrets
 import sys
@@ -15,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import gradio as gr
 from gradio.utils import get_space, get_upload_folder
@@ -41,6 +45,8 @@ MAX_DIRECTORY_BYTES = 8 * 2**20
 """The largest table of contents of a zip, which is held in memory: about 100,000 names."""
 HOUR = 3600
 """How long files are kept here [s]."""
+MAX_BODY = 64 * 2**20
+"""The most bytes of a request that is no upload, such as JSON with photos as text."""
 MAX_UPLOAD = "500mb"
 """The largest file that is taken, a zip: what `gr.Blocks.launch` calls max_file_size."""
 
@@ -79,11 +85,13 @@ def sent_file(file: Any, folder: str) -> Sent:
     """A file in the folder of what visitors sent; Gradio's own components take that of any file on the server.
 
     Args:
-        file: what Gradio says of a file, a dict, or a path.
+        file: what Gradio says of a file, a dict; a path; or one that has been received.
 
     Raises:
         UploadError: for a file elsewhere, a web address, or something that is no file.
     """
+    if isinstance(file, Sent):
+        return file
     file = file if isinstance(file, dict) else {"path": file}
     sent, name = file.get("path"), file.get("orig_name")
     path = Path()
@@ -97,6 +105,37 @@ def sent_file(file: Any, folder: str) -> Sent:
     return Sent(one_line(name if isinstance(name, str) and name else path.name), str(path))
 
 
+@contextlib.contextmanager
+def received(files: object, folder: str) -> Iterator[object]:
+    """A list of files as `sent_file` takes them. Programs may give some as text: a `data:` URI, whose bytes are a file
+    in here, or the address of a file that they have uploaded. Nothing is fetched."""
+    if not isinstance(files, list):
+        yield files
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as home:
+        yield [from_text(file, Path(home, str(number))) for number, file in enumerate(files)]
+
+
+def from_text(file: object, home: Path) -> object:
+    """One of the files of `received`, whose bytes are written to the new folder `home`."""
+    if not isinstance(file, str) or ":" not in file:
+        return file
+    if not file.startswith("data:"):
+        own = unquote(file.partition("/gradio_api/file=")[2])
+        return own or Sent(one_line(file), error="send it as a file, not as an address.")
+    header, _, data = file.removeprefix("data:").partition(",")
+    kind, *options = header.split(";")
+    names = [unquote(option.removeprefix("name=")) for option in options if option.startswith("name=")]
+    name = one_line(names[0] if names else f"photo{mimetypes.guess_extension(kind) or ''}")
+    try:
+        data = base64.b64decode(data if "base64" in options else "?", validate=True)
+    except (binascii.Error, ValueError):  # ValueError: letters that are not ASCII
+        return Sent(name, error="its data: URI must be base64.")
+    home.mkdir()
+    (home / name).write_bytes(data)
+    return {"path": str(home / name), "orig_name": name}
+
+
 def sent_photos(files: object, folder: str, most: int = MAX_PHOTOS) -> list[Sent]:
     """The photos among files and in the zips among them; a zip that cannot be read is one with an error.
 
@@ -108,7 +147,8 @@ def sent_photos(files: object, folder: str, most: int = MAX_PHOTOS) -> list[Sent
     photos: list[Sent] = []
     for file in files or []:
         sent = sent_file(file, folder)
-        photos += look_into(sent, most - len(photos)) if sent.name.lower().endswith(".zip") else [sent]
+        is_zip = sent.path and sent.name.lower().endswith(".zip")
+        photos += look_into(sent, most - len(photos)) if is_zip else [sent]
         if len(photos) > most:
             raise UploadError(f"At most {most} photos at a time, please; send fewer.")
     return photos

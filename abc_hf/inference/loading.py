@@ -22,6 +22,7 @@ from ..configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from ..pipeline import BlurUnderstandingPipeline
+from . import opening
 from .engines import load_engine
 
 BUNDLED = Path(__file__).parents[1] / "pretrained" / "mobile"
@@ -82,7 +83,7 @@ def load_pipeline(
         device=device,  # type: ignore[arg-type]  # it takes a name as well
         **options,
     )
-    pipe.engine = load_engine(engine, pipe.model)
+    pipe.engine, pipe.open_photo = load_engine(engine, pipe.model), opening.load_photo
     return pipe
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch.nn.functional import conv2d, pad
 
 from ..image_processing_abc_fusenet import resize_map
-from ..photos import load_photo
+from .opening import load_photo
 
 FINE, COARSE = 1.0, 4.0
 """The standard deviations of the two Gaussians whose gradients are compared [pixels]."""

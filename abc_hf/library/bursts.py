@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from ..inference.processes import Processes
 from ..inference.sharpness import subject_sharpness
 from ..photos import PhotoError
 from .find import Reader
 from .journal import line_of, lines, value_of, write_table
 from .table import attention_file, path_from_text
-from .workers import Processes
 
 SECONDS = 2.0
 """The longest time from one shot of a burst to the next [s]. EXIF times without a fraction are whole seconds."""

@@ -90,14 +90,17 @@ def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] 
         yield from pair(local_files(group, complain))
 
 
+def expand_names(sources: Iterable[str]) -> Iterator[str]:
+    """Absolute paths and URLs."""
+    for source in map(os.fspath, sources):
+        source = source.removeprefix("file://")
+        yield source if "://" in source else os.path.abspath(source)
+
+
 def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
     """Absolute paths and URLs, globs of local files expanded."""
-    for source in map(os.fspath, sources):
-        if source.startswith("file://"):
-            source = source.removeprefix("file://")
-        if "://" in source:
-            yield source
-        elif not os.path.lexists(source) and glob.has_magic(source):
+    for source in expand_names(sources):
+        if "://" not in source and not os.path.lexists(source) and glob.has_magic(source):
             matches = sorted(glob.glob(source, recursive=True))
             wanted = [
                 name for name in matches if name.lower().endswith(PHOTO_EXTENSIONS + CONTAINERS) or os.path.isdir(name)
@@ -106,7 +109,7 @@ def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
                 complain(source, "no photo has such a name.")
             yield from map(os.path.abspath, wanted)
         else:
-            yield os.path.abspath(source)
+            yield source
 
 
 def is_wanted(name: str, extensions: tuple[str, ...] = PHOTO_EXTENSIONS) -> bool:

@@ -31,7 +31,7 @@ from ..common.files import PARTIAL, replacing, write_bytes
 from ..common.text import csv_cell
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..photos import PhotoError, open_file
-from .find import INSIDE, Found
+from .find import CONTAINERS, INSIDE, Found
 from .table import COLUMNS, ESCAPED, PROBABILITIES, attention_file, path_from_text, path_text, thumbnail_files
 
 SHARD_ROWS = 500
@@ -205,6 +205,7 @@ class Index:
         self.folder, self.settings, self.process, self.processes = folder, settings, process, processes
         self.damaged: dict[str, int] = {}
         self.db = sqlite3.connect("", isolation_level=None)
+        self.db.create_function("folder", 1, folder_of, deterministic=True)
         self.db.execute("CREATE TABLE found (path TEXT PRIMARY KEY, bytes, modified, raw_path, mine)")
         self.db.execute("CREATE TABLE done (path TEXT PRIMARY KEY, bytes, modified, label, row, shard)")
 
@@ -313,6 +314,21 @@ class Index:
         query = f"SELECT path FROM found WHERE bytes IS NULL AND modified IS NULL AND ({files})"
         return [path_from_text(path) for (path,) in self.db.execute(query) if INSIDE not in path]
 
+    def lost_folders(self, source: str) -> set[str]:
+        """The folders in a source that held judged photos, and are missing or empty now; of nested ones the highest."""
+        match, values = in_source(source)
+        photos = f"FROM done WHERE label IS NOT NULL AND ({match}) AND path NOT IN (SELECT path FROM found)"
+        folders = {
+            path_from_text(folder) for (folder,) in self.db.execute(f"SELECT DISTINCT folder(path) {photos}", values)
+        }
+        lost = set()
+        for folder in filter(None, folders):
+            if is_bare(folder):
+                while (above := os.path.dirname(folder)) and is_bare(above):
+                    folder = above
+                lost.add(folder)
+        return lost
+
     def keep(self, source: str) -> int:
         """Keep the rows of the photos in a source that cannot be read now; returns their number. They are not judged.
 
@@ -370,9 +386,10 @@ def set_aside(path: Path):
 
 def in_source(source: str) -> tuple[str, list[str]]:
     """A condition of SQL for the photos in a source (see `Index.keep`), and its values."""
-    if "://" not in source and glob.has_magic(source) and not os.path.lexists(source):
+    conditions, values = ["path = ?"], [path_text(source)]
+    if "://" not in source and glob.has_magic(source) and not os.path.lexists(source):  # a glob, or a missing folder
         pattern = os.path.abspath(source).replace("**/", "*").replace("[!", "[^")
-        return "path GLOB ? OR path GLOB ?", [pattern, f"{pattern}/*"]
+        conditions, values = [*conditions, "path GLOB ?", "path GLOB ?"], [*values, pattern, f"{pattern}/*"]
     names = [source.rstrip("/")]
     if "://" in source:
         with contextlib.suppress(Exception):  # each file system has errors of its own
@@ -381,8 +398,27 @@ def in_source(source: str) -> tuple[str, list[str]]:
     starts = [name + end for name in names for end in ("/", INSIDE)]
     starts += [ESCAPED + quote_from_bytes(os.fsencode(start), safe=b"/!").removeprefix("/") for start in starts]
     starts = [start for start in starts if start == path_text(start)]  # SQLite takes UTF-8
-    conditions = ["path = ?", *["substr(path, 1, length(?)) = ?"] * len(starts)]
-    return " OR ".join(conditions), [path_text(source), *(start for start in starts for _ in range(2))]
+    conditions += ["substr(path, 1, length(?)) = ?"] * len(starts)
+    return " OR ".join(conditions), values + [start for start in starts for _ in range(2)]
+
+
+def folder_of(path: str) -> str:
+    """The folder of a photo of the table, or of the archive or Parquet file that holds it; empty for a URL."""
+    if "://" in path and not path.startswith(ESCAPED):
+        return ""
+    file, inside, _ = path_from_text(path).partition(INSIDE)
+    return path_text(os.path.dirname(file if inside and file.lower().endswith(CONTAINERS) else path_from_text(path)))
+
+
+def is_bare(folder: str) -> bool:
+    """Whether a folder is missing or empty, as the folder is where a disk was."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
 
 
 def dealt_to(path: str, place: float | None, processes: int) -> int:

@@ -6,6 +6,7 @@ import bisect
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -20,6 +21,10 @@ PREFERRED = "image"
 MAX_BYTES, MAX_RATIO = 500 * 2**20, 50
 """A row group is not read if its photos unpack to more than so many bytes each, or to more than that in all and so many
 times what they take in the file: photos are compressed already."""
+MIN_ROW, FREE_ROWS = 16, 10_000
+"""A file is not read if it is said to hold more rows than `FREE_ROWS` and one for each `MIN_ROW` bytes."""
+HEADER, MAX_HEADER, MAX_PAGES = 256, 2**24, 100_000
+"""The usual and the most bytes of the header of a page, and the most pages of a row group."""
 BUFFER = 2**20
 """Bytes of a row group that are read at a time."""
 SOUND = re.compile(rb"RIFF.{4}WAVE|FORM.{4}AIF|fLaC|OggS|ID3|.{4}ftypM4A|\xff[\xe0-\xff]", re.DOTALL)
@@ -34,18 +39,21 @@ class ParquetPhotos:
         file: open for reading; it stays open.
 
     Raises:
-        PhotoError: if no column holds photos.
+        PhotoError: if no column holds photos, or the file is said to hold more than it can.
     """
 
     def __init__(self, file: BinaryIO):
+        self.source, self.bytes = file, file.seek(0, os.SEEK_END)
         self.file = pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
-        columns = image_columns(self.file)
+        sizes = [self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups)]
+        self.starts = list(itertools.accumulate(sizes, initial=0))
+        self.rows = self.starts[-1]
+        if min(sizes, default=0) < 0 or self.rows > FREE_ROWS + self.bytes / MIN_ROW:
+            raise PhotoError(f"it is said to hold {self.rows} rows in {self.bytes >> 10} KB, which no photos do.")
+        columns = [name for name, known in image_columns(self.file).items() if known or not self.holds_sounds(name)]
         if not columns:
             raise PhotoError("none of its columns holds photos (a struct of bytes and path, as datasets.Image is).")
         self.column = PREFERRED if PREFERRED in columns else columns[0]
-        sizes = (self.file.metadata.row_group(group).num_rows for group in range(self.file.num_row_groups))
-        self.starts = list(itertools.accumulate(sizes, initial=0))
-        self.rows = self.starts[-1]
         self.group: int | None = None
         self.row = -1
         self.batch: Any = None
@@ -73,53 +81,122 @@ class ParquetPhotos:
         """The column's value in a row, without `path`."""
         group = bisect.bisect_right(self.starts, row) - 1
         if group != self.group or row < self.row:
-            check_size(self.file, group, self.column)
+            self.check_size(group, self.column)
             self.batches = self.file.iter_batches(1, [group], [f"{self.column}.bytes"], use_threads=False)
             self.row = self.starts[group] - 1
         self.group = None  # if the group is damaged, the next row begins with it anew
         while self.row < row:
-            self.batch = next(self.batches)
+            self.batch = next(self.batches, None)
             self.row += 1
+            if self.batch is None:
+                raise PhotoError(f"its row group {group} holds fewer rows than it is said to.")
         self.group = group
         return self.batch.column(0)[0].as_py()
 
+    def check_size(self, group: int, column: str):
+        """Refuse a row group whose photos unpack to too much, before a value is read: by what the file says at its end,
+        and by what the pages say themselves, if these are here.
 
-def check_size(file: pq.ParquetFile, group: int, column: str):
-    """Refuse a row group whose photos unpack to too much, before a value is read.
+        Raises:
+            PhotoError
+        """
+        parts = self.file.metadata.row_group(group)
+        part = next(
+            each for each in map(parts.column, range(parts.num_columns)) if each.path_in_schema == f"{column}.bytes"
+        )
+        size, packed = part.total_uncompressed_size, part.total_compressed_size
+        start = min(filter(None, (part.dictionary_page_offset, part.data_page_offset)), default=0)
+        if not (0 < start <= start + packed <= self.bytes and size >= 0 and part.num_values == parts.num_rows):
+            raise PhotoError(f"its row group {group} is damaged: sizes and places do not fit the file.")
+        if isinstance(self.source, io.BufferedReader | io.BytesIO):
+            size = max(size, unpacked_size(self.source, start, start + packed))
+        if size > MAX_BYTES * max(1, parts.num_rows) or size > max(MAX_BYTES, MAX_RATIO * packed):
+            raise PhotoError(
+                f"its row group {group} unpacks from {packed >> 10} KB to {size >> 20} MB, which no photos do."
+            )
+
+    def holds_sounds(self, column: str) -> bool:
+        """Whether the first value of a column that there is, and can be read, is a sound."""
+        try:
+            for group in range(self.file.num_row_groups):
+                self.check_size(group, column)
+                for batch in self.file.iter_batches(1, [group], [f"{column}.bytes"], use_threads=False):
+                    if (value := batch.column(0)[0].as_py()) and value["bytes"]:
+                        return bool(SOUND.match(value["bytes"]))
+        except (OSError, pa.ArrowException, PhotoError):  # damaged, or a bomb
+            pass
+        return False
+
+
+def unpacked_size(file: BinaryIO, place: int, end: int) -> int:
+    """The bytes that the pages between two places of a file unpack to, as their headers say.
 
     Raises:
-        PhotoError
+        PhotoError: if a header cannot be read.
     """
-    parts = file.metadata.row_group(group)
-    part = next(
-        each for each in map(parts.column, range(parts.num_columns)) if each.path_in_schema == f"{column}.bytes"
-    )
-    size, packed = part.total_uncompressed_size, part.total_compressed_size
-    if size > MAX_BYTES * max(1, parts.num_rows) or size > max(MAX_BYTES, MAX_RATIO * packed):
-        raise PhotoError(f"its row group unpacks from {packed >> 10} KB to {size >> 20} MB, which no photos do.")
+    total = 0
+    for _ in range(MAX_PAGES):
+        if place >= end:
+            return total
+        file.seek(place)
+        try:
+            try:
+                fields, length = thrift_struct(file.read(HEADER))
+            except IndexError:
+                file.seek(place)
+                fields, length = thrift_struct(file.read(MAX_HEADER))
+            unpacked, packed = fields[2], fields[3]
+            if min(unpacked, packed) < 0:
+                raise ValueError
+        except (LookupError, ValueError, RecursionError):
+            break
+        total += unpacked
+        place += length + packed
+    raise PhotoError("the headers of its pages are damaged.")
 
 
-def image_columns(file: pq.ParquetFile) -> list[str]:
-    """The names of the columns that hold photos. Sounds have the same type; what `datasets` notes in a file tells them
-    apart, or else the first of them."""
+def thrift_struct(data: bytes, place: int = 0) -> tuple[dict[int, int], int]:
+    """The whole numbers in a struct of Thrift's compact protocol, by the numbers of their fields, and where it ends."""
+    fields, field = {}, 0
+    while head := data[place]:
+        place, kind, step = place + 1, head & 15, head >> 4
+        if step:
+            field += step
+        else:
+            field, place = thrift_number(data, place)
+        if kind in (4, 5, 6):  # a whole number; odd ones stand for those below 0
+            value, place = thrift_number(data, place)
+            fields[field] = value >> 1 ^ -(value & 1)
+        elif kind == 8:  # bytes, behind their number
+            value, place = thrift_number(data, place)
+            place += value
+        elif kind == 12:
+            place = thrift_struct(data, place)[1]
+        elif kind in (3, 7):
+            place += 1 if kind == 3 else 8
+        elif kind not in (1, 2):  # true and false
+            raise ValueError
+    return fields, place + 1
+
+
+def thrift_number(data: bytes, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        value |= (data[place] & 127) << shift
+        place += 1
+        if data[place - 1] < 128:
+            return value, place
+    raise ValueError
+
+
+def image_columns(file: pq.ParquetFile) -> dict[str, bool]:
+    """The names of the columns that may hold photos, each with whether `datasets` has noted that it does. Sounds have
+    the same type."""
     schema = file.schema_arrow
     noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     kinds = {name: feature.get("_type") for name, feature in noted.items() if isinstance(feature, dict)}
     names = [field.name for field in schema if holds_files(field.type)]
-    return [name for name in names if (kinds[name] == "Image" if name in kinds else not holds_sounds(file, name))]
-
-
-def holds_sounds(file: pq.ParquetFile, column: str) -> bool:
-    """Whether the first value of a column that there is, and can be read, is a sound."""
-    try:
-        for group in range(file.num_row_groups):
-            check_size(file, group, column)
-        for batch in file.iter_batches(1, columns=[f"{column}.bytes"], use_threads=False):
-            if (value := batch.column(0)[0].as_py()) and value["bytes"]:
-                return bool(SOUND.match(value["bytes"]))
-    except (OSError, pa.ArrowException, PhotoError):  # damaged, or a bomb
-        pass
-    return False
+    return {name: name in kinds for name in names if kinds.get(name, "Image") == "Image"}
 
 
 def holds_files(type: pa.DataType) -> bool:

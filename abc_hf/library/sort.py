@@ -33,17 +33,18 @@ from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..image_processing_abc_fusenet import resize_map, working_shape
 from ..inference.loading import BUNDLED, download, load_pipeline, no_model
+from ..inference.processes import cores
 from ..photos import PhotoError, open_file
 from ..report import BlurReport
 from ..verdicts import THRESHOLD
 from ..visualization import grey_image
 from .bursts import add_bursts
-from .find import Found, find_photos, sha256
+from .find import Found, expand_names, find_photos, sha256
 from .html_report import check_single_file, write_report
 from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, foreign_files, write_table
 from .lock import only_job
 from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
-from .workers import Workers, cores, failed
+from .workers import Workers, failed
 
 BATCH_SIZES = {"cpu": 1}
 """The most photos judged at a time, by kind of device; `BATCH_SIZE` on others. On a CPU more gain nothing."""
@@ -184,10 +185,20 @@ class Sort:
             self.cannot_read(name, reason)
             missing.append(name)
 
+        sources = list(sources)
         self.index.find(find_photos(sources, cannot_read, skip=[str(self.out)]))
-        for name in [] if self.prune else [*missing, *self.index.gone()]:
-            if kept := self.index.keep(name):
-                self.cannot_read(f"{name} is missing", f"{kept} photos of it stay in the table; --prune drops them.")
+        if self.prune:
+            return
+        for name in [*missing, *self.index.gone()]:
+            self.keep(name, "is missing")
+        for source in expand_names(sources):
+            for folder in sorted(self.index.lost_folders(source)):
+                self.keep(folder, "is missing or empty")
+
+    def keep(self, name: str, state: str):
+        """Keep the rows of the photos in a folder or a source that cannot be read now."""
+        if kept := self.index.keep(name):
+            self.cannot_read(f"{name} {state}", f"{kept} photos of it stay in the table; --prune drops them.")
 
     def cannot_read(self, name: str, reason: str):
         """Complain once."""

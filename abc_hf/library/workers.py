@@ -3,26 +3,19 @@
 
 import contextlib
 import io
-import multiprocessing
-import os
-import queue
-import signal
-import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import imagehash
-import torch
 from PIL import Image
 
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..inference.loading import no_model
-from ..photos import PhotoError, reason
+from ..inference.opening import load_photo
+from ..inference.processes import Processes, cores
+from ..photos import reason
 from ..pipeline import prepare
 from .find import PARQUET, Found, Reader, sha256, split_member
 
@@ -30,14 +23,6 @@ THUMBNAIL_SIDE = 320
 """The long side of a thumbnail [pixels]."""
 AHEAD = 8
 """Photos that are prepared ahead, per worker."""
-CPU_SECONDS = 30
-"""The most CPU time that a worker process may take for one photo [s]; the process is ended then."""
-MEMORY = 4 * 2**30
-"""The most memory that a worker process may take for a photo, beyond what the process takes itself [bytes]. Only Linux
-keeps this limit."""
-
-
-ENDED = "it was not opened, because the run ends."
 
 
 class Preparer:
@@ -66,7 +51,7 @@ class Preparer:
         try:
             with self.reader.photo(path) if data is None else contextlib.nullcontext(data) as photo:
                 name = photo if isinstance(photo, str) else "the given bytes"
-                prepared = prepare(photo, self.image_processor)
+                prepared = prepare(photo, self.image_processor, load_photo)
                 if "error" in prepared:
                     raise prepared["error"]
                 content = sha256(photo) if self.hash_content else None
@@ -99,105 +84,6 @@ def thumbnail(preview: Image.Image) -> bytes:
     file = io.BytesIO()
     small.save(file, "jpeg", quality=80)
     return file.getvalue()
-
-
-class Worker:
-    """A process that calls a function. A call that takes too much CPU time, or crashes, ends this process alone, and
-    the next call starts another one.
-
-    Args:
-        make, arguments: `make(*arguments)` is called in the process and returns the function.
-    """
-
-    def __init__(self, make: Callable[..., Callable], arguments: tuple):
-        self.make, self.arguments, self.stopped = make, arguments, False
-        self.process: Any = None
-
-    def start(self):
-        """Begin to start the process, which takes some seconds."""
-        if self.process is None and not self.stopped:
-            context = start_context()
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=work, args=(theirs, self.make, self.arguments), daemon=True)
-            self.process.start()
-            theirs.close()
-
-    def stop(self):
-        self.stopped = True
-        if self.process is not None:
-            self.process.kill()
-
-    def __call__(self, *arguments):
-        """The function's answer, or its error.
-
-        Raises:
-            PhotoError: if the process ended.
-        """
-        for last in (False, True):
-            if self.stopped:
-                raise PhotoError(ENDED)
-            self.start()
-            try:
-                self.pipe.send(arguments)
-                answer = self.pipe.recv()
-            except (EOFError, OSError):
-                self.process.join()
-                status = self.process.exitcode
-                self.process.close()
-                self.pipe.close()
-                self.process = None
-                if self.stopped:
-                    raise PhotoError(ENDED) from None
-                if status == -getattr(signal, "SIGPROF", 0):
-                    raise PhotoError(f"opening it takes more than {CPU_SECONDS} seconds of CPU time.") from None
-                if last:
-                    raise PhotoError(
-                        "opening it ends the process; it is damaged, or too large for the memory there is."
-                    ) from None
-                continue  # the memory may have been short for a moment
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-
-class Processes:
-    """Some workers with the same function.
-
-    Args:
-        number: of processes.
-        make, arguments: as in `Worker`.
-    """
-
-    def __init__(self, number: int, make: Callable[..., Callable], arguments: tuple):
-        self.workers = [Worker(make, arguments) for _ in range(number)]
-        self.threads = ThreadPoolExecutor(number)
-        self.idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        for worker in self.workers:
-            self.idle.put(worker)
-            worker.start()
-
-    def submit(self, *arguments) -> Future:
-        """Call the function in the next process that is idle. An argument may be a `Future`, whose result is meant."""
-        return self.threads.submit(self.call, arguments)
-
-    def call(self, arguments: tuple):
-        values = [each.result() if isinstance(each, Future) else each for each in arguments]
-        worker = self.idle.get()
-        try:
-            return worker(*values)
-        finally:
-            self.idle.put(worker)
-
-    def stop(self):
-        for worker in self.workers:
-            worker.stop()
-        self.threads.shutdown(cancel_futures=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
 
 class Workers:
@@ -272,68 +158,3 @@ class RowReader:
 
     def __call__(self, file: str, row: str) -> bytes:
         return self.reader.read(file, row)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def start_context() -> Any:
-    """How processes start; threads and accelerators do not survive a fork."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        return context
-    return multiprocessing.get_context("spawn")
-
-
-def work(pipe: Connection, make: Callable[..., Callable], arguments: tuple):
-    """What a worker process does: it answers calls. Ctrl-C is for its parent, and it ends with that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    function = make(*arguments)
-    limit_memory()
-    while True:
-        try:
-            arguments = pipe.recv()
-        except EOFError:
-            return
-        with limited_time():
-            try:
-                answer = function(*arguments)
-            except Exception as error:
-                answer = PhotoError(reason(error))
-        pipe.send(answer)
-
-
-def limit_memory():
-    """Let this process have `MEMORY` more than it has now: what asks for more gets a MemoryError."""
-    if sys.platform == "linux":
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = pages * resource.getpagesize() + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
-@contextlib.contextmanager
-def limited_time() -> Iterator[None]:
-    """End this process if it takes more than `CPU_SECONDS` in here; Windows has no such timer."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def end_with_parent():
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os._exit(1)

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from abc_hf import BlurReport, BlurUnderstandingPipeline, __version__, load_pipeline, pipeline
+from abc_hf import BlurReport, BlurUnderstandingPipeline, __version__, load_pipeline, photos
 from abc_hf.cli import main
 from abc_hf.cli.assess import expand
 from abc_hf.cli.main import build_parser
 from abc_hf.common.files import unique_stems
 from abc_hf.common.text import printable
+from abc_hf.inference import processes
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_whatever_happens_to_one_photo_the_others_are_in_the_json(assess, folder
     """One cannot be decoded, one resized, one judged, one written."""
     for number, width in enumerate((70, 71, 72, 73)):
         photo(width, 48, number).save(folder / f"{width}.png")
-    opened, resize, save = pipeline.load_photo, Image.Image.resize, BlurReport.save
+    opened, resize, save = photos.load_photo, Image.Image.resize, BlurReport.save
     answer = BlurUnderstandingPipeline._answer
 
     def load_photo(photo, **options):
@@ -80,7 +81,8 @@ def test_whatever_happens_to_one_photo_the_others_are_in_the_json(assess, folder
             raise MemoryError
         return save(self, *arguments)
 
-    monkeypatch.setattr(pipeline, "load_photo", load_photo)
+    monkeypatch.setattr(processes, "WITHIN_LIMITS", True)
+    monkeypatch.setattr(photos, "load_photo", load_photo)
     monkeypatch.setattr(Image.Image, "resize", resize_photo)
     monkeypatch.setattr(BlurUnderstandingPipeline, "_answer", answer_photos)
     monkeypatch.setattr(BlurReport, "save", save_report)

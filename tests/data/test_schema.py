@@ -1,10 +1,13 @@
 """Splits of any data set, brought into the SmartBlur schema."""
 
+import os
+
 import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
+from abc_hf.data import splits
 from abc_hf.data.schema import FEATURES
 from abc_hf.data.splits import data_files, digest_of, digest_of_rows, load_splits, open_splits
 from abc_hf.training.settings import TrainSettings
@@ -126,6 +129,19 @@ def test_what_is_read_is_what_is_in_the_files_now(tmp_path, second):
     labelled(tmp_path / second, 3, 3)
     after = open_splits(str(tmp_path / second), cache_dir=cache)["train"]
     assert (before["desirability"][:], after["desirability"][:]) == ([0, 0], [3, 3])
+
+
+def test_of_old_caches_those_used_last_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, "KEPT", 2)
+    caches = [splits.own_cache(tmp_path, digest) for digest in "abc"]
+    for number, cache in enumerate(caches):
+        (cache / "data").touch()
+        os.utime(cache, (number, number))
+    splits.own_cache(tmp_path, "a")
+    assert all(cache.is_dir() for cache in caches)
+    splits.own_cache(tmp_path, "d")
+    assert sorted(cache.name for cache in (tmp_path / "by-content").iterdir()) == ["a", "c", "d"]
+    assert (caches[0] / "data").exists()
 
 
 def test_the_digest_is_of_the_bytes(tmp_path):

@@ -65,7 +65,7 @@ def test_globs(find, tmp_path, monkeypatch):
     assert names(find("2025/[d].jpg")[0], tmp_path) == ["2025/[d].jpg"], "a file of that very name"
     assert names(find("20*")[0], tmp_path) == ["2024/a.jpg", "2024/b.png", "2025/[d].jpg", "2025/deep/c.jpg"]
     assert names(find("**/*.jpg", skip=["2025/deep"])[0], tmp_path) == ["2024/a.jpg", "2025/[d].jpg"]
-    assert find("*.bmp") == ([], [("*.bmp", "no photo has such a name.")])
+    assert find("*.bmp") == ([], [(str(tmp_path / "*.bmp"), "no photo has such a name.")])
 
 
 @pytest.mark.parametrize("how", ["folder", "files"])

@@ -176,3 +176,30 @@ def test_what_is_kept_of_a_source_that_is_missing(tmp_path, source, kept):
         assert all(row["raw_path"] == "/raw.nef" for row in index.rows())
         assert "/here.jpg" in [photo.path for photo, _ in index.todo(all=True)]
         assert not {photo.path for photo, _ in index.todo(all=True)} & set(KNOWN)
+
+
+def test_folders_that_are_missing_or_empty_and_held_photos(tmp_path):
+    """A disk inside a folder, an archive in it, a folder of a name like a glob; deleted photos are no lost folder."""
+    top = tmp_path / "library"
+    held = ["here/1.jpg", "here/deleted.jpg", "disk/x/2.jpg", "disk/x/a.zip!/in/3.jpg", "empty/4.jpg", "[raw]/y/5.jpg"]
+    held = [str(top / path) for path in [*held, "half/gone/6.jpg", "there!/7.jpg"]]
+    others = [str(tmp_path / "other/8.jpg"), "s3://bucket/library/9.jpg", str(top) + "2/10.jpg"]
+    rows = [row_of(path) for path in held + others]
+    write(tmp_path / "shards", [*rows, row_of(str(top / "bad/11.jpg"), label=None, error="damaged.")])
+    for folder in ("here", "empty", "half/stays", "there!"):
+        (top / folder).mkdir(parents=True)
+    (top / "here" / "1.jpg").touch()
+    (top / "there!" / "other.txt").touch()
+    index = Index(tmp_path / "shards", {"model": "m"})
+    index.load()
+    index.find([Found(held[0], rows[0]["bytes"], rows[0]["modified"])])
+    lost = {str(top / name) for name in ("disk", "empty", "[raw]", "half/gone")}
+    assert index.lost_folders(str(top)) == index.lost_folders(f"{top}/") == lost
+    assert index.lost_folders(f"{top}/*/") == index.lost_folders(f"{tmp_path}/lib*/") - {f"{top}2"} == lost
+    assert index.lost_folders(str(top / "disk")) == {str(top / "disk")}
+    assert index.lost_folders("s3://bucket/library") == set()
+    assert [index.keep(folder) for folder in sorted(lost)] == [1, 2, 1, 1]
+    assert index.lost_folders(str(top)) == set()
+    kept = {row["path"] for row in index.rows()}
+    assert kept == {*held} - {str(top / "here/deleted.jpg"), str(top / "there!/7.jpg")}
+    index.close()

@@ -839,6 +839,34 @@ def test_a_source_that_is_missing_does_not_empty_the_table(run, library, photo, 
     assert "stay in the table" not in err
 
 
+@pytest.mark.parametrize("unplugged", ["gone", "empty"])
+def test_a_disk_inside_a_folder_may_be_missing(run, library, tmp_path, judged, unplugged):
+    assert run(library)[0] == 0
+    before = table(tmp_path / "out")
+    (library / "b").rename(tmp_path / "b")
+    (library / "a" / "0.jpg").unlink()
+    if unplugged == "empty":
+        (library / "b").mkdir()
+    for _ in range(2):
+        judged.clear()
+        status, out, err = run(library)
+        assert status == 1 and not judged
+        sentence = f"{library / 'b'} is missing or empty: 6 photos of it stay in the table; --prune drops them."
+        assert err.splitlines() == [f"abc-fusenet: {sentence}"]
+        assert table(tmp_path / "out") == [row for row in before if not row["path"].endswith("/a/0.jpg")]
+    status, _, err = run(library, "--prune")
+    assert (status, err, names(tmp_path / "out")) == (0, "", ["3.jpg", "6.jpg"])
+
+
+def test_a_photo_that_takes_too_long_without_workers(run, library, slow_photo, tmp_path, tight_limits):
+    (library / "slow.jpg").symlink_to(slow_photo)
+    status, _, err = run(library, workers=0)
+    sentence = "opening it takes more than 0.3 seconds of CPU time."
+    assert status == 1 and f"{library}/slow.jpg: {sentence}\n" in err and err.count("abc-fusenet:") == 1
+    errors = {os.path.basename(row["path"]): row["error"] for row in table(tmp_path / "out")}
+    assert errors == {f"{number}.jpg": None for number in range(9)} | {"slow.jpg": sentence}
+
+
 def test_no_cell_of_the_csv_is_a_formula(run, photo, tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Model] = '=HYPERLINK("http://evil","x")'
@@ -867,5 +895,5 @@ def test_hostile_files_are_errors_and_the_table_is_written(run, library, tmp_pat
         "bomb.parquet!/image/0",
         "bomb.parquet!/image/1",
     }
-    assert "its row group unpacks from 101 KB to 1900 MB" in rows["bomb.parquet!/image/0"]
+    assert "its row group 0 unpacks from 101 KB to 1900 MB" in rows["bomb.parquet!/image/0"]
     assert f"{library}/pipe.parquet: " in err

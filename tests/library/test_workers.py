@@ -6,18 +6,16 @@ import time
 
 import pytest
 
+from abc_hf.inference import processes
+from abc_hf.inference.processes import Processes
 from abc_hf.library import workers
 from abc_hf.library.find import Found
-from abc_hf.library.workers import Processes, Workers
+from abc_hf.library.workers import Workers
 from abc_hf.photos import PhotoError
 
 
 class Hostile(workers.Preparer):
     """Does harm for some names."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        workers.CPU_SECONDS = 1
 
     def __call__(self, path, data=None):
         if "spins" in path:
@@ -25,7 +23,7 @@ class Hostile(workers.Preparer):
             while time.monotonic() < deadline:
                 pass
         if "grows" in path:
-            bytearray(workers.MEMORY + 1)
+            bytearray(processes.MEMORY + 1)
         if "crashes" in path:
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().__call__(path, data)
@@ -36,7 +34,7 @@ def test_a_photo_that_does_harm_is_an_error_and_the_others_are_not(photo, tmp_pa
     for number, name in enumerate(names):
         photo(64, 48, number).save(tmp_path / name)
     monkeypatch.setattr(workers, "Preparer", Hostile)
-    monkeypatch.setattr(workers, "CPU_SECONDS", 1)
+    monkeypatch.setattr(processes, "CPU_SECONDS", 1)
     with Workers(tiny_folder, 1) as pool:
         answers = list(pool.prepared(Found(str(tmp_path / name), 1, 1.0) for name in names))
     assert [os.path.basename(found.path) for found, _ in answers] == names
