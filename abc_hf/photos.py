@@ -289,7 +289,7 @@ def _check_scans(image: Image.Image):
         return
     place = file.tell()
     file.seek(0)
-    scans = _count_scans(file.read(MAX_FILE_BYTES), MAX_SCANS + 1)
+    scans = _count_scans(file.read(), MAX_SCANS + 1)
     file.seek(place)
     if scans > MAX_SCANS:
         raise PhotoError(f"it has more than {MAX_SCANS} scans, which take too long to decode; save it anew.")

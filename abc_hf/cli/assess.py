@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..common.files import unique_stems
-from ..common.text import printable
+from ..common.text import first_line, printable
 from ..photos import PHOTO_EXTENSIONS, PhotoError, reason
 from .output import COLUMNS, complain, table_row
 
@@ -43,7 +43,9 @@ def assess(args: argparse.Namespace) -> int:
             if args.save:
                 report.save(args.save, stem)
         except Exception as error:  # whatever is wrong with one photo, the others go on
-            sentence = str(error) if isinstance(error, PhotoError | OSError) else f"{photo}: {reason(error)}"
+            sentence = str(error) if isinstance(error, PhotoError) else f"{photo}: {reason(error)}"
+            if isinstance(error, OSError):
+                sentence = f"{photo}: its results cannot be written ({first_line(error)})."
             objects.append({"file": str(photo), "error": sentence})
             complain(sentence)
             continue

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from .. import __version__
+from ..common.text import first_line
 from .assess import assess
 from .demo import run_demo
 from .evaluate import evaluate
@@ -49,7 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, ImportError, OSError) as error:
+    except OSError as error:
+        complain(f"{first_line(error)}.")
+        return 1
+    except (ValueError, ImportError) as error:
         complain(error)
         return 1
     except RuntimeError as error:

@@ -7,6 +7,7 @@ to this machine (DNS rebinding), the browser takes the server for a part of that
 
 import ipaddress
 import logging
+import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -54,38 +55,39 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal})
 
     async def within_size(self, scope, receive, send) -> None:
-        """Let the page answer a request, unless its body is larger than `MAX_BODY`. Gradio limits uploads itself."""
-        if scope["path"].endswith("/gradio_api/upload"):
-            await self.app(scope, receive, send)
-            return
-        size, answered = 0, False
+        """Let the page answer a request, unless its body is larger than `MAX_BODY`; Gradio limits uploads itself. What
+        it cannot answer gets a sentence."""
+        limit = math.inf if scope["path"].endswith("/gradio_api/upload") else MAX_BODY
+        length = Headers(scope=scope).get("content-length", "")
+        size, answered = int(length) if length.isdecimal() and int(length) > limit else 0, False
 
         async def count() -> dict:
             nonlocal size
-            if size > MAX_BODY:
-                return {"type": "http.disconnect"}
-            message = await receive()
+            message = await receive() if size <= limit else {}
             size += len(message.get("body", b""))
-            return message if size <= MAX_BODY else {"type": "http.disconnect"}
+            return message if size <= limit else {"type": "http.disconnect"}
 
         async def answer(message: dict) -> None:
             nonlocal answered
-            if size <= MAX_BODY or answered:
+            if size <= limit or answered:
                 answered = True
                 await send(message)
 
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > MAX_BODY:
-            size = int(length)
-        else:
-            try:
+        failed = False
+        try:
+            if size <= limit:
                 await self.app(scope, count, answer)
-            except Exception:
-                if size <= MAX_BODY:
-                    raise
-        if size > MAX_BODY and not answered:
+        except Exception:
+            if failed := size <= limit:
+                logger.exception("A request failed.")
+            if answered:
+                raise
+        if size > limit and not answered:
             sentence = f"A request takes at most {MAX_BODY >> 20} MB; upload large files first."
             await PlainTextResponse(sentence, 413)(scope, receive, send)
+        elif failed:
+            sentence = "This request cannot be answered; the page says under “Use via API” what the server takes."
+            await PlainTextResponse(sentence, 500)(scope, receive, send)
 
     def refusal(self, headers: Headers) -> str | None:
         """Why a request is refused, a sentence; None if it is not."""

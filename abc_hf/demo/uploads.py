@@ -112,6 +112,8 @@ def received(files: object, folder: str) -> Iterator[object]:
     if not isinstance(files, list):
         yield files
         return
+    if len(files) > MAX_PHOTOS:  # before any is written
+        raise toast(f"At most {MAX_PHOTOS} photos at a time, please; send fewer.")
     with tempfile.TemporaryDirectory(dir=folder) as home:
         yield [from_text(file, Path(home, str(number))) for number, file in enumerate(files)]
 

@@ -1,6 +1,7 @@
 import pytest
 
-from abc_hf.common.text import csv_cell
+from abc_hf.common.files import write_bytes
+from abc_hf.common.text import csv_cell, first_line
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
@@ -11,3 +12,11 @@ def test_no_cell_is_a_formula(start):
 @pytest.mark.parametrize("value", ["Canon", "", " =1", "/a=1.jpg", -1.5, 0, None, True])
 def test_other_cells_stay_as_they_are(value):
     assert csv_cell(value) is value
+
+
+def test_an_error_of_a_file_names_the_file_and_no_temporary_one(tmp_path):
+    (tmp_path / "photos.csv").mkdir()
+    with pytest.raises(OSError) as caught:
+        write_bytes(tmp_path / "photos.csv", b"text")
+    assert first_line(caught.value) == f"{tmp_path / 'photos.csv'}: Is a directory"
+    assert first_line(OSError("no room.\nmore")) == "no room" and first_line(ValueError()) == "ValueError"

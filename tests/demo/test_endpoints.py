@@ -190,3 +190,24 @@ def test_hostile_zips_one_after_the_other(demo_address, png, files_left, monkeyp
         Path(path).unlink()
     assert files_left() <= {"keepers.zip", "blur.csv"}
     assert answer_of(demo_address, "assess", [uri(good)])[0]["width"] == 64
+
+
+PATH_AS_UPLOAD = b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\n/etc/passwd\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        ("queue/join", b'{"data": [], "fn_index": 1000000, "session_hash": "s"}', "application/json"),
+        ("upload", PATH_AS_UPLOAD, "multipart/form-data; boundary=x"),
+    ],
+)
+def test_a_request_that_fails_gets_a_sentence(demo_address, path, body, kind):
+    status, said = ask(demo_address, "POST", f"/gradio_api/{path}", body, **{"Content-Type": kind})
+    assert status == 500 and said.startswith("This request cannot be answered") and "/etc" not in said
+    assert ask(demo_address)[0] == 200
+
+
+def test_too_many_photos_are_refused_before_they_are_written(demo_address, files_left):
+    assert "At most 200 photos" in call(demo_address, "sort", [["data:image/png;base64,AAAA"] * 201, 0.5])
+    assert files_left() == set()

@@ -58,11 +58,11 @@ def test_a_photo_that_takes_too_much_memory_is_an_error(photo, tmp_path, monkeyp
     opening.stop()
     monkeypatch.setattr(processes, "MEMORY", 100 * 2**20)
     Image.new("L", (6000, 6000)).save(tmp_path / "large.png")
-    photo(64, 48).save(tmp_path / "small.png")
+    photo(64, 48).save(tmp_path / "small.jpg")
     assert photos.load_photo(tmp_path / "large.png").width == 6000
     with pytest.raises(PhotoError, match="large.png: there is not enough memory to open it."):
         opening.load_photo(tmp_path / "large.png")
-    assert opening.load_photo(tmp_path / "small.png").size == (64, 48)
+    assert opening.load_photo(tmp_path / "small.jpg").size == (64, 48)
     opening.stop()
 
 

@@ -849,7 +849,7 @@ def test_a_disk_inside_a_folder_may_be_missing(run, library, tmp_path, judged, u
         (library / "b").mkdir()
     for _ in range(2):
         judged.clear()
-        status, out, err = run(library)
+        status, _, err = run(library)
         assert status == 1 and not judged
         sentence = f"{library / 'b'} is missing or empty: 6 photos of it stay in the table; --prune drops them."
         assert err.splitlines() == [f"abc-fusenet: {sentence}"]
