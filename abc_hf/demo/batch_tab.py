@@ -12,7 +12,8 @@ import gradio as gr
 
 from ..common.text import csv_cell
 from ..photos import PHOTO_EXTENSIONS, PhotoError
-from ..verdicts import GROUPS, KINDS, NOT_SURE, THRESHOLD
+from ..verdicts import KINDS, NOT_SURE, THRESHOLD
+from ..visualization import layer
 from .photo_tab import SAVE, Judge
 from .style import markup, web_file
 from .uploads import (
@@ -23,7 +24,6 @@ from .uploads import (
     Budget,
     Sent,
     UploadError,
-    files_only,
     new_file,
     photo_errors,
     picture_data,
@@ -34,8 +34,10 @@ from .uploads import (
     visitor_of,
 )
 
-THUMBNAIL = 320
-"""The long side of a photo in the gallery [pixels]."""
+WORST_FIRST = ("bad-blur", "ok-blur", "good-blur", "no-blur")
+"""The order of the groups."""
+TAIL = 10
+"""The letters at the end of a long name that are always shown."""
 COLUMNS = {
     "file": "Photo",
     "label": "Verdict",
@@ -50,7 +52,8 @@ FIELDS = ["file", "label", "certain", "between", "kind", "score", "reject", "blu
 FIELDS += ["blur_fraction", "reason", "width", "height", "error"]
 """The columns of the CSV file."""
 SHOWN = ("label", "certain", "kind", "score", "reject", "blur_on_subject", "blur_on_background", "reason")
-"""What the gallery and the table are told of a photo, beside its name and its thumbnail."""
+SHOWN += ("width", "height", "picture", "map")
+"""The entries of a row that the gallery and the table get, beside the name."""
 SHOW = {
     "All": lambda row: True,
     "Certain": lambda row: row["certain"],
@@ -71,13 +74,16 @@ LIMITS = (
 def batch_tab(judge_photo: Judge) -> None:
     """Lay the tab out."""
 
-    def judge(files: list[dict] | None, known: list[dict], request: gr.Request, progress=gr.Progress()):
-        photos = photos_of(files, upload)
+    def judge(event: gr.EventData, known: list[dict], request: gr.Request, progress=gr.Progress()):
+        try:
+            photos = photos_of(event.files, upload)
+        except gr.Error as error:  # its message is HTML
+            return [{"file": "The files", "sent": None, "error": html.unescape(error.message)}]
         earlier = {row["sent"]: row for row in known}
         rows = []
         progress((0, len(photos)), unit="photos")
         budget = Budget(visitor_of(request))
-        for row in judged(judge_photo, photos, upload.GRADIO_CACHE, budget, earlier, thumbnails=True):
+        for row in judged(judge_photo, photos, upload.GRADIO_CACHE, budget, earlier, pictures=True):
             rows.append(row)
             progress((len(rows), len(photos)), unit="photos", desc=row["file"])
         return rows
@@ -88,13 +94,7 @@ def batch_tab(judge_photo: Judge) -> None:
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            upload = gr.File(
-                label="Photos, or a zip of photos",
-                file_count="multiple",
-                file_types=[*PHOTO_EXTENSIONS, ".zip"],
-                height=220,
-                elem_id="photos",
-            )
+            upload = sender("photos", "photos", "Or a zip of photos. Those that you send later are added.")
             threshold = gr.Slider(
                 0,
                 1,
@@ -112,23 +112,23 @@ def batch_tab(judge_photo: Judge) -> None:
                     as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
                     as_json = gr.Button("Table as JSON", size="sm", min_width=120)
         with gr.Column(scale=8, min_width=320):
-            gallery = markup(web_file("gallery.html"), "gallery", labels=GROUPS, limits=LIMITS, not_sure=NOT_SURE)
+            gallery = markup(
+                web_file("gallery.html"),
+                "gallery",
+                script=web_file("gallery.js"),
+                labels=WORST_FIRST,
+                limits=LIMITS,
+                not_sure=NOT_SURE,
+            )
     order = {"key": "label", "descending": False}
     names = {"kinds": KINDS, "not_sure": NOT_SURE}
     table = markup(web_file("table.html"), "table", script=web_file("table.js"), columns=COLUMNS, order=order, **names)
     rows = gr.State([], time_to_live=3600)
     ready = gr.File(visible="hidden")
 
-    files_only(upload)
     view, sorted_ = [rows, threshold, show, kind], [gallery, table, downloads]
-    assessed = upload.change(
-        judge,
-        [upload, rows],
-        rows,
-        preprocess=False,
-        show_progress_on=[gallery],
-        concurrency_id="batch",
-        api_visibility="private",
+    assessed = upload.sent(
+        judge, rows, rows, show_progress_on=[gallery], concurrency_id="batch", api_visibility="private"
     )
     assessed.success(arrange, view, sorted_, show_progress="hidden", api_visibility="private")
     assessed.failure(
@@ -153,7 +153,26 @@ def batch_tab(judge_photo: Judge) -> None:
         made.success(None, ready, None, js=SAVE)
 
 
-def photos_of(files: list[dict] | None, component: gr.File, most: int = MAX_PHOTOS) -> list[Sent]:
+def sender(elem_id: str, what: str, hint: str) -> gr.HTML:
+    """A chooser of many files. Its event `sent` has all `files` chosen so far."""
+    return markup(
+        web_file("sender.html"),
+        elem_id,
+        script=web_file("sender.js"),
+        accept=",".join(("image/*", *PHOTO_EXTENSIONS, ".zip")),
+        choose=f"Choose or drop {what}",
+        tap=f"Tap to choose {what}",
+        hint=hint,
+        more=f"More {what} can be added.",
+    )
+
+
+def name_parts(name: str) -> tuple[str, str]:
+    """A name in two parts, as HTML; where there is little room, the first is cut short."""
+    return html.escape(name[:-TAIL]), html.escape(name[-TAIL:])
+
+
+def photos_of(files: list[dict] | None, component: gr.components.Component, most: int = MAX_PHOTOS) -> list[Sent]:
     """The photos a visitor sent, zips looked into; a `gr.Error` if they are too many."""
     try:
         return sent_photos(files, component.GRADIO_CACHE, most)
@@ -167,14 +186,14 @@ def judged(
     folder: str,
     budget: Budget,
     known: dict[Sent, dict] | None = None,
-    thumbnails: bool = False,
+    pictures: bool = False,
 ) -> Iterator[dict]:
     """A row per photo: `file`, `sent`, and either `error` or the entries of `BlurReport.to_dict`.
 
     Args:
-        folder: where photos are unpacked, one at a time, and thumbnails stay.
+        folder: where photos are unpacked, one at a time, and pictures stay.
         known: rows of the same photos, which are given as they are.
-        thumbnails: whether rows have a `thumbnail`.
+        pictures: whether rows have a `picture` and a `map` to be laid over it.
     """
     for photo in photos:
         if known and photo in known:
@@ -185,21 +204,20 @@ def judged(
             with photo_errors(photo), unpacked(photo, folder, budget) as file, photo_errors(file):
                 report = judge_photo(file.path, max_pixels=MAX_PIXELS)
                 row |= report.to_dict()
-                if thumbnails:
-                    thumbnail = report.preview.copy()
-                    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-                    row["thumbnail"] = picture_data(thumbnail, folder, "thumbnail")
+                if pictures:
+                    row["picture"] = picture_data(report.preview, folder, "picture")
+                    row["map"] = picture_data(layer(report.small_blur_map), folder, "map", "png")
         except PhotoError as error:
             row = {"file": photo.name, "sent": photo, "error": str(error)}
         yield row
 
 
 def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
-    """The rows, each with whether the threshold flags it (`reject`): by label, the best score first; those with an
-    `error` last."""
+    """The rows, each with whether the threshold flags it (`reject`): the worst label first, in it the worst
+    score; those with an `error` last."""
     flagged = [row if "error" in row else {**row, "reject": row["score"] < threshold} for row in rows]
     return sorted(
-        flagged, key=lambda row: (1, 0, 0) if "error" in row else (0, GROUPS.index(row["label"]), -row["score"])
+        flagged, key=lambda row: (1, 0, 0) if "error" in row else (0, WORST_FIRST.index(row["label"]), row["score"])
     )
 
 
@@ -216,15 +234,16 @@ def shown(rows: list[dict], threshold: float, show: str = "All", kind: str = "Al
             "label": label,
             "photos": [
                 {
+                    "number": number,
                     "file": html.escape(row["file"]),
+                    "name": name_parts(row["file"]),
                     **{key: row[key] for key in SHOWN},
-                    "thumbnail": row["thumbnail"],
                 }
-                for row in good
+                for number, row in enumerate(good)
                 if row["label"] == label and SHOW[show](row) and SHOW_KINDS[kind](row)
             ],
         }
-        for label in GROUPS
+        for label in WORST_FIRST
     ]
     failed = [
         {"file": html.escape(row["file"]), "error": html.escape(row["error"])} for row in placed if "error" in row
@@ -236,7 +255,7 @@ def shown(rows: list[dict], threshold: float, show: str = "All", kind: str = "Al
 def public_rows(rows: list[dict], threshold: float) -> list[dict]:
     """The sorted rows without where their files lie here."""
     return [
-        {key: value for key, value in row.items() if key not in ("sent", "thumbnail")}
+        {key: value for key, value in row.items() if key not in ("sent", "picture", "map")}
         for row in sorted_rows(rows, threshold)
     ]
 

@@ -79,8 +79,9 @@ def api_endpoints(judge_photo: Judge) -> None:
 
         Returns:
             an object per shot, the sharpest first: file, sharpness (1 = perfect edges, 0.25 = boundless blur, more for
-            fine texture), box (the subject's: left, top, right, bottom), and what `assess` says; or file and error
-            the middle of each subject, pixel for pixel, in the same order
+            fine texture), box (the subject's: left, top, right, bottom), alike (whether it shows the
+            scene of the first), and what `assess` says; or file and error
+            the same place of each shot, pixel for pixel, in the same order
         """
         with received(photos, many.GRADIO_CACHE) as photos:
             shots = photos_of(photos, many, MAX_SHOTS)

@@ -1,25 +1,26 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo's first tab: one photo, where it is blurred, what counts in it, the verdict, and why."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 from PIL import Image
 
 from ..inference.opening import load_photo
-from ..photos import PhotoError
+from ..photos import PHOTO_EXTENSIONS, PhotoError
 from ..report import BlurReport
-from ..verdicts import AMOUNTS, KINDS, NOT_SURE
-from ..visualization import COLOR_SCALE, LEVEL_COLORS, colorize, grey_image, layer, overlay
+from ..verdicts import AMOUNTS, BLURRED, CLEARLY_BLURRED, KINDS, VERDICTS, MapFacts, amount, share
+from ..visualization import COLOR_SCALE, LAYER_SCALE, LEVEL_COLORS, LEVELS, colorize, grey_image, layer, overlay
 from .style import markup, web_file
 from .uploads import (
     MAX_PHOTO_BYTES,
     MAX_PIXELS,
     Sent,
     UploadError,
-    files_only,
     new_file,
     photo_errors,
     picture_data,
@@ -42,7 +43,7 @@ CAPTIONS = {
     "plain-sky": "Plain sky",
     "black-and-white": "Black and white",
 }
-"""What each example photo shows, by its file's name."""
+"""The caption of each example photo, by its file's name. The page opens with the first."""
 DOWNLOADS = {
     "overlay": "Overlay",
     "blur": "Blur map, 8 bits",
@@ -50,92 +51,77 @@ DOWNLOADS = {
     "attention_16bit": "Attention, 16 bits",
     "report": "Report (JSON)",
 }
-"""What can be downloaded of a photo, at its full size, and what it is called on the page."""
-
+"""The files of a photo that can be downloaded at its full size, and their names on the page."""
+CAUSES = {"defocus": "the focus is elsewhere", "motion": "something moved", "camera-shake": "the camera moved"}
+"""The causes of each kind of blur in plain words."""
 SAVE = web_file("save.js")
 """JavaScript that saves a file on the visitor's machine."""
 
 
 def photo_tab(judge_photo: Judge) -> None:
-    """Lay the tab out."""
+    """Lay the tab out. Its script sends the events `judge` and `download`, each with a photo as `photo_of` takes it."""
 
-    def judge(photo: dict | None):
-        if photo is None:
-            return [None] * 4
-        sent = photo_of(photo, source.GRADIO_CACHE)
-        report, picture = read(judge_photo, sent)
-        figures = report.to_dict()
-        pictures = show(report, picture, source.GRADIO_CACHE)
-        return figures, pictures, why_panels(report, source.GRADIO_CACHE), figures
+    def judge(event: gr.EventData) -> dict:
+        """The value that web/photo.html shows. The ticket tells the script which photo it belongs to."""
+        answer = {"ticket": event.ticket}
+        try:
+            sent = photo_of(event._data, page.GRADIO_CACHE)
+            report, picture = read(judge_photo, sent)
+        except gr.Error as error:  # its message is HTML
+            return {"state": "failed", "error": error.message, **answer}
+        return {
+            "state": "judged",
+            "name": html.escape(sent.name),
+            "example": event._data.get("example"),
+            "figures": report.to_dict(),
+            "why": why(report),
+            "sides": sides(report),
+            **show(report, picture, page.GRADIO_CACHE),
+            **why_panels(report, page.GRADIO_CACHE),
+            **answer,
+        }
 
-    def choose(event: gr.EventData) -> str:
-        return named[event.index][0]
+    def make(event: gr.EventData) -> str:
+        return str(full_size(judge_photo, photo_of(event._data, page.GRADIO_CACHE), event.kind, page.GRADIO_CACHE))
 
-    named = [(str(EXAMPLES / f"{stem}.jpg"), name) for stem, name in CAPTIONS.items()]
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            source = gr.Image(
-                label="Photo",
-                sources=["upload", "webcam", "clipboard"],
-                height=300,
-                placeholder="Drop an image file here\nto upload",
-                elem_id="photo",
-            )
-            examples = markup(
-                web_file("examples.html"),
-                "examples",
-                value=[{"picture": gr.FileData(path=file).model_dump(), "name": name} for file, name in named],
-                script=web_file("examples.js"),
-            )
-        with gr.Column(scale=7, min_width=320):
-            verdict = markup(web_file("verdict.html"), "verdict", kinds=KINDS, not_sure=NOT_SURE)
-            viewer = markup(
-                web_file("viewer.html"), "viewer", script=web_file("viewer.js"), amounts=AMOUNTS, levels=LEVEL_COLORS
-            )
-    with gr.Column(elem_id="results"):
-        why = markup(web_file("why.html"), "why", scale_colors=COLOR_SCALE)
-        markup("<h3>Download at full size</h3>")
-        with gr.Row(elem_id="downloads"):
-            buttons = {kind: gr.Button(name, size="sm", min_width=120) for kind, name in DOWNLOADS.items()}
-        with gr.Accordion("All figures", open=False):
-            figures = gr.JSON(label="Report", show_label=False)
-        ready = gr.File(visible="hidden")
-
-    files_only(source)
-    shown = [verdict, viewer, why, figures]
-    judged = source.change(
-        judge,
-        source,
-        shown,
-        preprocess=False,  # gr.Image would open the file, which is for `load_photo` to do
-        show_progress_on=[verdict],
-        concurrency_id="photo",
+    examples = {
+        name: [caption, f"gradio_api/file={quote(str(EXAMPLES / name))}.jpg"] for name, caption in CAPTIONS.items()
+    }
+    page = markup(
+        web_file("photo.html"),
+        "photo",
+        value={"state": "judging"},
+        script=web_file("share.js") + web_file("photo.js"),
+        accept=",".join(("image/*", *PHOTO_EXTENSIONS)),
+        amounts=AMOUNTS,
+        downloads=DOWNLOADS,
+        examples=examples,
+        layer_scale=LAYER_SCALE,
+        levels={name: [LEVEL_COLORS[name], value] for name, value in LEVELS.items()},
+        limit=f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels",
+        max_bytes=MAX_PHOTO_BYTES,
+        scale_colors=COLOR_SCALE,
+    )
+    ready = gr.File(visible="hidden")
+    quiet = {"show_progress": "hidden", "concurrency_id": "photo", "api_visibility": "private"}
+    judged = page.judge(judge, None, page, **quiet)
+    judged.failure(
+        lambda: {"state": "failed", "error": "This did not work. Try again, or send another photo."},
+        None,
+        page,
         api_visibility="private",
     )
-    judged.failure(lambda: [None] * 4, None, shown, api_visibility="private")
-    examples.click(choose, None, source, show_progress="hidden", api_visibility="private")
-    for kind, button in buttons.items():
-
-        def make(photo, kind=kind):
-            return str(full_size(judge_photo, photo_of(photo, source.GRADIO_CACHE), kind, source.GRADIO_CACHE))
-
-        made = button.click(
-            make,
-            source,
-            ready,
-            preprocess=False,
-            show_progress="hidden",
-            concurrency_id="photo",
-            api_visibility="private",
-        )
-        made.success(None, ready, None, js=SAVE)
+    page.download(make, None, ready, **quiet).success(None, ready, None, js=SAVE)
 
 
-def photo_of(photo: dict | None, folder: str) -> Sent:
-    """The photo a visitor sent; a `gr.Error` if it is none, or too large a file."""
+def photo_of(photo: object, folder: str) -> Sent:
+    """The photo a visitor sent, a file as Gradio describes it, or an `example`; a `gr.Error` if it is neither, or too
+    large a file."""
     try:
         if photo is None:
             raise UploadError("Send a photo first.")
+        if isinstance(photo, dict) and photo.get("example") in [*CAPTIONS]:
+            return Sent(f"{photo['example']}.jpg", str(EXAMPLES / f"{photo['example']}.jpg"))
         sent = sent_file(photo, folder)
         if sent.error:
             raise UploadError(f"{sent.name}: {sent.error}")
@@ -159,20 +145,67 @@ def read(judge_photo: Judge, sent: Sent) -> tuple[BlurReport, Image.Image]:
 
 
 def show(report: BlurReport, picture: Image.Image, folder: str) -> dict:
-    """What the viewer needs: the photo, both maps to be laid over it, their values, and the levels."""
+    """The photo, both maps to be laid over it, and their values."""
     blur, attention = report.small_blur_map, report.small_attention_map
     values = Image.merge("RGB", [grey_image(blur), grey_image(attention), Image.new("L", blur.shape[::-1])])
     return {
         "photo": picture_data(picture, folder, "photo"),
-        "blur": picture_data(layer(blur), folder, "blur", "png"),
-        "attention": picture_data(layer(attention), folder, "attention", "png"),
-        "values": picture_data(values, folder, "values", "png"),
-        "levels": report.levels,
+        "ratio": picture.width / picture.height,
+        "maps": {
+            "blur": picture_data(layer(blur), folder, "blur", "png"),
+            "attention": picture_data(layer(attention), folder, "attention", "png"),
+            "values": picture_data(values, folder, "values", "png"),
+        },
     }
 
 
+def why(report: BlurReport) -> list[tuple[str, str]]:
+    """The reasons for a verdict in words for everybody: terms and what there is to say of each."""
+    facts, kind = report.facts, report.kind
+    ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
+    if facts.has_subject:
+        rows = [
+            ("Subject", f"{amount(facts.subject).capitalize()}."),
+            ("Background", f"{share(facts.background_blurred).capitalize()} of it is blurred."),
+        ]
+    else:
+        rows = [("Subject", "None stands out."), ("Photo", f"{share(facts.blurred).capitalize()} of it is blurred.")]
+    if kind:
+        rows.append(("Kind of blur", f"{KINDS[kind]}: {CAUSES[kind]}."))
+    if report.certain:
+        label, probability = ranked[0]
+        return [*rows, ("How sure", f"Sure: {probability:.0%} for {VERDICTS[label][0]}.")]
+    return [*rows, ("How sure", "Not sure: look at the photo yourself.")]
+
+
+def sides(report: BlurReport) -> list[tuple[str, str]]:
+    """If a verdict is not certain: the two labels in question, and what speaks for each."""
+    if report.certain:
+        return []
+    return [(label, speaks_for(label, report.kind, report.facts)) for label in report.verdict.between]
+
+
+def speaks_for(label: str, kind: str | None, facts: MapFacts) -> str:
+    """The facts of the maps that speak for a label, as a sentence."""
+    subject = f"the subject is {amount(facts.subject)}" if facts.has_subject else "nothing in it is quite sharp"
+    blurred = f"{share(facts.blurred)} of the photo is blurred"
+    sharp = facts.subject < BLURRED
+    said = {
+        "no-blur": {subject: sharp and facts.has_subject, f"only {blurred}": facts.blurred < 0.3},
+        "good-blur": {
+            subject: sharp and facts.has_subject,
+            "motion is often wanted": kind == "motion",
+            blurred: kind != "motion" and facts.blurred >= 0.3,
+        },
+        "ok-blur": {subject: facts.has_subject and facts.subject < CLEARLY_BLURRED, blurred: facts.blurred < 0.7},
+        "bad-blur": {subject: not sharp, blurred: facts.blurred >= 0.5},
+    }[label]
+    text = " and ".join(words for words, holds in said.items() if holds) or "the look of the photo, not its maps"
+    return f"For it: {text}."
+
+
 def why_panels(report: BlurReport, folder: str) -> dict:
-    """What the classifier was given: title, meaning and picture of each map."""
+    """The maps that the classifier is given: title, meaning and picture of each."""
     maps = (
         ("B", "how blurred each place is", "blur", report.small_blur_map),
         ("A", "how much each place counts", "attention", report.small_attention_map),
@@ -187,7 +220,7 @@ def why_panels(report: BlurReport, folder: str) -> dict:
     if not report.facts.has_subject:
         where = "Here no subject stands out; the sharper part of the photo"
     return {
-        "panels": [("Photo", "as it was judged", picture_data(report.preview, folder, "preview")), *panels],
+        "panels": panels,
         "means": f"{where} has a blur of {report.blur_on_subject:.2f} and the background one of "
         f"{report.blur_on_background:.2f}, on a scale of 0 to 1.",
     }

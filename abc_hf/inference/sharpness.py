@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from ..image_processing_abc_fusenet import resize_map
 from .opening import load_photo
@@ -23,8 +23,10 @@ FINE, COARSE = 1.0, 4.0
 BAND = 64
 """Rows computed at a time: a multiple of the coarse scale and of a noise block, and few enough that all intermediate
 values stay in the processor's cache."""
-LOUPE = 480
+LOUPE = 1280
 """The side of the shown piece of a shot [pixels]."""
+WINDOW = 480
+"""The side of the place that is looked for in a shot [pixels]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +36,10 @@ class SubjectSharpness:
     Args:
         sharpness: see `sharpness`.
         box: left, top, right and bottom of the subject [pixels of the photo].
-        loupe: the middle of the subject, at most `LOUPE` pixels wide and high, not resized.
     """
 
     sharpness: float
     box: tuple[int, int, int, int]
-    loupe: Image.Image
 
 
 def sharpness(photo: Image.Image, weights: np.ndarray | None = None) -> float:
@@ -136,22 +136,52 @@ def subject_sharpness(photo, attention_map: np.ndarray, long_side: int | None = 
     Raises:
         PhotoError: if the photo cannot be opened.
     """
-    image = load_photo(photo, **loading)
-    if long_side and long_side < max(image.size):
-        image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=None)
+    image = load_at(photo, long_side, **loading)
     box = subject_box(attention_map, image.size)
     crop = image.crop(box)
     scale = [side / small for side, small in zip(image.size, attention_map.shape[::-1], strict=True)]
     left, top, right, bottom = (round(edge / scale[index % 2]) for index, edge in enumerate(box))
     weights = attention_map[top : max(bottom, top + 1), left : max(right, left + 1)]
-    middle_x, middle_y = crop.width // 2, crop.height // 2
-    half = LOUPE // 2
-    loupe = crop.crop(
-        (
-            max(0, middle_x - half),
-            max(0, middle_y - half),
-            min(crop.width, middle_x + half),
-            min(crop.height, middle_y + half),
-        )
-    )
-    return SubjectSharpness(sharpness(crop, weights if weights.any() else None), box, loupe)
+    return SubjectSharpness(sharpness(crop, weights if weights.any() else None), box)
+
+
+def load_at(photo, long_side: int | None, **loading) -> Image.Image:
+    """The photo, reduced to a long side if it is larger [pixels]."""
+    image = load_photo(photo, **loading)
+    if long_side and long_side < max(image.size):
+        image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=None)
+    return image
+
+
+def sharpest_place(
+    preview: Image.Image, blur_map: np.ndarray, attention_map: np.ndarray, long_side: int
+) -> tuple[float, float]:
+    """The middle of the sharpest attended part of a photo, as shares of its width and height.
+
+    Args:
+        preview: the photo at the size of the maps, (h, w) in 0..1.
+        long_side: of the photo itself [pixels]; the part is `WINDOW` of these wide and high.
+    """
+    luma = np.asarray(preview.convert("L"), np.float32)
+    detail = sum(np.abs(np.diff(luma, axis=axis, prepend=np.take(luma, [0], axis))) for axis in (0, 1))
+    side = round(WINDOW / long_side * max(luma.shape)) // 2 * 2 + 1
+    weights = torch.from_numpy(detail * attention_map * (1 - blur_map))[None, None]
+    for kernel in ((side, 1), (1, side)):  # one axis after the other: a large window takes minutes otherwise
+        weights = avg_pool2d(weights, kernel, 1, (kernel[0] // 2, kernel[1] // 2))
+    row, column = divmod(int(weights.argmax()), luma.shape[1])
+    return (column + 0.5) / luma.shape[1], (row + 0.5) / luma.shape[0]
+
+
+def loupe(photo, place: tuple[float, float], long_side: int | None = None, **loading) -> Image.Image:
+    """The piece of a photo around a place, at most `LOUPE` pixels wide and high, not resized further.
+
+    Args:
+        photo, long_side, loading: as in `subject_sharpness`.
+        place: as shares of width and height.
+    """
+    image = load_at(photo, long_side, **loading)
+    edges = [
+        min(max(0, round(at * side) - LOUPE // 2), max(0, side - LOUPE))
+        for at, side in zip(place, image.size, strict=True)
+    ]
+    return image.crop((*edges, *(min(edge + LOUPE, side) for edge, side in zip(edges, image.size, strict=True))))

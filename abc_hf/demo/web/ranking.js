@@ -1,0 +1,39 @@
+// All loupes show the same place at the same size: CSS reads --x, --y and --zoom of the element around them.
+let x = 0, y = 0, zoom = 1;
+
+function place() {
+  const image = element.querySelector(".loupe img");
+  const reach = image ? [image.naturalWidth, image.naturalHeight].map(side => side / 2) : [0, 0];
+  [x, y] = [x, y].map((value, axis) => Math.min(Math.max(value, -reach[axis]), reach[axis]));
+  for (const [name, value] of Object.entries({"--x": `${x}px`, "--y": `${y}px`, "--zoom": zoom}))
+    element.style.setProperty(name, value);
+  const output = element.querySelector("output");
+  if (output) output.textContent = `${100 * zoom}%`;
+}
+function move(dx, dy) {
+  [x, y] = [x + dx / zoom, y + dy / zoom];
+  place();
+}
+element.addEventListener("click", event => {
+  const button = event.target.closest("[data-zoom]");
+  if (!button) return;
+  zoom = Math.min(Math.max(zoom * button.dataset.zoom, 0.25), 8);
+  place();
+});
+element.addEventListener("pointerdown", event => {
+  const loupe = event.target.closest(".loupe");
+  if (!loupe) return;
+  loupe.setPointerCapture(event.pointerId);
+  loupe.onpointermove = event => move(event.movementX, event.movementY);
+  loupe.onpointerup = loupe.onpointercancel = () => { loupe.onpointermove = null; };
+});
+element.addEventListener("keydown", event => {
+  const step = {ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40]}[event.key];
+  if (!step || !event.target.matches(".loupe")) return;
+  event.preventDefault();
+  move(...step);
+});
+watch("value", () => {
+  [x, y, zoom] = [0, 0, 1];
+  queueMicrotask(place);
+});

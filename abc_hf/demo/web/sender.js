@@ -1,0 +1,39 @@
+// Sends files one after the other; those chosen later are added. The event "sent" has all of them.
+const find = selector => element.querySelector(selector);
+const visible = () => element.offsetParent !== null;
+const tell = text => { find(".note").textContent = text; };
+let files = [];
+
+async function send(chosen) {
+  const lost = [];
+  for (const [index, file] of chosen.entries()) {
+    tell(`Sending ${index + 1} of ${chosen.length} …`);
+    try {
+      files.push({path: (await upload(file)).path, orig_name: file.name});
+    } catch {
+      lost.push(file.name);
+    }
+  }
+  find(".again").hidden = !files.length;
+  tell(lost.length ? `Could not be sent: ${lost.join(", ")}. Check the connection, and send them again.` :
+    `${files.length} sent. ${props.more}`);
+  if (files.length) trigger("sent", {files});
+}
+element.addEventListener("change", event => {
+  send([...event.target.files]);
+  event.target.value = "";  // the same files can be chosen again
+});
+element.addEventListener("click", event => {
+  if (event.target.closest(".choose")) find("input").click();
+  if (!event.target.closest(".again")) return;
+  files = [];
+  find(".again").hidden = true;
+  tell(props.hint);
+  trigger("sent", {files});
+});
+document.addEventListener("dragover", event => { if (visible()) event.preventDefault(); });
+document.addEventListener("drop", event => {
+  if (!visible() || !event.dataTransfer.files.length) return;
+  event.preventDefault();
+  send([...event.dataTransfer.files]);
+});
