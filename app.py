@@ -7,10 +7,13 @@ except ImportError:
     GPU = None
 
 from abc_hf import load_pipeline
+from abc_hf.common.text import waiting
 from abc_hf.inference.allocator import one_arena
 
 one_arena()  # before the import of Gradio, which starts a thread
 from abc_hf.demo import build_demo, launch  # noqa: E402
 
 if __name__ == "__main__":
-    launch(build_demo(load_pipeline(), on_gpu=GPU))
+    with waiting("The demo is starting"):
+        page = build_demo(load_pipeline(), on_gpu=GPU)
+    launch(page)

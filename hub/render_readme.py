@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Write every figure of README.md and docs/ from JSON files, and draw the README's picture again.
+"""Write every figure of README.md and docs/ from JSON files.
 
 Run `python -m hub.render_readme`. It reads run.json beside the bundled weights (written by hub/bundle.py) and, in
 tests/benchmarks, the published figures and the results of peers.py, speed.py and engines.py. The cards for the Hub are
@@ -19,7 +19,6 @@ ROOT = Path(__file__).parents[1]
 RUN = BUNDLED / "run.json"
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-PICTURE = "bokeh"
 CUHK_PARTS = {
     "cuhk/out_of_focus": "CUHK, defocus",
     "cuhk/motion": "CUHK, motion (256 px copies)",
@@ -238,15 +237,9 @@ def render(page: str, run: dict, published: dict, peers: dict, speed: dict, engi
 
 
 def main() -> None:
-    from abc_hf import load_pipeline
-
     given = sources()
     for path in PAGES:
         path.write_text(render(path.read_text(), **given))
-    figures = ROOT / "hub" / "figures"
-    figures.mkdir(exist_ok=True)
-    report = load_pipeline()(ROOT / "abc_hf" / "examples" / f"{PICTURE}.jpg")
-    report.figure().savefig(figures / f"{PICTURE}_figure.png")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,11 @@
 """Sentences and tables."""
 
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
 
 def printable(text: object) -> str:
     """Text in one line. Line breaks, escape sequences and broken UTF-8 of file names are spelt out."""
@@ -35,3 +41,21 @@ def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
     return [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     ]
+
+
+@contextlib.contextmanager
+def waiting(what: str, seconds: float = 3) -> Iterator[None]:
+    """Say every few seconds on standard error that something goes on, and for how long already."""
+    done, start = threading.Event(), time.monotonic()
+
+    def say():
+        while not done.wait(seconds):
+            print(f"{what}: {time.monotonic() - start:.0f} s so far ...", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -92,9 +92,9 @@ def batch_tab(judge_photo: Judge) -> None:
         found = shown(rows, threshold, show, kind)
         return found, found, gr.Column(visible=bool(rows))
 
+    upload = sender("photos", "photos", "Or a zip of photos. Those that you send later are added.")
     with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320):
-            upload = sender("photos", "photos", "Or a zip of photos. Those that you send later are added.")
+        with gr.Column(scale=4, min_width=320, visible=False) as controls:
             threshold = gr.Slider(
                 0,
                 1,
@@ -106,11 +106,10 @@ def batch_tab(judge_photo: Judge) -> None:
             )
             show = gr.Radio(list(SHOW), value=next(iter(SHOW)), label="Show", elem_id="show")
             kind = gr.Radio(list(SHOW_KINDS), value=next(iter(SHOW_KINDS)), label="Kind of blur", elem_id="kind")
-            with gr.Column(visible=False, elem_id="batch-downloads") as downloads:
-                keepers = gr.Button("Download the keepers (zip)", variant="primary")
-                with gr.Row():
-                    as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
-                    as_json = gr.Button("Table as JSON", size="sm", min_width=120)
+            keepers = gr.Button("Download the keepers (zip)", variant="primary")
+            with gr.Row():
+                as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
+                as_json = gr.Button("Table as JSON", size="sm", min_width=120)
         with gr.Column(scale=8, min_width=320):
             gallery = markup(
                 web_file("gallery.html"),
@@ -126,7 +125,7 @@ def batch_tab(judge_photo: Judge) -> None:
     rows = gr.State([], time_to_live=3600)
     ready = gr.File(visible="hidden")
 
-    view, sorted_ = [rows, threshold, show, kind], [gallery, table, downloads]
+    view, sorted_ = [rows, threshold, show, kind], [gallery, table, controls]
     assessed = upload.sent(
         judge, rows, rows, show_progress_on=[gallery], concurrency_id="batch", api_visibility="private"
     )

@@ -17,6 +17,9 @@ from .photo_tab import EXAMPLES, photo_tab
 from .style import CSS, THEME, markup, web_file
 from .uploads import HOUR, MAX_UPLOAD, own_folder
 
+SNAPSHOTS = "consumer/coco"
+"""The source among the validation photos that holds ordinary snapshots."""
+
 
 def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = None) -> gr.Blocks:
     """The page.
@@ -50,20 +53,39 @@ def about(model: str) -> str:
     """How far to trust the answers, in figures of run.json beside the weights, if there is such a file."""
     path = Path(model) / "run.json"
     record = json.loads(path.read_text()) if path.is_file() else {}
-    if "cuhk" not in record:
-        return web_file("about.html").format(figures="These weights come without scores.")
-    maps, chosen = record["cuhk"]["blur_map"]["all"], record["validation"]["desirability"]
-    verdicts = record["cuhk"]["desirability"]
-    return web_file("about.html").format(
-        figures=f"Of {maps['photos']} photos of the CUHK blur data set, none of which it trained on, it tells blurred "
-        f"places from sharp ones with an average precision of {maps['pooled_ap']:.3f}. Its verdict is the annotators' "
-        f"for {chosen['accuracy']:.1%} of {chosen['photos']} other photos it did not train on, and for "
-        f"{verdicts['accuracy']:.1%} of those of CUHK."
-    )
+    scores = record.get("validation", {}).get("verdicts", {})
+    if "all" not in scores:
+        return web_file("about.html").format(figures="<p>These weights come without scores.</p>")
+    snapshots = scores.get(SNAPSHOTS, scores["all"])
+    seen, found = scores["all"]["certain"], scores["all"]["bad_found"]
+    rows = [
+        (
+            f"Right verdicts, {each['agreed']['photos']} {what} on which all annotators agree",
+            percent(each["agreed"]["accuracy"]),
+            f"{percent(each['always_one_label'])}, if the answer is always the same",
+        )
+        for each, what in ((scores["all"], "photos"), (snapshots, "snapshots"))
+    ]
+    rows += [
+        ("Verdicts that are certain, and the right ones of these", percent(seen["share"]), percent(seen["accuracy"])),
+        (
+            f"Good photos called bad: of {snapshots['false_bad']['photos']} snapshots, and of "
+            f"{scores['all']['false_bad']['photos']} photos",
+            percent(snapshots["false_bad"]["share"]),
+            percent(scores["all"]["false_bad"]["share"]),
+        ),
+        (f"Bad blur that is found, of {found['photos']} photos", percent(found["share"]), ""),
+    ]
+    cells = "".join(f"<tr><th scope='row'>{name}</th><td>{one}</td><td>{two}</td></tr>" for name, one, two in rows)
+    return web_file("about.html").format(figures=f"<table>{cells}</table>")
+
+
+def percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.1%}"
 
 
 def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
-    """Start the page.
+    """Start the page and say its address.
 
     Args:
         mcp: serve the endpoints as tools of the Model Context Protocol, too.
@@ -79,7 +101,8 @@ def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
 
         GradioMCPServer.convert_strings_to_filedata = lambda self, arguments, places: arguments
     demo.queue(max_size=50)
-    return demo.launch(
+    quiet, stay = options.pop("quiet", False), not options.pop("prevent_thread_lock", False)
+    answer = demo.launch(
         theme=THEME,
         css=CSS,
         ssr_mode=False,
@@ -88,5 +111,13 @@ def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
         footer_links=["api"],
         max_file_size=MAX_UPLOAD,
         allowed_paths=[str(EXAMPLES)],
+        quiet=True,  # Gradio's hints name arguments that this function does not have
+        prevent_thread_lock=True,
         **guarded(demo, options),
     )
+    if not quiet:
+        hint = "" if demo.share_url else " For a public link, run `abc-fusenet demo --share`."
+        print(f"The demo is at {demo.share_url or demo.local_url} now.{hint}", flush=True)
+    if stay:
+        demo.block_thread()
+    return answer

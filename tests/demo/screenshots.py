@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
@@ -101,20 +100,12 @@ def take_all(browser: Browser, address: str, out: Path) -> None:
 
 
 def draw_docs(browser: Browser, address: str) -> None:
-    """The pictures of README.md and docs/demo.md, in 128 colours, so that each is small."""
+    """The pictures of README.md and docs/demo.md."""
     with opened(browser, address, 1440, "light", "?example=bokeh") as page:
-        save_small(page, "demo")
+        page.screenshot(path=PICTURES / "demo.jpg", quality=85)
         page.get_by_role("tab", name="Many photos").click()
         send(page, "#photos", EXAMPLES, "#gallery .summary")
-        save_small(page, "demo_many")
-
-
-def save_small(page: Page, name: str) -> None:
-    path = PICTURES / f"{name}.png"
-    page.screenshot(path=path)
-    with Image.open(path) as picture:
-        small = picture.convert("RGB").resize((1080, 675), Image.Resampling.LANCZOS)
-    small.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        page.screenshot(path=PICTURES / "demo_many.jpg", quality=85)
 
 
 def main(argv: list[str] | None = None) -> None:

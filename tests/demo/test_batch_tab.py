@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 
 from abc_hf import load_pipeline
-from abc_hf.demo.batch_tab import FIELDS, judged, public_rows, shown, sorted_rows, write_csv, write_json, write_keepers
+from abc_hf.demo.batch_tab import (
+    FIELDS,
+    WORST_FIRST,
+    judged,
+    name_parts,
+    public_rows,
+    shown,
+    sorted_rows,
+    write_csv,
+    write_json,
+    write_keepers,
+)
 from abc_hf.demo.uploads import Budget, Sent, sent_photos
-from abc_hf.verdicts import GROUPS
 
 
 def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="", between=None, kind="defocus") -> dict:
@@ -32,7 +42,8 @@ def row(name, no=0.0, good=0.0, ok=0.0, bad=0.0, path="", between=None, kind="de
         "blur_fraction": 0.3,
         "width": 4,
         "height": 3,
-        "thumbnail": {"path": "/tmp/x", "url": "/x"},
+        "picture": {"path": "/tmp/x", "url": "/x"},
+        "map": {"path": "/tmp/y", "url": "/y"},
     }
 
 
@@ -47,7 +58,7 @@ ROWS = [
 
 
 def names(rows, threshold):
-    groups = {label: [] for label in GROUPS}
+    groups = {label: [] for label in WORST_FIRST}
     for each in sorted_rows(rows, threshold):
         if "error" not in each:
             groups[each["label"]].append(each["file"])
@@ -66,10 +77,10 @@ def names(rows, threshold):
 )
 def test_a_threshold_flags_and_moves_nothing(threshold, rejects):
     assert names(ROWS, threshold) == {
-        "good-blur": ["better.jpg", "good.jpg"],
+        "bad-blur": ["bad.jpg", "doubtful.jpg"],
         "ok-blur": [],
+        "good-blur": ["good.jpg", "better.jpg"],
         "no-blur": ["no.jpg"],
-        "bad-blur": ["doubtful.jpg", "bad.jpg"],
     }
     assert sorted(each["file"] for each in sorted_rows(ROWS, threshold) if each.get("reject")) == rejects
     assert sorted_rows(ROWS, threshold)[-1]["error"]
@@ -78,13 +89,13 @@ def test_a_threshold_flags_and_moves_nothing(threshold, rejects):
 @pytest.mark.parametrize(
     ("show", "kind", "files"),
     [
-        ("All", "All", ["better.jpg", "good.jpg", "no.jpg", "doubtful.jpg", "bad.jpg"]),
-        ("Certain", "All", ["better.jpg", "good.jpg", "no.jpg", "bad.jpg"]),
+        ("All", "All", ["bad.jpg", "doubtful.jpg", "good.jpg", "better.jpg", "no.jpg"]),
+        ("Certain", "All", ["bad.jpg", "good.jpg", "better.jpg", "no.jpg"]),
         ("Not sure", "All", ["doubtful.jpg"]),
         ("Reject", "All", ["bad.jpg"]),
         ("All", "Motion", ["better.jpg"]),
         ("All", "None", ["no.jpg"]),
-        ("Certain", "Defocus", ["good.jpg", "bad.jpg"]),
+        ("Certain", "Defocus", ["bad.jpg", "good.jpg"]),
         ("Not sure", "Camera shake", []),
     ],
 )
@@ -98,13 +109,18 @@ def test_the_gallery_has_counts_and_spells_names():
     gallery = shown(ROWS, 0.35)
     assert (gallery["kept"], gallery["judged"], gallery["total"]) == (4, 5, 6)
     assert [(group["label"], len(group["photos"])) for group in gallery["groups"]] == [
-        ("good-blur", 2),
-        ("ok-blur", 0),
-        ("no-blur", 1),
         ("bad-blur", 2),
+        ("ok-blur", 0),
+        ("good-blur", 2),
+        ("no-blur", 1),
     ]
     assert gallery["failed"] == [{"file": "&lt;b&gt;.jpg", "error": "it is &lt;empty&gt;."}]
     assert shown([], 0.35)["total"] == 0
+
+
+def test_a_long_name_keeps_its_end():
+    assert name_parts("out_of_focus_0608.jpg") == ("out_of_focu", "s_0608.jpg")
+    assert name_parts("<b>.jpg") == ("", "&lt;b&gt;.jpg")
 
 
 def test_files_to_download(tmp_path):
@@ -127,11 +143,11 @@ def test_files_to_download(tmp_path):
     doubt = next(line for line in lines if line["file"] == "doubtful.jpg")
     assert (doubt["certain"], doubt["between"], doubt["kind"]) == ("False", "bad-blur or good-blur", "defocus")
     assert json.loads(write_json(rows, 0.35, str(tmp_path)).read_text()) == public_rows(rows, 0.35)
-    assert not any({"sent", "thumbnail"} & set(each) for each in public_rows(rows, 0.35))
+    assert not any({"sent", "picture", "map"} & set(each) for each in public_rows(rows, 0.35))
 
     with zipfile.ZipFile(write_keepers(rows, 0.6, str(tmp_path), Budget())) as archive:
-        assert archive.namelist() == ["better.jpg", "good.jpg", "GOOD-2.jpg", "no.jpg"]
-        assert archive.read("good.jpg") == b"good.jpg"
+        assert archive.namelist() == ["GOOD.jpg", "good-2.jpg", "better.jpg", "no.jpg"]
+        assert archive.read("good-2.jpg") == b"good.jpg"
     with pytest.raises(gr.Error, match="No photo"):
         write_keepers(rows[:1], 0.6, str(tmp_path), Budget())
     Path(ROWS[5]["sent"].path).unlink()
@@ -148,10 +164,10 @@ def test_photos_are_judged_once_and_a_broken_one_is_listed(tiny_folder, photo, t
         Sent("b.jpg", str(tmp_path / "1.jpg")),
         Sent("c.jpg", error="locked."),
     ]
-    rows = list(judged(pipeline, sent, str(tmp_path), Budget(), thumbnails=True))
+    rows = list(judged(pipeline, sent, str(tmp_path), Budget(), pictures=True))
     report = pipeline(tmp_path / "0.png").to_dict()
     assert {key: rows[0][key] for key in report} == report
-    assert Path(rows[0]["thumbnail"]["path"]).is_file()
+    assert all(Path(rows[0][key]["path"]).is_file() for key in ("picture", "map"))
     assert rows[1]["error"].startswith("not a photo") and str(tmp_path) not in rows[1]["error"]
     assert rows[2]["error"] == "locked."
 

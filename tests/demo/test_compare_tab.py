@@ -1,4 +1,7 @@
+import dataclasses
+
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
@@ -25,8 +28,44 @@ def test_shots_are_ranked_the_sharpest_first(pipeline, photo, tmp_path):
     shots = compared(pipeline, sent, str(tmp_path), Budget(), lambda done, **_: steps.append(done))
     assert [shot["file"] for shot in shots] == ["0.png", "1.png", "2.png", "4.png", "broken.jpg"]
     assert shots[-1]["error"].startswith("not a photo") and str(tmp_path) not in shots[-1]["error"]
-    assert shots[0]["loupe"].size <= (480, 480)
-    assert steps[0] == (1, 10) and steps[-1][0] <= 10
+    assert [shot["alike"] for shot in shots[:-1]] == [True] * 4
+    assert {shot["loupe"].size for shot in shots[:-1]} == {(1200, 900)}
+    assert steps[0] == (1, 15) and steps[-1][0] <= 15
+
+
+def test_all_shots_are_cut_at_the_same_place(make_report, tmp_path):
+    """At the text that is sharp and attended, not at sharper text that does not count."""
+    scene = Image.new("L", (4000, 3000), 128)
+    rng = np.random.default_rng(0)
+    for left in (600, 3000):
+        scene.paste(Image.fromarray(rng.integers(0, 256, (400, 400), dtype=np.uint8)), (left, 1400))
+    attention = np.zeros((96, 128))
+    attention[:, :64] = 1
+    sent = []
+    for radius in (3, 0):
+        scene.filter(ImageFilter.GaussianBlur(radius)).convert("RGB").save(tmp_path / f"{radius}.png")
+        sent.append(Sent(f"{radius}.png", str(tmp_path / f"{radius}.png")))
+
+    def judge(path, **options):
+        report = make_report(np.zeros((96, 128)), attention, size=(4000, 3000))
+        return dataclasses.replace(report, preview=Image.open(path).resize((128, 96)))
+
+    shots = compared(judge, sent, str(tmp_path), Budget())
+    assert [shot["file"] for shot in shots] == ["0.png", "3.png"]
+    left, top = 800 - 640, 1600 - 640  # its middle, less half of the piece
+    for shot in shots:
+        assert shot["loupe"].size == (1280, 1280)
+        found = np.argwhere(np.abs(np.asarray(shot["loupe"].convert("L")).astype(int) - 128) > 20)
+        middle = (found.min(0) + found.max(0)) / 2 + (top, left)
+        assert np.abs(middle - (1600, 800)).max() < 200
+
+
+def test_another_scene_is_noticed(pipeline, photo, tmp_path):
+    sent = []
+    for seed in (1, 2):
+        photo(400, 300, seed).save(tmp_path / f"{seed}.png")
+        sent.append(Sent(f"{seed}.png", str(tmp_path / f"{seed}.png")))
+    assert [shot["alike"] for shot in compared(pipeline, sent, str(tmp_path), Budget())] == [True, False]
 
 
 def test_a_larger_copy_is_not_less_sharp(pipeline, photo, tmp_path):

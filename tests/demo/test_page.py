@@ -7,6 +7,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from gradio.route_utils import delete_files_created_by_app
@@ -17,7 +18,7 @@ from PIL import Image, ImageFilter
 import abc_hf
 from abc_hf import load_photo, load_pipeline
 from abc_hf.demo import about, build_demo, launch
-from abc_hf.demo.photo_tab import CAPTIONS, EXAMPLES, PAGE_SIDE, read, show, why_panels
+from abc_hf.demo.photo_tab import CAPTIONS, EXAMPLES, PAGE_SIDE, photo_of, read, show, sides, why, why_panels
 from abc_hf.demo.uploads import Sent
 from abc_hf.inference.loading import BUNDLED
 from abc_hf.verdicts import VERDICTS
@@ -124,18 +125,44 @@ def test_photos_are_shown_upright(pipeline, save):
 
 
 def test_what_the_viewer_is_given(pipeline, photo, tmp_path):
-    """The values behind a click are those of the maps, and the panels are what the classifier is given."""
+    """The values behind a click are those of the maps, and the panels are the classifier's input."""
     report = pipeline(photo(96, 72))
     shown = show(report, report.preview, str(tmp_path))
-    values = np.asarray(Image.open(shown["values"]["path"]))
+    values = np.asarray(Image.open(shown["maps"]["values"]["path"]))
     assert np.abs(values[..., 0] - 255 * report.small_blur_map).max() <= 0.51
     assert np.abs(values[..., 1] - 255 * report.small_attention_map).max() <= 0.51
-    assert shown["levels"] == report.levels
+    assert shown["ratio"] == 96 / 72
     blur, attention = report.small_blur_map, report.small_attention_map
     panels = {title: picture["path"] for title, _, picture in why_panels(report, str(tmp_path))["panels"]}
-    assert list(panels) == ["Photo", "B", "A", "B × A", "B × (1 − A)"]
+    assert list(panels) == ["B", "A", "B × A", "B × (1 − A)"]
     for title, expected in (("B × A", blur * attention), ("B × (1 − A)", blur * (1 - attention))):
         assert (np.asarray(Image.open(panels[title])) == colorize(expected)).all()
+
+
+def test_the_reasons_in_words(make_report):
+    attention = np.zeros((40, 60))
+    attention[10:30, 20:40] = 1
+    sure = make_report(1 - attention, attention, "good-blur", defocus=0.9, motion=0.1)
+    assert sure.certain and sides(sure) == []
+    assert dict(why(sure)) == {
+        "Subject": "Sharp.",
+        "Background": "All of it is blurred.",
+        "Kind of blur": "Defocus: the focus is elsewhere.",
+        "How sure": "Sure: 70% for Good blur.",
+    }
+    unsure = make_report(np.ones((40, 60)), np.zeros((40, 60)), "no-blur")
+    assert not unsure.certain
+    assert dict(why(unsure))["Subject"] == "None stands out." and "Kind of blur" not in dict(why(unsure))
+    first, second = sides(unsure)
+    assert (first, second[0]) == (("no-blur", "For it: the look of the photo, not its maps."), "good-blur")
+    assert second[1] == "For it: all of the photo is blurred."
+
+
+def test_an_example_is_a_photo_and_no_other_name_is(tmp_path):
+    assert photo_of({"example": "bokeh"}, str(tmp_path)).path == str(EXAMPLES / "bokeh.jpg")
+    for name in ("../demo/page", "", None, ["bokeh"], 3):
+        with pytest.raises(gr.Error, match="as a file"):
+            photo_of({"example": name}, str(tmp_path))
 
 
 def test_files_at_full_size(client, pipeline, save):
@@ -354,10 +381,24 @@ def test_examples_can_be_made_again():
 def test_about_says_the_scores_of_the_weights(tmp_path):
     """Each figure is that of run.json, found here by its own path."""
     record = json.loads((BUNDLED / "run.json").read_text())
+    scores = record["validation"]["verdicts"]
     text = about(str(BUNDLED))
-    assert f"precision of {record['cuhk']['blur_map']['all']['pooled_ap']:.3f}" in text
-    assert f"for {100 * record['validation']['desirability']['accuracy']:.1f}% of" in text
-    record["cuhk"]["blur_map"]["all"]["pooled_ap"] = 0.123
+    for each in (scores["all"], scores["consumer/coco"]):
+        for share in (each["agreed"]["accuracy"], each["always_one_label"], each["false_bad"]["share"]):
+            assert f"{100 * share:.1f}%" in text
+    assert f"{100 * scores['all']['bad_found']['share']:.1f}%" in text
+    scores["all"]["agreed"]["accuracy"] = 0.123
     (tmp_path / "run.json").write_text(json.dumps(record))
-    assert "precision of 0.123" in about(str(tmp_path))
+    assert "12.3%" in about(str(tmp_path))
     assert "without scores" in about("someone/elses")
+
+
+def test_the_start_says_the_address_and_our_option(pipeline, capsys, monkeypatch):
+    monkeypatch.setattr(gr.Blocks, "block_thread", lambda demo: print("it stays"))
+    demo = build_demo(pipeline)
+    launch(demo, server_name="127.0.0.1")
+    said = capsys.readouterr().out
+    demo.close(verbose=False)
+    assert (
+        said == f"The demo is at {demo.local_url} now. For a public link, run `abc-fusenet demo --share`.\nit stays\n"
+    )

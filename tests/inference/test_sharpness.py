@@ -6,7 +6,17 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy import ndimage, special
 
-from abc_hf.inference.sharpness import COARSE, FINE, LOUPE, noise_variance, sharpness, subject_box, subject_sharpness
+from abc_hf.inference.sharpness import (
+    COARSE,
+    FINE,
+    LOUPE,
+    loupe,
+    noise_variance,
+    sharpest_place,
+    sharpness,
+    subject_box,
+    subject_sharpness,
+)
 
 
 def edge(blur: float, low=60.0, high=180.0, side=128) -> Image.Image:
@@ -107,6 +117,28 @@ def test_a_slight_focus_error_shows_in_the_subject_s_own_pixels():
     hit = subject_sharpness(canvas, attention)
     missed = subject_sharpness(canvas.filter(ImageFilter.GaussianBlur(1.5)), attention)
     assert hit.box == (1000, 500, 2000, 1500)
-    assert hit.loupe.size == (LOUPE, LOUPE)
     assert hit.sharpness > 1.3 * missed.sharpness
     assert subject_sharpness(canvas, attention, long_side=750).box == (250, 125, 500, 375)
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.5, 0.5), (1.0, 0.2)])
+def test_the_loupe_lies_inside_the_photo_and_is_not_resized(place):
+    y, x = np.mgrid[:1500, :2000]
+    photo = Image.fromarray(np.dstack([x % 256, y % 256, x // 256 * 16 + y // 256]).astype(np.uint8))
+    piece = loupe(photo, place)
+    assert piece.size == (LOUPE, LOUPE)
+    left, top = round(place[0] * 2000) - LOUPE // 2, round(place[1] * 1500) - LOUPE // 2
+    left, top = min(max(left, 0), 2000 - LOUPE), min(max(top, 0), 1500 - LOUPE)
+    assert piece.getpixel((0, 0)) == photo.getpixel((left, top))
+
+
+def test_the_sharpest_place_counts_attention_detail_and_sharpness():
+    luma = np.full((60, 90), 128, np.uint8)
+    spots = {(10, 10): 255, (10, 70): 255, (45, 45): 200}  # row and column of detail, and how strong it is
+    for (row, column), value in spots.items():
+        luma[row : row + 4 : 2, column : column + 4] = value
+    attention, blur = np.ones((60, 90), np.float32), np.zeros((60, 90), np.float32)
+    attention[:, 65:], blur[:20, :20] = 0, 1
+    x, y = sharpest_place(Image.fromarray(luma), blur, attention, long_side=4800)
+    assert abs(x * 90 - 47) <= 5 and abs(y * 60 - 47) <= 5
+    assert sharpest_place(Image.new("L", (1, 1)), np.zeros((1, 1)), np.ones((1, 1)), 1) == (0.5, 0.5)

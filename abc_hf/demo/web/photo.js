@@ -8,6 +8,7 @@ let ticket = 0, waiting = null, shown = null, source = null, pixels = null, poin
 function show(value) {
   waiting = value.state === "judging" ? value : null;
   props.value = value;
+  queueMicrotask(load);  // once the template is filled
 }
 function fail(error) {
   show({state: "failed", ticket, error});
@@ -110,12 +111,12 @@ async function load() {
   pixels = null;
   style("--split", "50%");
   style("--opacity", 0.8);
-  const image = find(".values");
-  if (!image) return;
   find(".split").value = 50;
   find(".opacity").value = 80;
   find("input[value=blur]").checked = true;
   find(".viewer").dataset.map = "blur";
+  const image = find(".values");
+  if (!image) return;
   await image.decode();
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];

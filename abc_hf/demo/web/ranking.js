@@ -1,11 +1,13 @@
 // All loupes show the same place at the same size: CSS reads --x, --y and --zoom of the element around them.
+// At 100% a finger scrolls the page and moves the loupes sideways; above, it moves them in both directions.
 let x = 0, y = 0, zoom = 1;
 
 function place() {
   const image = element.querySelector(".loupe img");
   const reach = image ? [image.naturalWidth, image.naturalHeight].map(side => side / 2) : [0, 0];
   [x, y] = [x, y].map((value, axis) => Math.min(Math.max(value, -reach[axis]), reach[axis]));
-  for (const [name, value] of Object.entries({"--x": `${x}px`, "--y": `${y}px`, "--zoom": zoom}))
+  for (const [name, value] of Object.entries({"--x": `${x}px`, "--y": `${y}px`, "--zoom": zoom,
+    "--touch": zoom > 1 ? "none" : "pan-y"}))
     element.style.setProperty(name, value);
   const output = element.querySelector("output");
   if (output) output.textContent = `${100 * zoom}%`;
