@@ -127,7 +127,13 @@ def batch_tab(judge_photo: Judge) -> None:
 
     view, sorted_ = [rows, threshold, show, kind], [gallery, table, controls]
     assessed = upload.sent(
-        judge, rows, rows, show_progress_on=[gallery], concurrency_id="batch", api_visibility="private"
+        judge,
+        rows,
+        rows,
+        show_progress_on=[gallery],
+        concurrency_id="batch",
+        trigger_mode="multiple",
+        api_visibility="private",
     )
     assessed.success(arrange, view, sorted_, show_progress="hidden", api_visibility="private")
     assessed.failure(

@@ -62,7 +62,13 @@ def compare_tab(judge_photo: Judge) -> None:
     upload = sender("shots", "shots", f"2 to {MAX_SHOTS} shots of one scene, or a zip of them.")
     ranking = markup(web_file("ranking.html"), "ranking", script=web_file("ranking.js"))
     ranked = upload.sent(
-        rank, None, ranking, show_progress_on=[ranking], concurrency_id="compare", api_visibility="private"
+        rank,
+        None,
+        ranking,
+        show_progress_on=[ranking],
+        concurrency_id="compare",
+        trigger_mode="multiple",
+        api_visibility="private",
     )
     ranked.failure(lambda: {"notes": ["This did not work; try again."]}, None, ranking, api_visibility="private")
 

@@ -42,8 +42,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
         with gr.Tab("Compare shots"):
             compare_tab(judge)
         api_endpoints(judge)
-        with gr.Accordion("How far to trust it", open=False, elem_id="about"):
-            markup(about(pipeline.model.name_or_path or ""))
+        markup(about(pipeline.model.name_or_path or ""), "about")
         markup(web_file("credits.html"))
     answer_in_sentences(demo)
     return demo

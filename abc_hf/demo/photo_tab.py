@@ -104,6 +104,7 @@ def photo_tab(judge_photo: Judge) -> None:
     )
     ready = gr.File(visible="hidden")
     quiet = {"show_progress": "hidden", "concurrency_id": "photo", "api_visibility": "private"}
+    quiet |= {"trigger_mode": "multiple"}  # a photo that is sent while another is judged is judged, too
     judged = page.judge(judge, None, page, **quiet)
     judged.failure(
         lambda: {"state": "failed", "error": "This did not work. Try again, or send another photo."},
