@@ -26,6 +26,17 @@ def resize_map(map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.array(Image.fromarray(np.asarray(map, np.float32)).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def eight_bits(image):
+    """A grey PIL image of 16 bits, or an array of them, scaled to 8; anything else as it is."""
+    if isinstance(image, Image.Image) and image.mode.startswith("I"):
+        image = np.asarray(image)
+        image = np.clip(image, 0, 65535).astype(np.uint16)
+        return Image.fromarray(eight_bits(image))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
+        return np.rint(image / np.float32(257)).astype(np.uint8)
+    return image
+
+
 class ABCFuseNetImageProcessorKwargs(ImagesKwargs, total=False):
     r"""
     size_divisor (`int`, *optional*, defaults to `self.size_divisor`):
@@ -69,7 +80,7 @@ class ABCFuseNetImageProcessor(PilBackend):
         """Prepare one photo or a list of them.
 
         Args:
-            images: PIL images, or arrays or tensors of values in 0..255.
+            images: PIL images, or arrays or tensors of values in 0..255; arrays of uint16 have values in 0..65535.
             blur_maps: a label map per photo, of its height and width and one channel: blur levels 0..3, 254 (blurred,
                 amount unknown) or 255 (unknown). They are resized to the nearest label and padded with 255.
 
@@ -79,6 +90,7 @@ class ABCFuseNetImageProcessor(PilBackend):
         """
         if isinstance(images, list | tuple) and not images:
             raise ValueError("There is no photo in the list; give one or more.")
+        images = [*map(eight_bits, images)] if isinstance(images, list | tuple) else eight_bits(images)
         return super().preprocess(images, blur_maps, **kwargs)
 
     def _standardize_kwargs(self, size=None, **kwargs) -> dict:  # type: ignore[override]  # called by name alone

@@ -1,14 +1,17 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The one door for photos: `load_photo` takes files, bytes, images and arrays, and returns upright sRGB images."""
 
+import base64
 import contextlib
 import io
+import math
 import os
 import re
 import stat
 import threading
 import warnings
 from datetime import datetime
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
@@ -28,8 +31,15 @@ FORMATS = {
 """The formats that Pillow tries, by content, with their usual extensions. Others are left out: some run programs."""
 HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-RAW_EXTENSIONS = tuple(".3fr .arw .cr2 .cr3 .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .srw".split())
-PHOTO_EXTENSIONS = tuple(sorted({*sum(FORMATS.values(), ()), *HEIF_EXTENSIONS, *RAW_EXTENSIONS}))
+JXL_EXTENSIONS = (".jxl",)
+RAW_EXTENSIONS = tuple(
+    ".3fr .arw .cr2 .cr3 .crw .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .srf "
+    ".sr2 .srw .x3f".split()
+)
+OTHERS = (".insp",)  # JPEG of 360-degree cameras
+PHOTO_EXTENSIONS = tuple(
+    sorted({*sum(FORMATS.values(), ()), *HEIF_EXTENSIONS, *JXL_EXTENSIONS, *RAW_EXTENSIONS, *OTHERS})
+)
 """Extensions, in lower case, of the files `load_photo` opens. Only camera RAW is recognised by its extension."""
 
 MAX_FILE_BYTES = 2 * 2**30
@@ -40,8 +50,20 @@ MAX_RATIO = 500
 """The largest ratio of long to short side. A narrower photo would vanish at the working size."""
 MAX_SCANS = 50
 """The most scans of a JPEG. Each scan costs as much time as a decoding; encoders write about 10."""
+MAX_PAGES = 16
+"""The most pages of a TIFF file that are looked at."""
 MAX_TEXT = 200
 """The most characters kept of a text in EXIF."""
+
+SETTINGS = {
+    "exposure_time": ExifTags.Base.ExposureTime,
+    "f_number": ExifTags.Base.FNumber,
+    "iso": ExifTags.Base.ISOSpeedRatings,
+    "exposure_bias": ExifTags.Base.ExposureBiasValue,
+    "focal_length": ExifTags.Base.FocalLength,
+    "subject_distance": ExifTags.Base.SubjectDistance,
+}
+"""The numbers that are read from EXIF [s, -, -, EV, mm, m]."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,7 +99,7 @@ class PhotoError(ValueError):
 
 
 def load_photo(
-    photo: str | os.PathLike | bytes | Image.Image | np.ndarray,
+    photo: str | os.PathLike | bytes | Image.Image | np.ndarray | dict | BinaryIO,
     *,
     max_pixels: int = 200_000_000,
     working_size: int | None = None,
@@ -87,7 +109,9 @@ def load_photo(
 
     Args:
         photo: a file, its bytes, an image, or an array H x W, H x W x 1, x 3 (RGB) or x 4 (RGBA) of uint8, uint16 or
-            floats in 0..1. Camera RAW is told by the file's extension and read through its embedded preview.
+            floats in 0..1. Also a file that is open in binary mode, an upload that has such a `file`, a dict with
+            "bytes" or "path" as `datasets` gives, and a data URI in base64. Camera RAW is told by the file's extension
+            and read through its embedded preview.
         max_pixels: width x height of the largest photo to decode.
         working_size: the long side, in pixels, that the photo will be resized to. A large JPEG file is then decoded at
             1/2, 1/4 or 1/8 of its size, the smallest that keeps the long side at least twice as long.
@@ -95,7 +119,8 @@ def load_photo(
 
     Returns:
         an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright; where EXIF
-        says so, `"taken"` is when it was taken, by the camera's clock (ISO 8601), and `"camera"` by which.
+        says so, `"taken"` is when it was taken, by the camera's clock (ISO 8601), `"camera"` by which, and so on: see
+        `_exif_shot`.
 
     Raises:
         PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels` or the limits of this
@@ -123,6 +148,7 @@ def working_shape(height: int, width: int, longest_edge: int) -> tuple[int, int]
 
 
 def _load(photo, max_pixels, working_size):
+    photo = plain(photo)
     if isinstance(photo, Image.Image):
         return _finish(photo, max_pixels)
     if isinstance(photo, np.ndarray):
@@ -135,7 +161,41 @@ def _load(photo, max_pixels, working_size):
             if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                 raise PhotoError(f"the file is larger than {MAX_FILE_BYTES >> 20} MB; give a smaller copy.")
             return _finish(identify(file), max_pixels, working_size)
-    raise PhotoError(f"a photo is a path, bytes, a PIL image or a NumPy array, not a {type(photo).__name__}.")
+    raise PhotoError(
+        f"a photo is a path, bytes, an open file, a PIL image or a NumPy array, not a {type(photo).__name__}."
+    )
+
+
+def plain(photo):
+    """What a photo is in plain words: of a dict, an upload, an open file or a data URI, the path or the bytes; anything
+    else as it is. An open file is read from where it stands, and stays open.
+
+    Raises:
+        PhotoError: if there are no bytes.
+    """
+    if isinstance(photo, dict) and photo.keys() & {"bytes", "path"}:
+        return photo.get("bytes") or photo.get("path")
+    if isinstance(photo, str) and photo.startswith("data:"):
+        return _from_data_uri(photo)
+    stream = getattr(photo, "file", photo)
+    if not hasattr(stream, "read"):
+        return photo
+    data = None if isinstance(stream, io.TextIOBase) else stream.read(MAX_FILE_BYTES + 1)
+    if not isinstance(data, bytes):
+        raise PhotoError("the open file gives no bytes; open it in binary mode, and not asynchronously.")
+    if len(data) > MAX_FILE_BYTES:
+        raise PhotoError(f"the file is larger than {MAX_FILE_BYTES >> 20} MB; give a smaller copy.")
+    return data
+
+
+def _from_data_uri(text: str) -> bytes:
+    kind, comma, data = text.partition(",")
+    if not (comma and kind.endswith(";base64")):
+        raise PhotoError("a data URI must be like data:image/jpeg;base64,...")
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError:
+        raise PhotoError("the base64 of this data URI is damaged or cut short.") from None
 
 
 def open_file(path: str | os.PathLike) -> io.BufferedReader:
@@ -168,8 +228,14 @@ def name_of(photo) -> str:
     """The name of a photo in messages."""
     if isinstance(photo, Image.Image):
         return getattr(photo, "filename", "") or "the given image"
+    if isinstance(photo, str) and photo.startswith("data:"):
+        return "the given data URI"
+    if isinstance(photo, dict) and photo.get("path"):
+        return str(photo["path"])
     if isinstance(photo, str | os.PathLike):
         return str(photo)
+    if isinstance(name := getattr(photo, "filename", None) or getattr(photo, "name", None), str):
+        return name
     return f"the given {'array' if isinstance(photo, np.ndarray) else type(photo).__name__}"
 
 
@@ -203,7 +269,8 @@ def _identify(file) -> Image.Image:
     if not prefix:
         raise PhotoError("the file is empty.")
     error: Exception = PhotoError(f"not a photo that can be read; convert it to one of {', '.join(FORMATS)}.")
-    for factory, accept in [*(Image.OPEN[name] for name in FORMATS if name in Image.OPEN), (_open_heif, _is_heif)]:
+    known = [Image.OPEN[name] for name in FORMATS if name in Image.OPEN]
+    for factory, accept in [*known, (_open_heif, _is_heif), (_open_jxl, _is_jxl)]:
         if len(prefix) > 2 and accept and accept(prefix) is True:
             file.seek(0)
             try:
@@ -211,10 +278,52 @@ def _identify(file) -> Image.Image:
             except Exception as failure:  # another format may begin with the same bytes
                 error = failure
             else:
-                # A TIFF that begins with a reduced image (tag 254) is camera RAW under another name.
-                is_raw = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(254) == 1
-                return _open_raw(file) if is_raw else image
+                return _full_picture(image, file) if isinstance(image, TiffImagePlugin.TiffImageFile) else image
     raise error
+
+
+def _full_picture(image: TiffImagePlugin.TiffImageFile, file) -> Image.Image:
+    """The full picture of a TIFF file. Its first page may be a thumbnail, as tag 254 says. The picture is then another
+    page, or a directory below the first (tag 330). If that is a sensor's (tag 262), this is camera RAW under another
+    name."""
+    if not image.tag_v2.get(254, 0) & 1:
+        return image
+    below = image.tag_v2.get(330, ())
+    for offset in (below if isinstance(below, tuple) else (below,))[:MAX_PAGES]:
+        file.seek(0)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(offset)
+        tags.load(file)
+        if tags.get(262) in (32803, 34892):
+            return _open_raw(file)
+        if not tags.get(254, 0) & 1:
+            return TiffImagePlugin.TiffImageFile(_OtherPage(file, offset))
+    for page in range(1, MAX_PAGES):
+        try:
+            image.seek(page)
+        except EOFError:
+            break
+        if not image.tag_v2.get(254, 0) & 1:
+            return image
+    image.seek(0)
+    return image
+
+
+class _OtherPage:
+    """A TIFF file whose header leads to another page."""
+
+    def __init__(self, file, offset: int):
+        self.file, self.offset = file, offset
+        file.seek(0)
+
+    def __getattr__(self, name: str):
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        at_start, data = self.file.tell() == 0, self.file.read(size)
+        if not at_start or len(data) < 8:
+            return data
+        return data[:4] + self.offset.to_bytes(4, "little" if data[:2] == b"II" else "big") + data[8:]
 
 
 def _is_heif(prefix: bytes) -> bool:
@@ -227,6 +336,18 @@ def _open_heif(file, filename: str) -> Image.Image:
     except ImportError:
         raise PhotoError("HEIC photos need one more package; run `pip install pillow-heif`.") from None
     return HeifImageFile(file, filename)
+
+
+def _is_jxl(prefix: bytes) -> bool:
+    return prefix.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL "))
+
+
+def _open_jxl(file, filename: str) -> Image.Image:
+    try:
+        import pillow_jxl  # noqa: F401
+    except ImportError:
+        raise PhotoError('JPEG XL needs one more package; run `pip install "abc-fusenet[jxl]"`.') from None
+    return Image.OPEN["JXL"][0](file, filename)
 
 
 def _open_raw(file) -> Image.Image:
@@ -325,14 +446,15 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _shot(image: Image.Image) -> dict:
-    """Time and camera of a photo, as far as EXIF has them."""
+    """What a photo says of its shot, see `_exif_shot`; `xmp` is its XMP packet."""
     try:
-        return image.info.get("shot", {}) | _exif_shot(image.getexif())
+        packet = {"xmp": image.info["xmp"]} if isinstance(image.info.get("xmp"), bytes) else {}
+        return packet | image.info.get("shot", {}) | _exif_shot(image.getexif())
     except Exception:  # a damaged EXIF block does not spoil the photo
         return {}
 
 
-def _raw_shot(file) -> dict[str, str]:
+def _raw_shot(file) -> dict:
     """Time and camera of a camera RAW file. Its preview often lacks them, but most RAW files are TIFF files."""
     exif = Image.Exif()
     try:
@@ -343,8 +465,10 @@ def _raw_shot(file) -> dict[str, str]:
         return {}
 
 
-def _exif_shot(exif: Image.Exif) -> dict[str, str]:
-    shot = {}
+def _exif_shot(exif: Image.Exif) -> dict:
+    """What EXIF says of a shot: `camera`, `taken`, `body` (a serial number), `rating`, and the numbers of `SETTINGS`;
+    `xmp` is the XMP packet of a TIFF file."""
+    shot: dict = {}
     make, model = (_words(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
     if model:
         known = model.lower().startswith(make.lower().split(" ")[0])  # NIKON CORPORATION, NIKON D850
@@ -354,6 +478,17 @@ def _exif_shot(exif: Image.Exif) -> dict[str, str]:
         taken = datetime.strptime(_words(details.get(ExifTags.Base.DateTimeOriginal))[:19], "%Y:%m:%d %H:%M:%S")
         fraction = _words(details.get(ExifTags.Base.SubsecTimeOriginal))
         shot["taken"] = taken.isoformat() + (f".{fraction}" if re.fullmatch("[0-9]{1,9}", fraction) else "")
+    if body := _words(details.get(ExifTags.Base.BodySerialNumber) or exif.get(ExifTags.Base.CameraSerialNumber)):
+        shot["body"] = body
+    for name, tag in SETTINGS.items():
+        with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):
+            value = float(details[tag][0] if isinstance(details[tag], tuple) else details[tag])
+            if math.isfinite(value):
+                shot[name] = value
+    if isinstance(rating := exif.get(ExifTags.Base.Rating), int) and 0 < rating <= 5:
+        shot["rating"] = rating
+    if isinstance(packet := exif.get(ExifTags.Base.XMLPacket), bytes):
+        shot["xmp"] = packet
     return shot
 
 

@@ -60,13 +60,15 @@ class BlurUnderstandingPipeline(Pipeline):
     def __call__(self, photos, **options):  # type: ignore[override]  # the name of its first argument
         """
         Args:
-            photos: a path, bytes, a PIL image or a NumPy array (see `load_photo`); or a list, a generator or a torch
-                `Dataset` of these.
+            photos: a path, bytes, an open file, a PIL image, a NumPy array (see `load_photo`); or a list, a generator
+                or a torch `Dataset` of these.
             options: `batch_size`, `num_workers`, and those of the class.
         """
         if isinstance(photos, list) and not photos:
             return []
-        if isinstance(photos, Iterator):  # transformers accepts generators, but no other iterators
+        if isinstance(photos, Iterator) and not hasattr(
+            photos, "read"
+        ):  # transformers accepts generators, but no other iterators
             photos = (photo for photo in photos)
         return super().__call__(photos, **options)
 

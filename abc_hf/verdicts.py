@@ -27,6 +27,9 @@ THRESHOLD = 0.35
 """The score below which a photo is flagged as rejected, unless the user sets another: rather too low than too high, so
 that no good photo is thrown away."""
 
+STARS = (0.125, 0.375, 0.625, 0.875)
+"""The scores from which a photo has 2, 3, 4 and 5 stars, unless the user sets others."""
+
 BLURRED, CLEARLY_BLURRED = 1 / 6, 1 / 2
 """Where low and medium blur begin in a blur map: halfway to the level below."""
 CORE_ATTENTION, CORE_QUANTILE = 0.7, 0.2

@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ..common.files import unique_stems
+from ..common.names import in_words, is_left_out, is_photo, kind_of
 from ..common.text import first_line, printable
 from ..photos import PHOTO_EXTENSIONS, PhotoError, reason
 from .output import COLUMNS, complain, table_row
@@ -16,7 +18,7 @@ from .output import COLUMNS, complain, table_row
 def assess(args: argparse.Namespace) -> int:
     from ..inference import opening
 
-    photos, empty = expand(args.photos)
+    photos, empty, left_out = expand(args.photos)
     if args.save and any(photo.parent.resolve() == args.save.resolve() for photo in photos):
         raise ValueError(f"--save {args.save} is a folder of photos to assess; choose another one.")
     if args.save and args.save.exists() and not args.save.is_dir():
@@ -52,29 +54,33 @@ def assess(args: argparse.Namespace) -> int:
         objects.append(entry)
         if not args.json:
             tqdm.write(line)
+    if left_out:
+        complain(f"{left_out.total()} files left out: {in_words(left_out)}.")
     if args.json:
         print(json.dumps(objects, indent=2))
     return int(any("error" in entry for entry in objects))
 
 
-def expand(names: list[str]) -> tuple[list[Path], dict[Path, str]]:
+def expand(names: list[str]) -> tuple[list[Path], dict[Path, str], Counter[str]]:
     """The named photos, and the photos in named folders, but not in folders below. Also the folders without photos,
-    each with a reason.
+    each with a reason, and how many files of which kind are left out.
 
-    Hidden files of a folder are left out: beside IMG.jpg, macOS keeps a file ._IMG.jpg that is no photo.
+    Hidden files of a folder do not count: beside IMG.jpg, macOS keeps a file ._IMG.jpg that is no photo.
     """
     photos, empty = [], {}
+    left_out: Counter[str] = Counter()
     for path in map(Path, names):
         if not os.path.isdir(path):  # False, too, for names that no file can have
             photos.append(path)
             continue
         try:
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTO_EXTENSIONS)
-            found = [file for file in found if not file.name.startswith(".") and not file.is_dir()]
+            files = sorted(file for file in path.iterdir() if not file.is_dir())
         except OSError as error:
             empty[path] = f"the folder cannot be read ({error.strerror})."
             continue
+        found = [file for file in files if is_photo(file.name, PHOTO_EXTENSIONS)]
         photos += found
+        left_out.update(kind_of(file.name) for file in files if file not in found and not is_left_out(file.name))
         if not found:
             empty[path] = "the folder holds no photos."
-    return photos, empty
+    return photos, empty, left_out

@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from ..verdicts import THRESHOLD
-from .options import finite
+from ..verdicts import STARS, THRESHOLD
+from .options import finite_or_file, positive, star_scores
 from .output import complain, say
 
 
@@ -28,14 +28,42 @@ def add_actions(command: argparse.ArgumentParser):
     )
     group.add_argument(
         "--threshold",
-        type=finite,
+        type=finite_or_file,
         default=THRESHOLD,
         metavar="T",
-        help="photos that score less are flagged `reject`, and keep their label (default: %(default)s)",
+        help="photos that score less are flagged `reject`, and keep their label (default: %(default)s); or "
+        "decisions.csv, from which it is learned",
+    )
+    group.add_argument(
+        "--dataset",
+        type=Path,
+        metavar="DIR",
+        help="write the photos of --decisions as a data set to train and evaluate",
     )
     group.add_argument("--rejects", action="store_true", help="flagged photos go to `rejected`")
     group.add_argument(
         "--review", action="store_true", help="photos whose verdict is not certain go to `review`, flagged or not"
+    )
+    group.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="act only on photos that go to this folder, such as bad-blur, rejected or review; may be given again",
+    )
+    group.add_argument("--only-certain", action="store_true", help="act only on photos whose verdict is certain")
+    group.add_argument(
+        "--best",
+        type=positive,
+        metavar="N",
+        help="keep the N sharpest shots of a burst; flag the others (see --rejects)",
+    )
+    group.add_argument(
+        "--stars",
+        type=star_scores,
+        default=STARS,
+        metavar="A,B,C,D",
+        help="the scores from which sidecars give 2, 3, 4 and 5 stars (default: 0.125,0.375,0.625,0.875)",
     )
     group.add_argument("--dry-run", action="store_true", help="say what the actions would do, and do nothing")
     group.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
@@ -49,6 +77,14 @@ def check_sort(args: argparse.Namespace) -> None:
         raise ValueError("Name what to sort, such as a folder; or give --undo FILE alone.")
     args.out = args.out or beside(args.photos)
     check_folder(args.out, "--out")
+    if isinstance(args.threshold, Path):
+        from ..library.actions import read_decisions
+        from ..library.decisions import learned_threshold
+
+        args.threshold, sentence = learned_threshold(args.out, read_decisions(args.threshold))
+        say(sentence)
+    if args.dataset and not args.decisions:
+        raise ValueError("--dataset goes with --decisions, which the report exports.")
     args.request = action_request(args)
 
 
@@ -67,18 +103,34 @@ def check_folder(path: Path, option: str) -> None:
 
 
 def sort(args: argparse.Namespace) -> int:
-    from ..library.actions import act, undo
+    from ..library.actions import act, read_decisions, undo
+    from ..library.decisions import write_dataset
+    from ..library.sort import refresh, share, sort_library
 
     if args.undo:
-        return undo(args.undo, args.dry_run, say, complain)
-
-    from ..library.sort import share, sort_library
-
-    options = sort_options(args) | {"verify_content": args.verify_content, "single_file": args.single_file}
-    status = sort_library(args.photos, args.out, threshold=args.threshold, **options)
-    if status == 130 or share()[0] or not args.request:
+        status = undo(args.undo, args.dry_run, say, complain)
+        if not args.dry_run:
+            refresh(args.undo.absolute().parent)
         return status
-    return max(status, act(args.out, args.request, args.dry_run, say, complain))
+
+    options = sort_options(args) | {
+        "verify_content": args.verify_content,
+        "single_file": args.single_file,
+        "sharpness": args.sharpness,
+    }
+    status = sort_library(args.photos, args.out, threshold=args.threshold, **options)
+    if status == 130 or share()[0]:
+        return status
+    if args.dataset:
+        counts = write_dataset(args.out, read_decisions(args.decisions), args.dataset, complain)
+        splits = ", ".join(f"{count} {split}" for split, count in counts.items())
+        say(f"{args.dataset}: a data set of {counts.total()} photos ({splits}).")
+    if not args.request:
+        return status
+    status = max(status, act(args.out, args.request, args.dry_run, say, complain))
+    if args.request.kind == "move" and not args.dry_run:
+        refresh(args.out)
+    return status
 
 
 def action_request(args: argparse.Namespace):
@@ -91,13 +143,29 @@ def action_request(args: argparse.Namespace):
     if not kind and (args.review or args.rejects):
         raise ValueError("--review and --rejects go with --copy-to, --move-to or --link-to; add one.")
     if not (kind or args.xmp):
-        if args.decisions or args.dry_run:
-            raise ValueError("--decisions and --dry-run go with --copy-to, --move-to, --link-to or --xmp; add one.")
+        if (args.decisions and not args.dataset) or args.dry_run or args.only or args.only_certain:
+            raise ValueError(
+                "--decisions, --only, --only-certain and --dry-run go with --copy-to, --move-to, --link-to or --xmp; "
+                "add one."
+            )
         return None
     if to:
         check_folder(to, f"--{kind}-to")
     decisions = args.decisions and read_decisions(args.decisions)
-    return Request(kind, to, args.xmp, decisions, args.threshold, args.review, args.rejects)
+    return Request(
+        kind,
+        to,
+        args.xmp,
+        decisions,
+        args.threshold,
+        review=args.review or "review" in args.only,
+        rejects=args.rejects or args.best is not None or ("rejected" in args.only and not decisions),
+        only=tuple(args.only),
+        only_certain=args.only_certain,
+        best=args.best,
+        stars=args.stars,
+        tops=tuple(Path(source).absolute() for source in args.photos if Path(source).is_dir()),
+    )
 
 
 def watch(args: argparse.Namespace) -> int:

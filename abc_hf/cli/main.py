@@ -154,6 +154,11 @@ def build_parser() -> argparse.ArgumentParser:
     sort_command.add_argument(
         "--single-file", action="store_true", help="the report as one file with all its pictures, up to 500 photos"
     )
+    sort_command.add_argument(
+        "--sharpness",
+        action="store_true",
+        help="measure the subject of every photo in native pixels, not only in bursts",
+    )
     add_actions(sort_command)
 
     score = commands.add_parser(

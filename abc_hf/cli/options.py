@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from pathlib import Path
 
 
 def positive(text: str) -> int:
@@ -18,6 +19,17 @@ def port(text: str) -> int:
     if positive(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is at most 65535, got {text}")
     return int(text)
+
+
+def finite_or_file(text: str) -> float | Path:
+    return Path(text) if Path(text).is_file() else finite(text)
+
+
+def star_scores(text: str) -> tuple[float, ...]:
+    scores = tuple(map(finite, text.split(",")))
+    if len(scores) != 4 or list(scores) != sorted(scores):
+        raise argparse.ArgumentTypeError(f"expected four rising scores such as 0.2,0.4,0.6,0.8, got {text}")
+    return scores
 
 
 def finite(text: str) -> float:

@@ -5,15 +5,12 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO, BinaryIO
 
+from .names import is_photo
+
 ENTRY, DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
 """How the header of an entry begins, beside its data and in the directory at the end of the file."""
 IS_UTF8 = 0x08
 """The bit of the second byte of an entry's flags that says that the entry's name is UTF-8."""
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file is hidden, or lies in a hidden folder."""
-    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
 def open_zip(file: BinaryIO, max_directory: int | None = None) -> zipfile.ZipFile:
@@ -26,14 +23,14 @@ def open_zip(file: BinaryIO, max_directory: int | None = None) -> zipfile.ZipFil
 
 
 def photo_entries(archive: zipfile.ZipFile, extensions: tuple[str, ...]) -> Iterator[tuple[str, zipfile.ZipInfo]]:
-    """The entries that have one of the extensions and are not hidden, each with its name, which includes its folders.
+    """The entries that are photos by `names.is_photo`, each with its name, which includes its folders.
 
     Args:
         archive: of `open_zip`.
     """
     for entry in archive.infolist():
         name = entry_name(entry)
-        if not entry.is_dir() and name.lower().endswith(extensions) and not is_hidden(name):
+        if not entry.is_dir() and is_photo(name, extensions):
             yield name, entry
 
 

@@ -64,6 +64,11 @@ def load_photo(photo, **options) -> Image.Image:
     Raises:
         PhotoError: as that does, and for a photo that takes more than `processes.CPU_SECONDS` or `processes.MEMORY`.
     """
+    name = name_of(photo)
+    try:
+        photo = photos.plain(photo)
+    except PhotoError as error:
+        raise PhotoError(f"{name}: {error}") from None
     if processes.WITHIN_LIMITS or not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview):
         return photos.load_photo(photo, **options)
     if isinstance(photo, str | os.PathLike):
@@ -74,7 +79,7 @@ def load_photo(photo, **options) -> Image.Image:
     try:
         return opener(given, options)
     except PhotoError as error:
-        raise PhotoError(f"{name_of(photo)}: {error}") from None
+        raise PhotoError(f"{name}: {error}") from None
     except BaseException:  # the answer to an interrupted call would be taken for that to the next one
         opener.stop()
         raise

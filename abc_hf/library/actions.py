@@ -27,17 +27,16 @@ import pyarrow.parquet as pq
 
 from ..common.files import rename_new, replacing, write_bytes
 from ..photos import PhotoError, open_file
-from ..verdicts import THRESHOLD
-from .find import split_member
+from ..verdicts import STARS, THRESHOLD
+from .companions import Folder, renamed
+from .find import Found, split_member
 from .lock import only_job
-from .table import path_from_text, path_text
-from .xmp import Marks, XmpError, merge, sidecars
+from .table import path_from_text, path_text, place_of
+from .xmp import LABELS, MAX_SIDECAR, Marks, XmpError, merge, sidecars
 
 KEPT, REJECTED, REVIEW = "kept", "rejected", "review"
 """The folders of photos that are not sorted by their label."""
 DONE = {"copy": "copied", "move": "moved", "link": "linked", "xmp": "sidecars written"}
-MAX_SIDECAR = 16 * 2**20
-"""The largest sidecar that is read [bytes]."""
 Say = Callable[[str], None]
 
 
@@ -53,6 +52,11 @@ class Request:
         threshold: photos that score less are flagged `reject`.
         review: photos whose verdict is not certain go to `review`.
         rejects: flagged photos go to `rejected`, unless their verdict is not certain and `review` is set.
+        only: names of folders; nothing is done with photos that would go elsewhere.
+        only_certain: nothing is done with photos whose verdict is not certain.
+        best: so many of a burst are kept, the others flagged.
+        stars: the scores from which a photo has 2, 3, 4 and 5 stars.
+        tops: folders whose folders are kept below `to`.
     """
 
     kind: str | None = None
@@ -62,10 +66,23 @@ class Request:
     threshold: float = THRESHOLD
     review: bool = False
     rejects: bool = False
+    only: tuple[str, ...] = ()
+    only_certain: bool = False
+    best: int | None = None
+    stars: tuple[float, ...] = STARS
+    tops: tuple[Path, ...] = ()
 
     def __post_init__(self):
         if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
             raise ValueError(f"The threshold must be a number such as {THRESHOLD}; got {self.threshold}.")
+        if unknown := {*self.only} - {*LABELS, KEPT, REJECTED, REVIEW}:
+            raise ValueError(f"--only {min(unknown)}: there are {', '.join((*LABELS, KEPT, REJECTED, REVIEW))}.")
+
+    def concerns(self, row: dict, decision: str | None) -> bool:
+        """Whether anything is done with the photo of a row."""
+        if self.only_certain and not row["certain"] and not decision:
+            return False
+        return not self.only or self.folder(row, decision) in self.only
 
     def folder(self, row: dict, decision: str | None) -> str:
         """The name of the folder for a row of the table: a decision by hand comes before the verdict."""
@@ -73,9 +90,22 @@ class Request:
             return {"keep": KEPT, "reject": REJECTED}[decision]
         if self.review and not row["certain"]:
             return REVIEW
-        if self.rejects and row["score"] < np.float32(self.threshold):  # the table holds scores of this precision
-            return REJECTED
-        return row["label"]
+        return REJECTED if self.rejects and self.is_flagged(row) else row["label"]
+
+    def is_flagged(self, row: dict) -> bool:
+        """Whether a photo is to be rejected. A person's stars come first; shots of a set, such as a bracket, are never
+        rejected."""
+        if row["rating"] or row["set"]:
+            return row["rating"] == -1
+        if self.best and (row["burst_rank"] or 0) > self.best:
+            return True
+        return row["score"] < np.float32(self.threshold)  # the table holds scores of this precision
+
+    def shape(self, path: str) -> Path:
+        """The folders of a photo below the one that was named, which are kept below the folder of its verdict."""
+        parent = Path(path_from_text(path)).parent
+        tops = [top for top in self.tops if parent.is_relative_to(top)]
+        return parent.relative_to(max(tops, key=lambda top: len(top.parts))) if tops else Path()
 
 
 def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
@@ -92,12 +122,16 @@ def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Sa
     rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
     gone: list[str] = []
     steps = planned(present(rows, gone), request, complain)
+    counts: Counter[str] = Counter()
+    folders: Counter[str] = Counter()
+    failed = 0
     if dry_run:
-        counts: Counter[str] = Counter()
         for step in steps:
             counts[step["do"]] += 1
+            folders[step.get("folder", "")] += 1
             say(in_words(step))
         complain_of(gone, complain)
+        say_folders(folders, say)
         say(f"Nothing was done (--dry-run): {summary(counts) or 'there is nothing to do'}.")
         return 0
     undo_file = out / f"undo-{datetime.now():%Y%m%d-%H%M%S-%f}.jsonl"
@@ -107,29 +141,88 @@ def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Sa
         say("There is nothing to do.")
         return int(bool(gone))
     say(f"`abc-fusenet sort --undo {undo_file}` takes back what follows.")
-    counts, failed = Counter(), 0
     for step in read_steps(undo_file):
         try:
             carry_out(step)
             counts[step["do"]] += 1
+            folders[step.get("folder", "")] += 1
         except Exception as error:  # whatever it is, the other steps are taken
             failed += 1
             complain(f"{step['from']}: it was left as it is ({reason(error)}).")
             if getattr(error, "errno", None) == errno.ENOSPC:
                 break
     complain_of(gone, complain)
+    say_folders(folders, say)
     say(f"Done: {summary(counts) or 'nothing'}{f'; {failed} failed' if failed else ''}.")
     return int(bool(failed or gone))
+
+
+def say_folders(folders: Counter, say: Say):
+    """Say how many photos go to each folder."""
+    if counts := [f"{count} {name}" for name, count in folders.most_common() if name]:
+        say(f"Photos by folder: {', '.join(counts)}.")
+
+
+class Moves:
+    """Where the actions of a folder of results have put photos, as its undo files say.
+
+    Args:
+        out: the folder of results.
+    """
+
+    def __init__(self, out: Path):
+        self.moved, self.copied, self.origins = {}, {}, {}
+        for undo_file in sorted(out.glob("undo-*.jsonl")):
+            with contextlib.suppress(ValueError):  # damaged: `undo` says so
+                for step in read_steps(undo_file):
+                    if step["do"] == "move":
+                        self.moved[step["from"]] = step["to"]
+                    elif step["do"] in ("copy", "link"):
+                        self.copied[step["to"]] = step["from"]
+        for path in self.moved.keys() - {*self.moved.values()}:
+            if (place := self.place(path)) != path:
+                self.origins[place] = path
+
+    def place(self, path: str) -> str:
+        """Where a file is now; both as in the table."""
+        if path not in self.moved:
+            return path
+        place, seen = path, set()
+        while place in self.moved and place not in seen and not os.path.lexists(path_from_text(place)):
+            seen.add(place)
+            place = self.moved[place]
+        return place if os.path.lexists(path_from_text(place)) else path
+
+    def places(self, row: dict) -> dict:
+        """The columns of a row that say where its files are."""
+        place, raw_path = self.place(row["path"]), row["raw_path"] and self.place(row["raw_path"])
+        return {"moved_to": place if place != row["path"] else None, "raw_path": raw_path}
+
+    def followed(self, photos: Iterable[Found]) -> Iterator[Found]:
+        """Photos as they were found, without copies, and those that were moved under the paths they had before."""
+        for photo in photos:
+            path = path_text(photo.path)
+            original = self.copied.get(path)
+            if original and os.path.lexists(path_from_text(self.place(original))):
+                continue
+            if origin := self.origins.get(path):
+                photo = photo._replace(path=path_from_text(origin), moved_to=photo.path)
+            yield photo
 
 
 def present(rows: Iterable[dict], gone: list[str]) -> Iterator[dict]:
     """The rows, but for those of files that are not there now, whose paths are added to `gone`."""
     for row in rows:
-        path = path_from_text(row["path"])
-        if row["label"] is None or "://" in path or split_member(path)[1] or os.path.exists(path):
+        path = place_of(row)
+        if row["label"] is None or is_elsewhere(path) or os.path.exists(path):
             yield row
         else:
             gone.append(path)
+
+
+def is_elsewhere(path: str) -> bool:
+    """Whether a photo lies in an archive, in a Parquet file or behind a URL."""
+    return "://" in path or bool(split_member(path)[1])
 
 
 def complain_of(gone: list[str], complain: Say):
@@ -138,81 +231,111 @@ def complain_of(gone: list[str], complain: Say):
 
 
 def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
-    """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes` and `modified`,
-    for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see `path_text`)."""
+    """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes`, `modified` and
+    `folder`; for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see
+    `path_text`)."""
     taken: set[str] = set()
     moved: set[str] = set()
-    elsewhere, decisions = 0, dict(request.decisions or {})
+    owned: dict[Path, str] = {}
+    stay: list[Path] = []
+    elsewhere, decisions, beside, where = 0, dict(request.decisions or {}), Folder(()), ""
     for row in rows:
         decision = decisions.pop(row["path"], None)
-        if row["label"] is None:
+        if row["label"] is None or not request.concerns(row, decision):
             continue
-        path = path_from_text(row["path"])
-        if "://" in path or split_member(path)[1]:
+        path = place_of(row)
+        if is_elsewhere(path):
             elsewhere += 1
             continue
-        files = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
-        places = {file: file for file in files}
+        if os.path.dirname(path) != where:
+            where = os.path.dirname(path)
+            beside = Folder.of(where)
+        shot = [Path(path)] + ([Path(path_from_text(row["raw_path"]))] if row["raw_path"] else [])
+        names = {name for file in shot for name in beside.companions(file.name)} - {file.name for file in shot}
+        places = {file: file for file in (*shot, *(Path(where, name) for name in sorted(names)))}
         if request.kind and request.to and not (decision == "reject" and request.kind != "move"):
-            folder = request.to.absolute() / request.folder(row, decision)
-            if request.kind == "move" and any(file.is_symlink() for file in files):
+            if request.kind == "move" and any(file.is_symlink() for file in shot):
                 complain(f"{path}: this is a symbolic link, and only files are moved.")
                 continue
-            places = places_in(folder, files, taken)
-            for step in placing_steps(request.kind, places, complain):
+            name = request.folder(row, decision)
+            target = request.to.absolute() / name / request.shape(row["path"])
+            places = places_in(target, shot, [file for file in places if file not in shot], taken, request.kind)
+            for step in placing_steps(request.kind, places, shot, complain):
                 if request.kind != "move" or step["from"] not in moved:  # photo.xmp of photo.jpg and photo.png
                     moved.add(step["from"])
-                    yield step
+                    yield step | ({"folder": name} if step["from"] == path_text(path) else {})
+            if request.kind == "move" and places[shot[0]] != shot[0]:
+                stay += [Path(where, name) for name in beside.strangers(shot[0].name)]
         if request.xmp:
-            marks = Marks.of(row, decision == "reject")
-            for file, place in places.items():
-                for old, new in zip(sidecars(file), sidecars(place), strict=True):
+            marks = Marks.of(row, decision == "reject", request.stars)
+            for file in shot:
+                for name in sidecars(file.name, names):
+                    old = Path(where, name)
+                    pair = len(shot) > 1 and file == shot[0] and not name.lower().startswith(file.name.lower())
+                    if pair or owned.setdefault(old, path) != path:  # photo.xmp is that of the RAW file, or of another
+                        if len(sidecars(file.name, names)) > 1:
+                            continue
+                        old = Path(where, f"{file.name}.xmp")
                     try:
-                        yield from sidecar_step(old, new, marks)
+                        yield from sidecar_step(old, places.get(old) or beside_of(places[file], old, file), marks)
                     except Exception as error:  # whatever it is, the other sidecars are written
                         complain(f"{old}: this sidecar is left as it is ({reason(error)}).")
+    if stay:
+        complain(f"{len(stay)} files beside photos that move stay where they are, such as {stay[0]}.")
     if elsewhere:
         complain(f"{elsewhere} photos lie in archives, in Parquet files or behind URLs; these are left as they are.")
-
     if decisions:
         complain(f"Decisions about photos that are not here: {len(decisions)}, such as {next(iter(decisions))}.")
 
 
-def placing_steps(kind: str, places: dict[Path, Path], complain: Say = print) -> Iterator[dict]:
-    """The steps that bring files to their places, their sidecars as well; sidecars are copied where photos are linked,
-    because they may change."""
-    others: dict[Path, Path] = {}
-    for file, place in places.items():
-        if file != place:
-            yield file_step(kind, file, place)
-            others |= zip(companions(file), companions(place), strict=True)
-    for old, new in others.items():
-        if os.path.islink(old) or (os.path.exists(old) and not os.path.isfile(old)):
+def beside_of(place: Path, sidecar: Path, photo: Path) -> Path:
+    """Where a sidecar of a photo belongs if the photo has another place."""
+    return place.with_name(place.name + ".xmp" if sidecar.name.startswith(photo.name) else place.stem + ".xmp")
+
+
+def placing_steps(kind: str, places: dict[Path, Path], shot: list[Path], complain: Say = print) -> Iterator[dict]:
+    """The steps that bring files to their places: those of the shot, and their companions, which are copied where
+    photos are linked, because they may change."""
+    for old, new in places.items():
+        if old == new:
+            continue
+        if old in shot:
+            yield file_step(kind, old, new)
+        elif os.path.islink(old) or (os.path.exists(old) and not os.path.isfile(old)):
             complain(f"{old}: this is a link or a pipe and no sidecar; it stays here.")
         elif os.path.exists(old):
             yield file_step("move" if kind == "move" else "copy", old, new)
 
 
-def companions(file: Path) -> list[Path]:
-    """All names that a sidecar of a photo may have."""
-    return [file.with_name(file.name + ".xmp"), file.with_suffix(".xmp")]
-
-
-def places_in(folder: Path, files: list[Path], taken: set[str]) -> dict[Path, Path]:
-    """Where the files of one shot go: into a folder, under their names, with a number that is free for all of them and
-    their sidecars. A file that lies there already stays."""
-    if files[0].parent == folder:
-        return {file: file for file in files}
+def places_in(folder: Path, shot: list[Path], beside: list[Path], taken: set[str], kind: str) -> dict[Path, Path]:
+    """Where the files of one shot and those beside it go: into a folder, under their names, with a number that is free
+    for all of them and for sidecars. Files that lie there already stay, and so do those that were copied before."""
+    here, name = shot[0].parent, shot[0].name
+    if here == folder or (kind != "move" and all(is_copied(file, folder / file.name) for file in shot)):
+        return {file: file for file in (*shot, *beside)}
     number = 1
     while True:
         end = "" if number == 1 else f"-{number}"
-        places = {file: folder / f"{file.stem}{end}{file.suffix}" for file in files}
-        names = {str(name) for place in places.values() for name in (place, *companions(place))}
+        places = {file: folder / renamed(str(file.relative_to(here)), name, end) for file in (*shot, *beside)}
+        names = {str(place) for place in places.values()}
+        names |= {str(places[file].with_name(s)) for file in shot for s in possible_sidecars(places[file])}
         lower = {name.lower() for name in names}  # not every file system tells A from a
         if not lower & taken and not any(map(os.path.lexists, names)):
             taken |= lower
             return places
         number += 1
+
+
+def possible_sidecars(file: Path) -> tuple[str, str]:
+    return f"{file.name}.xmp", f"{file.stem}.xmp"
+
+
+def is_copied(old: Path, new: Path) -> bool:
+    """Whether a file is there that has the size and the time of another."""
+    try:
+        return unchanged(new, {"bytes": old.stat().st_size, "modified": old.stat().st_mtime_ns})
+    except OSError:
+        return False
 
 
 def file_step(do: str, old: Path, new: Path) -> dict:

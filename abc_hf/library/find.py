@@ -12,14 +12,17 @@ import stat
 import tarfile
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import fsspec
 
+from ..common.names import is_left_out, is_photo, kind_of
 from ..common.text import first_line
-from ..common.zips import is_hidden, open_zip, parts, photo_entries, unpacking_error
+from ..common.zips import open_zip, parts, photo_entries, unpacking_error
 from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, open_file
+from .companions import Folder, core
 from .parquet import ParquetPhotos
 
 ZIPS = (".zip",)
@@ -36,6 +39,9 @@ MAX_MEMBER_BYTES = 500 * 2**20
 """The most that one photo may unpack or download to."""
 
 
+EMPTY = "the folder holds no photos."
+
+
 class Found(NamedTuple):
     """A photo that was found.
 
@@ -46,6 +52,8 @@ class Found(NamedTuple):
         modified: when it was changed [s since 1970]; None if it is not known.
         raw_path: the camera RAW file of the same shot.
         place: where it lies in a file that is best read from its beginning to its end: from 0 to below 1.
+        companions: names of the files that belong to it, see `companions.py`.
+        moved_to: where it is since an action moved it from `path`.
     """
 
     path: str
@@ -53,13 +61,22 @@ class Found(NamedTuple):
     modified: float | None
     raw_path: str | None = None
     place: float | None = None
+    companions: tuple[str, ...] = ()
+    moved_to: str | None = None
+
+    @property
+    def file(self) -> str:
+        """Where the photo is now."""
+        return self.moved_to or self.path
 
 
 Complain = Callable[[str, str], None]
 """Told the name of something that cannot be read or holds no photos, and why, a sentence."""
 
 
-def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] = ()) -> Iterator[Found]:
+def find_photos(
+    sources: Iterable[str], complain: Complain, skip: Iterable[str] = (), left_out: Counter | None = None
+) -> Iterator[Found]:
     """The photos that sources name, one after the other as they are found.
 
     A folder stands for the photos in it and in the folders below, told by their extensions; hidden files and folders
@@ -71,23 +88,24 @@ def find_photos(sources: Iterable[str], complain: Complain, skip: Iterable[str] 
 
     Args:
         skip: folders that are not looked into, such as that of results.
+        left_out: counts the files that are neither photos nor belong to one, by kind.
     """
     seen = {identity for identity in map(folder_identity, skip) if identity}
     tops = tuple(os.path.join(os.path.realpath(folder), "") for folder in skip)
-    files = []
+    files, left_out = [], Counter() if left_out is None else left_out
     for source in expand_globs(sources, complain):
         if "://" in source:
             yield from in_url(source, complain)
         elif os.path.isdir(source):
-            yield from in_folder(source, complain, seen)
+            yield from in_folder(source, complain, seen, left_out)
         elif os.path.realpath(source).startswith(tops):
             continue
         elif source.lower().endswith(CONTAINERS):
             yield from in_container(source, complain)
         else:
             files.append(source)
-    for _, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
-        yield from pair(local_files(group, complain))
+    for folder, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
+        yield from with_companions(pair(local_files(group, complain)), Folder.of(folder))
 
 
 def expand_names(sources: Iterable[str]) -> Iterator[str]:
@@ -112,11 +130,6 @@ def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
             yield source
 
 
-def is_wanted(name: str, extensions: tuple[str, ...] = PHOTO_EXTENSIONS) -> bool:
-    """Named like a photo, and neither hidden nor in a hidden folder."""
-    return name.lower().endswith(extensions) and not is_hidden(name)
-
-
 def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
     """What tells a folder from any other, whatever links lead to it; None if it cannot be known."""
     try:
@@ -126,8 +139,9 @@ def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    """The photos in a folder and in those below, by name; folders in `seen` are left out, and those met added."""
+def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]], left_out: Counter) -> Iterator[Found]:
+    """The photos in a folder and in those below, by name; folders in `seen` are left out, and those met added. Kinds of
+    files that are neither photos nor belong to one are counted in `left_out`."""
     waiting, found, failed = [top], False, folder_identity(top) in seen
     while waiting:
         folder = waiting.pop()
@@ -136,22 +150,28 @@ def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]]) -> Itera
             continue
         try:
             with os.scandir(folder) as entries:
-                entries = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+                entries = sorted((e for e in entries if not is_left_out(e.name)), key=lambda entry: entry.name)
         except OSError as error:
             complain(folder, f"the folder cannot be read ({error.strerror}).")
             failed = True
             continue
         if identity:
             seen.add(identity)
-        names = [entry.path for entry in entries if is_wanted(entry.name) and not is_folder(entry)]
-        tables = [entry.path for entry in entries if is_wanted(entry.name, PARQUET) and not is_folder(entry)]
+        files = {entry.name: entry.path for entry in entries if not is_folder(entry)}
+        names = [name for name in files if is_photo(name, PHOTO_EXTENSIONS)]
+        tables = [path for path in files.values() if path.lower().endswith(PARQUET)]
         found = found or bool(names or tables)
-        yield from pair(local_files(names))
+        beside = Folder.of(folder) if names else Folder(())
+        others = files.keys() - {*names, *map(os.path.basename, tables)}
+        for photo in with_companions(pair(local_files(files[name] for name in names)), beside):
+            others -= {*photo.companions}
+            yield photo
+        left_out.update(map(kind_of, others))
         for table in tables:
             yield from in_container(table, complain)
         waiting += [entry.path for entry in reversed(entries) if is_folder(entry)]
     if not found and not failed:
-        complain(top, "the folder holds no photos.")
+        complain(top, EMPTY)
 
 
 def is_folder(entry: os.DirEntry) -> bool:
@@ -176,12 +196,27 @@ def local_files(names: Iterable[str], complain: Complain | None = None) -> Itera
             complain(name, "this is no file, but a pipe or a device.")
 
 
+def with_companions(photos: Iterable[Found], beside: Folder) -> Iterator[Found]:
+    """The photos of one folder with the names of the files that belong to them."""
+    for photo in photos:
+        files = [os.path.basename(path) for path in (photo.path, photo.raw_path) if path]
+        names = {name for file in files for name in beside.companions(file)} - {*files}
+        yield photo._replace(companions=tuple(sorted(names)))
+
+
 def pair(files: Iterable[Found]) -> Iterator[Found]:
-    """Files of one folder, without the RAW files of shots that are there as JPEG or HEIF too."""
-    shots = [(os.path.splitext(file.path)[0].lower(), file.path.lower(), file) for file in files]
-    developed = {stem for stem, name, _ in shots if name.endswith(DEVELOPED)}
-    raw = {stem: file.path for stem, name, file in shots if name.endswith(RAW_EXTENSIONS)}
-    for stem, name, file in shots:
+    """Files of one folder, without the RAW files of shots that are there as JPEG or HEIF too, and without the originals
+    that Pixel phones keep beside their photos."""
+    files = [(core(file.path).lower(), file.path.lower(), file) for file in files]
+    covers = {stem for stem, name, _ in files if name.removesuffix(".jpg").endswith(".cover")}
+    files = [
+        (stem, name, file)
+        for stem, name, file in files
+        if not (stem in covers and name.endswith(DEVELOPED) and os.path.splitext(name)[0].endswith(".original"))
+    ]
+    developed = {stem for stem, name, _ in files if name.endswith(DEVELOPED)}
+    raw = {stem: file.path for stem, name, file in files if name.endswith(RAW_EXTENSIONS)}
+    for stem, name, file in files:
         if name.endswith(DEVELOPED):
             yield file._replace(raw_path=raw.pop(stem, None))
         elif stem not in developed or not name.endswith(RAW_EXTENSIONS):
@@ -211,9 +246,7 @@ def in_url(url: str, complain: Complain) -> Iterator[Found]:
         else:
             walk = system.walk(top, detail=True, on_error=errors.append)
             walk = ((folder.removeprefix(top), infos) for folder, _, infos in walk)
-            folders = (
-                wanted_infos(infos.values(), wanted) for folder, infos in walk if is_wanted(f"{folder}/photo.jpg")
-            )
+            folders = (wanted_infos(infos.values(), wanted) for folder, infos in walk if not is_left_out(folder))
         for infos in folders:
             files = [Found(system.unstrip_protocol(i["name"]), i.get("size"), modified_time(i)) for i in infos]
             found = found or bool(files)
@@ -239,7 +272,7 @@ def why(sentence: str, error: Exception) -> str:
 def wanted_infos(infos: Iterable[dict], extensions: tuple[str, ...]) -> list[dict]:
     """What fsspec says of the files with some extensions, by name."""
     files = (info for info in infos if info["type"] == "file")
-    wanted = (info for info in files if is_wanted(info["name"].rsplit("/", 1)[-1], extensions))
+    wanted = (info for info in files if is_photo(info["name"].rsplit("/", 1)[-1], extensions))
     return sorted(wanted, key=lambda info: info["name"])
 
 
@@ -308,7 +341,7 @@ def members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[tuple[str, i
     """Name, size and time of each photo in an archive."""
     if isinstance(archive, tarfile.TarFile):
         for entry in archive:
-            if entry.isfile() and is_wanted(entry.name):
+            if entry.isfile() and is_photo(entry.name, PHOTO_EXTENSIONS):
                 yield entry.name, entry.size, float(entry.mtime)
         return
     for name, entry in photo_entries(archive, PHOTO_EXTENSIONS):

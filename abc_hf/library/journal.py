@@ -31,8 +31,11 @@ from ..common.files import PARTIAL, replacing, write_bytes
 from ..common.text import csv_cell
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..photos import PhotoError, open_file
+from .actions import Moves
+from .companions import Folder
 from .find import CONTAINERS, INSIDE, Found
-from .table import COLUMNS, ESCAPED, PROBABILITIES, attention_file, path_from_text, path_text, thumbnail_files
+from .table import COLUMNS, ESCAPED, PROBABILITIES, attention_file, path_from_text, path_text, place_of, thumbnail_files
+from .xmp import said_beside
 
 SHARD_ROWS = 500
 """Rows of a shard."""
@@ -206,7 +209,9 @@ class Index:
         self.damaged: dict[str, int] = {}
         self.db = sqlite3.connect("", isolation_level=None)
         self.db.create_function("folder", 1, folder_of, deterministic=True)
-        self.db.execute("CREATE TABLE found (path TEXT PRIMARY KEY, bytes, modified, raw_path, mine)")
+        self.db.execute(
+            "CREATE TABLE found (path TEXT PRIMARY KEY, bytes, modified, raw_path, companions, moved_to, mine)"
+        )
         self.db.execute("CREATE TABLE done (path TEXT PRIMARY KEY, bytes, modified, label, row, shard)")
 
     def close(self):
@@ -228,9 +233,11 @@ class Index:
         with self.emptied("found"):
             for photo in photos:
                 path, raw_path = path_text(photo.path), photo.raw_path and path_text(photo.raw_path)
+                moved_to = photo.moved_to and path_text(photo.moved_to)
                 mine = dealt_to(path, photo.place, self.processes) == self.process
-                row = (path, photo.bytes, photo.modified, raw_path, mine)
-                self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?)", row)
+                companions = json.dumps([path_text(name) for name in photo.companions])
+                row = (path, photo.bytes, photo.modified, raw_path, companions, moved_to, mine)
+                self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def load(self) -> int:
         """Read all shards, of which later ones replace earlier ones; returns the number of rows that do not count,
@@ -263,9 +270,12 @@ class Index:
         """
         which = "1" if all else f"NOT ({self.SAME}) OR (label IS NULL AND {retry:d})"
         query = f"FROM found LEFT JOIN done USING (path) WHERE mine AND ({which}) ORDER BY found.rowid"
-        columns = "path, found.bytes, found.modified, raw_path, row"
-        for *found, row in self.db.execute(f"SELECT {columns} {query}"):
-            yield Found(path_from_text(found[0]), *found[1:]), row and json.loads(row)
+        columns = "path, found.bytes, found.modified, raw_path, moved_to, row"
+        for path, size, modified, raw_path, moved_to, row in self.db.execute(f"SELECT {columns} {query}"):
+            photo = Found(
+                path_from_text(path), size, modified, raw_path, moved_to=moved_to and path_from_text(moved_to)
+            )
+            yield photo, row and json.loads(row)
 
     def count(self, query: str) -> int:
         return self.db.execute(f"SELECT count(*) FROM {query}").fetchone()[0]
@@ -288,14 +298,17 @@ class Index:
     def rows(self) -> Iterator[dict]:
         """The rows of photos as they are now, by path."""
         query = f"FROM found JOIN done USING (path) WHERE {self.SAME} ORDER BY path"
-        for raw_path, row in self.db.execute(f"SELECT raw_path, row {query}"):
-            yield json.loads(row) | {"raw_path": raw_path}
+        for raw_path, companions, moved_to, row in self.db.execute(
+            f"SELECT raw_path, companions, moved_to, row {query}"
+        ):
+            names = json.loads(companions)
+            row = json.loads(row) | {"raw_path": raw_path, "companions": "; ".join(names) or None, "moved_to": moved_to}
+            yield row | said_beside(place_of(row), names)
 
     def digest(self) -> str:
         """What tells these rows from others."""
         sha = hashlib.sha256()
-        query = f"FROM found JOIN done USING (path) WHERE {self.SAME} ORDER BY path"
-        for row in self.db.execute(f"SELECT row, raw_path {query}"):
+        for row in self.rows():
             sha.update(json.dumps(row).encode())
         return sha.hexdigest()
 
@@ -307,6 +320,27 @@ class Index:
         lost = [(path,) for path, row in rows if not pictures_are_there(out, row, thoroughly)]
         self.db.executemany("DELETE FROM done WHERE path = ?", lost)
         return len(lost)
+
+    def follow(self, source: str, moves: Moves) -> int:
+        """Keep the photos of a source that an action has moved elsewhere; returns their number."""
+        number, folders = 0, {}
+        if not moves.moved:
+            return number
+        match, values = in_source(source)
+        for path, raw_path in self.db.execute(
+            f"SELECT path, json_extract(row, '$.raw_path') FROM done WHERE label IS NOT NULL AND ({match})", values
+        ).fetchall():
+            row = moves.places({"path": path, "raw_path": raw_path})
+            if row["moved_to"]:
+                place, mine = path_from_text(row["moved_to"]), dealt_to(path, None, self.processes) == self.process
+                folder, name = os.path.split(place)
+                if folder not in folders:
+                    folders = {folder: Folder.of(folder)}  # photos of one folder mostly follow each other
+                status, names = os.stat(place), folders[folder].companions(name)
+                values_of = (path, status.st_size, status.st_mtime, row["raw_path"], json.dumps(names), row["moved_to"])
+                self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", (*values_of, mine))
+                number += 1
+        return number
 
     def gone(self) -> list[str]:
         """The files that were named, or found, and cannot be looked at now."""
@@ -342,7 +376,7 @@ class Index:
         unseen = "bytes IS NULL AND modified IS NULL"
         self.db.execute(f"DELETE FROM found WHERE {unseen} AND path IN (SELECT path {kept})", values)
         self.db.execute(f"DELETE FROM found WHERE {unseen} AND path = ?", [path_text(source)])
-        columns = "path, bytes, modified, json_extract(row, '$.raw_path'), 0"
+        columns = "path, bytes, modified, json_extract(row, '$.raw_path'), '[]', NULL, 0"
         return self.db.execute(f"INSERT OR IGNORE INTO found SELECT {columns} {kept}", values).rowcount
 
     def prune(self):

@@ -18,28 +18,33 @@ import sqlite3
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
 from .. import __version__
 from ..common.files import write_bytes
+from ..common.names import in_words
 from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..image_processing_abc_fusenet import resize_map, working_shape
 from ..inference.loading import BUNDLED, download, load_pipeline, no_model
 from ..inference.processes import cores
+from ..inference.sharpness import subject_box
 from ..photos import PhotoError, open_file
 from ..report import BlurReport
 from ..verdicts import THRESHOLD
 from ..visualization import grey_image
+from .actions import Moves
 from .bursts import add_bursts
-from .find import Found, expand_names, find_photos, sha256
+from .find import EMPTY, Found, expand_names, find_photos, sha256
 from .html_report import check_single_file, write_report
 from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, foreign_files, write_table
 from .lock import only_job
@@ -91,6 +96,7 @@ class Sort:
         workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
         verify_content: tell a changed photo by the SHA-256 of its file.
         single_file: write the report as a single file.
+        sharpness: measure the subject of each photo in native pixels, not only within bursts.
         threshold: the score below which the report flags photos at first.
         prune: drop the rows of sources that are missing now, such as a disk that is not plugged in.
         complain: told of what cannot be read or goes wrong, a sentence each.
@@ -108,6 +114,7 @@ class Sort:
         workers: int | None = None,
         verify_content: bool = False,
         single_file: bool = False,
+        sharpness: bool = False,
         threshold: float = THRESHOLD,
         prune: bool = False,
         complain: Callable[[str], None] = print,
@@ -115,7 +122,7 @@ class Sort:
     ):
         self.out, self.engine, self.batch_size, self.verify_content = Path(out), engine, batch_size, verify_content
         self.process, self.processes, self.device = *share(), device or own_device()
-        self.single_file, self.threshold, self.prune = single_file, threshold, prune
+        self.single_file, self.threshold, self.prune, self.sharpness = single_file, threshold, prune, sharpness
         self.complain, self.say = complain, say if self.process == 0 else lambda sentence: None
         self.model, self.complaints = model_folder(model), set[str]()
         self.pipe: Any = None
@@ -173,20 +180,24 @@ class Sort:
             check_single_file(self.index.count_found())
         if lost := self.index.lose_pictures(self.out, self.verify_content):
             self.say(f"The small pictures of {lost} photos are missing or damaged; these photos are judged again.")
+        if self.left_out:
+            self.say(f"{self.left_out.total()} files left out: {in_words(self.left_out)}.")
         labels = self.index.labels()
         known = labels.total() - labels[None]
         self.say(f"{self.index.count_found()} photos, of which {known} were judged before.")
 
     def look(self, sources: Iterable[str]):
         """See what is there. Of a source that cannot be read now, the rows stay, unless `prune` is given."""
-        missing = []
-
-        def cannot_read(name: str, reason: str):
+        missing: dict[str, str] = {}
+        self.left_out: Counter[str] = Counter()
+        sources, moves = list(sources), Moves(self.out)
+        found = find_photos(sources, missing.__setitem__, skip=[str(self.out)], left_out=self.left_out)
+        self.index.find(moves.followed(found))
+        for name in expand_names(sources):
+            if self.index.follow(name, moves) and missing.get(name) == EMPTY:
+                del missing[name]
+        for name, reason in missing.items():
             self.cannot_read(name, reason)
-            missing.append(name)
-
-        sources = list(sources)
-        self.index.find(find_photos(sources, cannot_read, skip=[str(self.out)]))
         if self.prune:
             return
         for name in [*missing, *self.index.gone()]:
@@ -210,7 +221,7 @@ class Sort:
         """The photos to judge. With `verify_content`, of those that were judged, the ones whose files differ."""
         for photo, row in self.index.todo(all=self.verify_content):
             verifiable = self.verify_content and row and row["content"]
-            if not row or not verifiable or self.workers.here.reader.sha256(photo.path) != verifiable:
+            if not row or not verifiable or self.workers.here.reader.sha256(photo.file) != verifiable:
                 yield photo
             elif (photo.bytes, photo.modified) != (row["bytes"], row["modified"]):
                 self.note([row | {"bytes": photo.bytes, "modified": photo.modified}])
@@ -247,7 +258,7 @@ class Sort:
         """Judge photos of one shape, write their small pictures, and note them in the journal."""
         if error := batch[0][1].get("error"):
             self.note([row_of(*batch[0])])
-            self.complain(f"{batch[0][0].path}: {error}")
+            self.complain(f"{batch[0][0].file}: {error}")
             return
         inputs = [
             {"preview": p["preview"], "size": p["size"], "pixel_values": torch.from_numpy(p["pixel_values"])}
@@ -266,7 +277,7 @@ class Sort:
                 if not isinstance(error, PhotoError):
                     error = PhotoError(f"its small pictures cannot be written ({first_line(error)}).")
                 row = row_of(photo, failed(error))
-                self.complain(f"{photo.path}: {row['error']}")
+                self.complain(f"{photo.file}: {row['error']}")
             rows.append(row)
         self.note(rows)
 
@@ -293,13 +304,13 @@ class Sort:
         labels = self.index.labels()
         summary = {"settings": self.settings, "photos": labels.total(), "rows": self.index.digest()}
         summary |= {"bursts": bursts, "single_file": self.single_file, "version": __version__}
-        summary |= {"threshold": self.threshold}
+        summary |= {"threshold": self.threshold, "sharpness": self.sharpness}
         earlier = read_summary(self.out)
         files = earlier.pop(FILES, None)
         if summary != earlier or self.damaged(files):
             write_table(self.out, self.index.rows())
             if bursts:
-                add_bursts(self.out, self.workers.number and cores())
+                add_bursts(self.out, self.workers.number and cores(), self.sharpness)
             write_report(self.out, self.single_file, self.threshold)
             summary[FILES] = {name: checksum_of(self.out / name) for name in output_names(self.out)}
             write_bytes(self.out / SUMMARY, f"{json.dumps(summary, indent=2)}\n".encode())
@@ -399,6 +410,8 @@ def row_of(photo: Found, prepared: dict, report: BlurReport | None = None) -> di
         row |= {"certain": report.certain, "between": between, "kind": report.kind}
         figures = {name: getattr(report, name) for name in FIGURES}
         figures |= dict(zip(PROBABILITIES, report.probabilities.values(), strict=True))
+        left, top, right, bottom = subject_box(report.small_attention_map, report.size)
+        figures |= {"subject_x": (left + right) / 2 / report.size[0], "subject_y": (top + bottom) / 2 / report.size[1]}
         row |= {name: float(np.float32(value)) for name, value in figures.items()}
     return row
 
@@ -421,6 +434,16 @@ def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport)
     for file, data in pictures.items():
         write_bytes(file, data, sync=False)  # a picture that is lost is made again
     return {PICTURES: [[len(data), zlib.crc32(data)] for data in pictures.values()], NOTED: time.time()}
+
+
+def refresh(out: Path):
+    """Note in table and report where photos are, after an action has moved them."""
+    moves, summary = Moves(out), read_summary(out)
+    if not (out / "photos.parquet").exists():
+        return
+    rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
+    write_table(out, (row | moves.places(row) for row in rows))
+    write_report(out, bool(summary.get("single_file")), summary.get("threshold", THRESHOLD))
 
 
 def read_summary(out: Path) -> dict:

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
 
+from ..photos import SETTINGS
 from ..verdicts import WORTH
 
 PROBABILITIES = tuple(f"p_{label.replace('-', '_')}" for label in WORTH)
@@ -19,6 +21,12 @@ COLUMNS = pa.schema(
         ("raw_path", pa.string()),  # the camera RAW file of the same shot, which counts once
         ("taken", pa.string()),  # EXIF DateTimeOriginal with its fraction of a second, ISO 8601
         ("camera", pa.string()),  # EXIF make and model
+        ("body", pa.string()),  # EXIF serial number of the camera
+        *((name, pa.float32()) for name in SETTINGS),
+        ("rating", pa.int32()),  # a person's: 1 to 5 stars, -1 for rejected; from sidecars or the file itself
+        ("color_label", pa.string()),  # a person's, as Lightroom spells it
+        ("companions", pa.string()),  # files that belong to the photo, behind each other with "; " between them
+        ("moved_to", pa.string()),  # where the photo is since `sort` moved it
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("label", pa.string()),
@@ -31,10 +39,14 @@ COLUMNS = pa.schema(
         ("blur_on_background", pa.float32()),
         ("blur_fraction", pa.float32()),
         ("reason", pa.string()),
+        ("subject_x", pa.float32()),  # the middle of the subject, as a part of the width and of the height
+        ("subject_y", pa.float32()),
         ("perceptual_hash", pa.string()),  # 16 hexadecimal digits
         ("burst", pa.int32()),  # shots of one moment share a number; null for a photo on its own
         ("burst_rank", pa.int32()),  # 1 = the sharpest subject of its burst
         ("sharpness", pa.float32()),  # of the subject in native pixels (abc_hf/inference/sharpness.py); within bursts
+        ("set", pa.int32()),  # shots that belong together share a number: a bracket, a focus stack, and so on
+        ("set_kind", pa.string()),  # exposure bracket, focus stack, panorama or time lapse
         ("error", pa.string()),  # why there is no verdict, in one sentence; null if there is one
     ]
 )
@@ -55,6 +67,20 @@ def path_text(path: str) -> str:
 def path_from_text(text: str) -> str:
     """The path that `path_text` wrote, as `open` takes it."""
     return os.fsdecode(unquote_to_bytes(text[len(ESCAPED) - 1 :])) if text.startswith(ESCAPED) else text
+
+
+def place_of(row: dict) -> str:
+    """Where the photo of a row is now, as `open` takes it."""
+    return path_from_text(row["moved_to"] or row["path"])
+
+
+def seconds_of(taken: str | None) -> float | None:
+    """An ISO 8601 time as seconds, to be subtracted from another; None if it is none. Zones are not looked at: the
+    shots of one camera share one."""
+    try:
+        return (datetime.fromisoformat(taken or "").replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
+    except ValueError:
+        return None
 
 
 def thumbnail_files(out: str | os.PathLike, path: str) -> tuple[Path, Path]:

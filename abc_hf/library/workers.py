@@ -15,9 +15,10 @@ from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..inference.loading import no_model
 from ..inference.opening import load_photo
 from ..inference.processes import Processes, cores
-from ..photos import reason
+from ..photos import SETTINGS, reason
 from ..pipeline import prepare
 from .find import PARQUET, Found, Reader, sha256, split_member
+from .xmp import XmpError, said
 
 THUMBNAIL_SIDE = 320
 """The long side of a thumbnail [pixels]."""
@@ -41,8 +42,8 @@ class Preparer:
         self.hash_content, self.reader = hash_content, Reader()
 
     def __call__(self, path: str, data: bytes | None = None) -> dict:
-        """What `prepare` returns, its pixels as NumPy; "thumbnail", JPEG bytes; and of the table's columns taken,
-        camera, perceptual_hash and content. Or "error", the reason alone.
+        """What `prepare` returns, its pixels as NumPy; "thumbnail", JPEG bytes; and of the table's columns those
+        that the file says, perceptual_hash and content. Or "error", the reason alone.
 
         Args:
             data: the photo's file, if it has been read.
@@ -56,16 +57,21 @@ class Preparer:
                     raise prepared["error"]
                 content = sha256(photo) if self.hash_content else None
             preview = prepared["preview"]
-            return prepared | {
-                "pixel_values": prepared[
-                    "pixel_values"
-                ].numpy(),  # a tensor would go through shared memory, often small
-                "thumbnail": thumbnail(preview),
-                "perceptual_hash": str(imagehash.phash(preview)),
-                "taken": preview.info.get("taken"),
-                "camera": preview.info.get("camera"),
-                "content": content,
-            }
+            shot = {name: preview.info.get(name) for name in ("taken", "camera", "body", "rating", *SETTINGS)}
+            with contextlib.suppress(XmpError):
+                shot |= said(preview.info.pop("xmp", b""))
+            return (
+                prepared
+                | shot
+                | {
+                    "pixel_values": prepared[
+                        "pixel_values"
+                    ].numpy(),  # a tensor would go through shared memory, often small
+                    "thumbnail": thumbnail(preview),
+                    "perceptual_hash": str(imagehash.phash(preview)),
+                    "content": content,
+                }
+            )
         except Exception as error:  # whatever it is, the other photos go on
             return failed(error, name, path)
 
@@ -122,7 +128,7 @@ class Workers:
     def prepared(self, photos: Iterable[Found]) -> Iterator[tuple[Found, dict]]:
         """The photos in their order, with what `Preparer` makes of them."""
         if not self.number:
-            yield from ((photo, self.here(photo.path)) for photo in photos)
+            yield from ((photo, self.here(photo.file)) for photo in photos)
             return
         waiting: deque[tuple[Found, Future]] = deque()
         for photo in photos:
@@ -138,7 +144,7 @@ class Workers:
         assert self.preparers
         file, row = split_member(photo.path)
         if not (row and file.lower().endswith(PARQUET)):
-            return self.preparers.submit(photo.path)
+            return self.preparers.submit(photo.file)
         if self.rows is None:
             self.rows = Processes(1, RowReader, ())
         return self.preparers.submit(photo.path, self.rows.submit(file, row))
@@ -147,7 +153,7 @@ class Workers:
         try:
             return photo, future.result()
         except Exception as error:
-            return photo, failed(error, photo.path)
+            return photo, failed(error, photo.file)
 
 
 class RowReader:

@@ -7,16 +7,18 @@ by what `NAMESPACE` says of them. Keywords are added to `dc:subject`, and to dig
 there are such, because these programs read theirs first.
 """
 
+import bisect
+import contextlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from lxml import etree
 
 from ..common.text import first_line
-from ..photos import RAW_EXTENSIONS
-from ..verdicts import NOT_SURE
+from ..photos import RAW_EXTENSIONS, open_file
+from ..verdicts import NOT_SURE, STARS
 
 NAMESPACE = "urn:abc-fusenet:xmp:1.0/"
 """Of what we note of our own values."""
@@ -36,6 +38,8 @@ DARKTABLE_LABELS = ("Red", "Yellow", "Green", "Blue", "Purple")
 DIGIKAM_LABELS = ("", "Red", "Orange", "Yellow", "Green", "Blue")
 """The colour labels of these programs, by number."""
 BEST_OF_BURST = "best-of-burst"
+MAX_SIDECAR = 16 * 2**20
+"""The largest sidecar that is read [bytes]."""
 EMPTY = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
     f'xmlns:rdf="{NAMES["rdf"]}"><rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
@@ -61,21 +65,65 @@ class Marks:
     keywords: tuple[str, ...]
 
     @classmethod
-    def of(cls, row: dict, rejected: bool = False) -> "Marks":
-        """The marks of a row of the table: 1 star for a score of 0, 5 for 1."""
+    def of(cls, row: dict, rejected: bool = False, stars: Sequence[float] = STARS) -> "Marks":
+        """The marks of a row of the table. A person's rating and colour label, wherever they are, are repeated.
+
+        Args:
+            stars: the scores from which a photo has 2, 3, 4 and 5 stars.
+        """
         label, certain = row["label"], row["certain"]
         more = {NOT_SURE: not certain, BEST_OF_BURST: row["burst_rank"] == 1}
         keywords = (label, *(keyword for keyword, applies in more.items() if applies))
-        return cls(-1 if rejected else 1 + round(4 * row["score"]), LABELS[label] if certain else None, keywords)
+        rating = row["rating"] or 1 + bisect.bisect_right(stars, row["score"])
+        color = row["color_label"] or (LABELS[label] if certain else None)
+        return cls(-1 if rejected else rating, color, keywords)
 
     def to_dict(self) -> dict:
         return asdict(self)
 
 
-def sidecars(photo: Path) -> list[Path]:
-    """The sidecars of a photo: `photo.jpg.xmp`, for camera RAW also `photo.xmp`."""
-    beside = [photo.with_name(photo.name + ".xmp")]
-    return [*beside, photo.with_suffix(".xmp")] if photo.name.lower().endswith(RAW_EXTENSIONS) else beside
+def sidecars(photo: str, beside: Iterable[str] = ()) -> list[str]:
+    """The names of the sidecars of a photo: those that lie beside it, in any case of letters. A photo without one gets
+    `photo.jpg.xmp`. Camera RAW has `photo.xmp` as well."""
+    whole, short = f"{photo}.xmp", f"{os.path.splitext(photo)[0]}.xmp"
+    there = {name.lower(): name for name in beside if name.lower() in (whole.lower(), short.lower())}
+    raw = photo.lower().endswith(RAW_EXTENSIONS)
+    wanted = [whole, short] if raw else [] if there else [whole]
+    return list((there | {name.lower(): there.get(name.lower(), name) for name in wanted}).values())
+
+
+def said(data: bytes) -> dict:
+    """The `rating` and the `color_label` that a person gave, from an XMP packet; without those that are ours.
+
+    Raises:
+        XmpError: if it cannot be read.
+    """
+    rdf = rdf_of(parse(data.strip(b"\0 \r\n\t")))
+    answer: dict = {}
+    for note, name, column in (("rating", "xmp:Rating", "rating"), ("label", "xmp:Label", "color_label")):
+        value = (get(rdf, name) or "").strip()
+        if value not in ("", "0", get(rdf, f"abc_fusenet:{note}")):
+            answer[column] = value[:100]
+    if "rating" in answer:
+        try:
+            answer["rating"] = max(-1, min(5, round(float(answer["rating"]))))
+        except (ArithmeticError, ValueError):
+            del answer["rating"]
+    return answer
+
+
+def said_beside(photo: str, beside: Iterable[str]) -> dict:
+    """What a person says of a photo in its sidecars, see `said`.
+
+    Args:
+        beside: the names of files beside the photo, which need not be sidecars.
+    """
+    answer: dict = {}
+    folder, name = os.path.split(photo)
+    for sidecar in sidecars(name, beside) if beside else ():
+        with contextlib.suppress(OSError, ValueError), open_file(os.path.join(folder, sidecar)) as file:
+            answer |= said(file.read(MAX_SIDECAR))
+    return answer
 
 
 def merge(old: bytes | None, marks: Marks) -> bytes:
@@ -94,20 +142,27 @@ def merge(old: bytes | None, marks: Marks) -> bytes:
 
 def merged(old: bytes | None, marks: Marks) -> bytes:
     document = parse(EMPTY if old is None else old)
-    rdf = document.getroot()
-    rdf = rdf if rdf.tag == tag("rdf:RDF") else rdf.find(tag("rdf:RDF"))
-    if rdf is None:
-        raise XmpError("it has no rdf:RDF element")
+    rdf = rdf_of(document)
     set_value(rdf, "rating", "xmp:Rating", str(marks.rating), free=("", "0"), force=marks.rating == -1)
     set_label(rdf, marks.label)
     for name in ("dc:subject", "digiKam:TagsList", "lr:hierarchicalSubject"):
-        add_keywords(rdf, name, marks.keywords, create=name == "dc:subject")
+        wanted = ("dc:subject", "digiKam:TagsList") if old is None else ("dc:subject",)  # Immich reads the second
+        add_keywords(rdf, name, marks.keywords, create=name in wanted)
     declaration = old is None or old.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml")
     kind = doctype(document, old or b"")
     text = etree.tostring(document, encoding="UTF-8", xml_declaration=declaration, doctype=kind)
     if kind:
         parse(text)  # entities are still known
     return text if text.endswith(b"\n") else text + b"\n"
+
+
+def rdf_of(document: etree._ElementTree):
+    """The element that holds all properties."""
+    rdf = document.getroot()
+    rdf = rdf if rdf.tag == tag("rdf:RDF") else rdf.find(tag("rdf:RDF"))
+    if rdf is None:
+        raise XmpError("it has no rdf:RDF element")
+    return rdf
 
 
 def doctype(document: etree._ElementTree, data: bytes) -> str | None:
@@ -226,8 +281,10 @@ def set_label(rdf, label: str | None):
     if theirs not in ([], ours) or digikam not in free or not set_value(rdf, "label", "xmp:Label", label):
         return
     if own:
-        replace_items(own[0], "rdf:Seq", ours, [str(DARKTABLE_LABELS.index(label))] if label else [])
-    if digikam is not None:
+        replace_items(
+            own[0], "rdf:Seq", ours, [str(DARKTABLE_LABELS.index(label))] if label in DARKTABLE_LABELS else []
+        )
+    if digikam is not None and (label or "") in DIGIKAM_LABELS:
         put(rdf, "digiKam:ColorLabel", str(DIGIKAM_LABELS.index(label or "")))
 
 

@@ -115,8 +115,9 @@ def test_json(assess, folder, tiny_folder):
 def test_a_folder_stands_for_its_photos_and_a_bad_one_does_not_stop_the_rest(assess, folder):
     status, out, err = assess(folder)
     assert status == 1
-    assert err.startswith(f"abc-fusenet: {folder}/broken.png: ")
-    assert err.count("\n") == 1
+    broken, left_out = err.splitlines()
+    assert broken.startswith(f"abc-fusenet: {folder}/broken.png: ")
+    assert left_out == "abc-fusenet: 1 files left out: 1 .txt."
     photos = [line.split()[0] for line in out.splitlines()[1:] if not line.startswith("  ")]
     assert [name[-5:] for name in photos] == ["a.jpg", "c.png"]
 
@@ -127,7 +128,8 @@ def test_expand(folder):
     named = [str(folder / "notes.txt"), str(folder)]
     (folder / "._a.jpg").touch()
     (folder / "album.jpg").mkdir()
-    photos, empty = expand([*named, str(folder / "sub")])
+    photos, empty, left_out = expand([*named, str(folder / "sub")])
+    assert left_out == {".txt": 1}
     assert [path.name for path in photos] == ["notes.txt", "UPPER.JPG", "a.jpg", "broken.png", "c.png"]
     assert empty == {folder / "sub": "the folder holds no photos."}
 

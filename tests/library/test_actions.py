@@ -203,6 +203,116 @@ def test_decisions_come_before_verdicts(library, kind):
     assert (folder / "a/one.jpg.xmp").read_bytes() == LIGHTROOM
 
 
+def test_sub_folders_are_kept_below_the_folder_of_the_verdict(library):
+    to = library / "sorted"
+    said = run(library, kind="move", to=to, tops=(library / "photos",))
+    assert {"good-blur/a/one.jpg", "good-blur/b/one.jpg", "no-blur/a/pair.NEF", "good-blur/a/one.jpg.xmp"} <= {
+        *state(to)
+    }
+    assert "Photos by folder: 3 good-blur, 2 ok-blur, 1 no-blur, 1 bad-blur." in said
+    dry = run(library, kind="move", to=to, tops=(library / "photos",), dry_run=True, expected=0)
+    assert "Nothing was done" in dry[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"only": ("bad-blur",)}, ["bad-blur/bad.jpg"]),
+        ({"only": ("rejected",), "rejects": True}, ["rejected/bad.jpg"]),
+        ({"only": ("no-blur",)}, ["no-blur/pair.NEF", "no-blur/pair.jpg", "no-blur/pair.xmp"]),
+        ({"only": ("kept",)}, []),
+    ],
+)
+def test_only_one_folder_is_filled(library, options, names):
+    before = state(library / "photos")
+    run(library, kind="move", to=library / "sorted", xmp=False, **options)
+    assert sorted(state(library / "sorted")) == names
+    assert len(state(library / "photos")) == len(before) - len(names)
+
+
+def test_an_unknown_folder_is_a_sentence():
+    with pytest.raises(ValueError, match="--only rejects: there are no-blur, .*, rejected, review"):
+        Request("move", Path("x"), only=("rejects",))
+
+
+def test_what_is_flagged(tmp_path):
+    rows = {
+        "sharp": sort_row("sharp.jpg"),
+        "bad": sort_row("bad.jpg", "bad-blur"),
+        "starred": sort_row("starred.jpg", "bad-blur", rating=4),
+        "refused": sort_row("refused.jpg", rating=-1),
+        "bracket": sort_row("bracket.jpg", "bad-blur", set=1, set_kind="exposure bracket"),
+        "third": sort_row("third.jpg", burst=1, burst_rank=3),
+        "doubt": sort_row("doubt.jpg", "bad-blur", between="bad-blur or ok-blur"),
+    }
+
+    def rejected(**options) -> set[str]:
+        request = Request("move", tmp_path, rejects=True, **options)
+        done = {name: row for name, row in rows.items() if request.concerns(row, None)}
+        return {name for name, row in done.items() if request.folder(row, None) == "rejected"}
+
+    assert rejected() == {"bad", "refused", "doubt"}
+    assert rejected(best=2) == {"bad", "refused", "doubt", "third"}
+    assert rejected(best=3, only_certain=True) == {"bad", "refused"}
+    assert rejected(threshold=2) == {"sharp", "bad", "refused", "third", "doubt"}
+
+
+def test_what_was_copied_is_not_copied_again(library):
+    run(library, kind="copy", to=library / "sorted", tops=(library / "photos",))
+    before = state(library / "sorted")
+    assert run(library, kind="copy", to=library / "sorted", tops=(library / "photos",))[-1] == "There is nothing to do."
+    assert state(library / "sorted") == before
+
+
+def test_moves_are_followed(library):
+    photo, to = library / "photos/a/bad.jpg", library / "sorted"
+    run(library, kind="move", to=to)
+    once = actions.Moves(library / "out")
+    assert once.place(str(photo)) == str(to / "bad-blur/bad.jpg")
+    assert once.origins[str(to / "bad-blur/bad.jpg")] == str(photo)
+    rows = [row | once.places(row) for row in pq.read_table(library / "out/photos.parquet").to_pylist()]
+    write_sorted(library / "out", rows, 0)
+    run(library, kind="move", to=library / "again")
+    twice = actions.Moves(library / "out")
+    assert (
+        twice.place(str(photo)) == str(library / "again/bad-blur/bad.jpg")
+        and twice.origins.keys() != once.origins.keys()
+    )
+    first, second = sorted((library / "out").glob("undo-*.jsonl"))
+    assert undo(second, say=silent) == 0 == undo(first, say=silent)
+    assert actions.Moves(library / "out").origins == {} and photo.exists()
+
+
+def test_companions_go_along_and_what_stays_is_named(tmp_path):
+    folder = tmp_path / "photos"
+    names = ["IMG_1.JPG", "IMG_1.AAE", "IMG_1.MOV", "IMG_1.JPG.pp3", "IMG_1.psd", "CaptureOne/Settings1/IMG_1.JPG.cos"]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    write_sorted(tmp_path / "out", [sort_row(folder / "IMG_1.JPG")], 0)
+    (tmp_path / "sorted/good-blur").mkdir(parents=True)
+    (tmp_path / "sorted/good-blur/IMG_1.aae").write_text("other")
+    before = state(folder)
+    said = run(tmp_path, kind="move", to=tmp_path / "sorted")
+    assert any("1 files beside photos that move stay where they are, such as" in s and "IMG_1.psd" in s for s in said)
+    assert sorted(state(folder)) == ["IMG_1.psd"]
+    moved = ["CaptureOne/Settings1/IMG_1.JPG.cos", "IMG_1.AAE", "IMG_1.JPG", "IMG_1.JPG.pp3", "IMG_1.MOV"]
+    assert sorted(state(tmp_path / "sorted/good-blur")) == sorted([*moved, "IMG_1.aae"])
+    assert undo(undo_file(tmp_path), say=silent) == 0
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize("name", ["b.xmp", "b.XMP", "b.jpg.XMP"])
+def test_a_photo_has_one_sidecar(tmp_path, name):
+    (tmp_path / "b.jpg").write_text("photo")
+    (tmp_path / name).write_bytes(LIGHTROOM)
+    write_sorted(tmp_path / "out", [sort_row(tmp_path / "b.jpg", rating=3)], 0)
+    run(tmp_path, kind="move", to=tmp_path / "sorted", xmp=True)
+    assert sorted(state(tmp_path / "sorted/good-blur")) == sorted(["b.jpg", name])
+    data = (tmp_path / "sorted/good-blur" / name).read_bytes()
+    assert values(data, "xmp:Rating") == ["3"] and "good-blur" in values(data, "dc:subject")
+
+
 def test_what_the_report_exports_is_read(tmp_path):
     decisions = {'/a/strange\n"name",.jpg': "keep", "/b.jpg": "reject"}
     with (tmp_path / "d.csv").open("w", newline="") as file:
@@ -399,7 +509,7 @@ def test_the_command(tmp_path, tiny_folder, photo, capsys):
         (["a", "--out", "b", "--dry-run"], "--decisions and --dry-run go with"),
         (["a", "--out", "b", "--review"], "--review and --rejects go with --copy-to, --move-to or --link-to"),
         (["a", "--out", "b", "--xmp", "--rejects"], "--review and --rejects go with --copy-to, --move-to or --link-to"),
-        (["a", "--out", "b", "--copy-to", "file"], "--copy-to file is a file; choose a folder."),
+        (["a", "--out", "b", "--copy-to", "file"], "--copy-to file cannot be a folder, because a file has that name"),
         (["a", "--out", "b", "--xmp", "--decisions", "file"], "file holds no decisions"),
         (["a", "--out", "b", "--xmp", "--decisions", "gone"], "No such file"),
         (["--undo", "file"], "file is no undo file"),

@@ -302,6 +302,66 @@ def test_bursts_show_the_best_first(small, open_report):
     page.wait_for_function(f"grid.order.length === {PHOTOS - 6}")
 
 
+MIDDLE = """() => {
+  const stage = document.querySelector("#large .stage"), whole = stage.querySelector(".whole");
+  return [(stage.scrollLeft + stage.clientWidth / 2) / whole.offsetWidth,
+    (stage.scrollTop + stage.clientHeight / 2) / whole.offsetHeight];
+}"""
+
+
+def test_the_subject_at_100_percent_from_shot_to_shot(tmp_path, open_report):
+    """The view begins at the subject, and its distance from the subject stays within a burst."""
+    rows = []
+    for number, (x, y) in enumerate(((0.3, 0.4), (0.6, 0.5), (0.5, 0.5))):
+        photo = tmp_path / f"{number}.png"
+        Image.linear_gradient("L").resize((4000, 3000)).save(photo)
+        burst = {"burst": 1, "burst_rank": number + 1, "sharpness": 0.5} if number < 2 else {}
+        rows.append(sort_row(photo, subject_x=x, subject_y=y, score=0.9 - number / 10, **burst))
+    page = open_report(write_report(write_sorted(tmp_path / "out", rows, 3)))
+    page.locator(".cell").first.click()
+    page.keyboard.press("z")
+    page.wait_for_selector("#large .stage.pixels .whole")
+    assert page.evaluate("document.querySelector('#large .whole').offsetWidth * devicePixelRatio") == 4000
+    assert page.evaluate(MIDDLE) == pytest.approx([0.3, 0.4], abs=0.01)
+    page.wait_for_timeout(150)
+    page.evaluate("document.querySelector('#large .stage').scrollBy(400, -300)")
+    page.wait_for_timeout(150)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#large .whole')?.src.endsWith('1.png')")
+    page.wait_for_selector("#large .stage.pixels .whole")
+    assert page.evaluate(MIDDLE) == pytest.approx([0.7, 0.4], abs=0.01)
+    page.keyboard.press("ArrowRight")  # out of the burst: at its subject
+    page.wait_for_function("document.querySelector('#large .whole')?.src.endsWith('2.png')")
+    assert page.evaluate(MIDDLE) == pytest.approx([0.5, 0.5], abs=0.01)
+    page.keyboard.press("z")
+    assert page.locator("#large .stage.pixels").count() == 0
+    assert page.locator("#large .whole").bounding_box()["width"] <= 1280
+
+
+def test_sets_and_stars(tmp_path, open_report):
+    """Shots of a set are shown together and never flagged; stars are shown, filtered, and come before the threshold."""
+    rows = [
+        sort_row(f"/{n}.jpg", "bad-blur", set=1, set_kind="focus stack", taken=f"2026-05-01T12:00:0{n}") for n in "210"
+    ]
+    rows += [sort_row("/4.jpg", "bad-blur", rating=4, color_label="Purple", companions="4.AAE; 4.MOV")]
+    rows += [sort_row("/5.jpg", rating=-1), sort_row("/6.jpg", "bad-blur")]
+    page = open_report(write_report(write_sorted(tmp_path / "out", rows, 6)))
+    flagged = page.evaluate("photos.path.filter((_, i) => rejects(i))")
+    assert flagged == ["/5.jpg", "/6.jpg"]
+    page.get_by_role("radio", name="With stars").check()
+    page.wait_for_function("!pending && grid.order.length === 1")
+    page.locator(".cell").click()
+    assert page.locator(".cell .stars").inner_text() == "★★★★"
+    detail = page.inner_text("#detail dl")
+    assert "Purple" in detail and "4.AAE; 4.MOV" in detail
+    page.get_by_role("radio", name="With stars").press("ArrowUp")
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.wait_for_function("!pending && grid.segments.length === 1")
+    assert page.locator(".heading").inner_text().startswith("Focus stack, 3 shots")
+    assert names(page) == ["0.jpg", "1.jpg", "2.jpg"]
+
+
 def test_the_chosen_photo_is_explained_and_enlarged(small, open_report):
     page = open_report(small)
     page.fill("#search input", "onerror")

@@ -418,6 +418,52 @@ def test_results_go_beside_what_is_sorted(library, tmp_path, tiny_folder, capsys
     assert len(table(tmp_path / out)) > 0
 
 
+def test_a_rerun_after_a_move_keeps_the_table(run, library, judged, tmp_path):
+    """Moved photos keep their rows and their paths, wherever they are, and are not judged again."""
+    run(library)
+    before = table(tmp_path / "out")
+    for to in (tmp_path / "culled", library / "culled"):
+        assert run(library, "--move-to", to)[0] == 0
+        rows = table(tmp_path / "out")
+        assert all(row["moved_to"].startswith(str(to)) and Path(row["moved_to"]).exists() for row in rows)
+    assert str(library / "culled") in (tmp_path / "out" / "report" / "photos-0000.js").read_text()
+    status, out, _ = run(library)
+    assert (status, len(judged)) == (0, 9) and "9 photos, of which 9 were judged before." in out
+    assert_same([row | {"moved_to": None} for row in table(tmp_path / "out")], before)
+    for undo_file in sorted((tmp_path / "out").glob("undo-*.jsonl"), reverse=True):
+        assert main(["sort", "--undo", str(undo_file)]) == 0
+    assert_same(table(tmp_path / "out"), before)
+    assert run(library)[0] == 0 and len(judged) == 9
+    assert_same(table(tmp_path / "out"), before)
+
+
+def test_files_left_out_are_counted(run, library):
+    for name in ("a/notes.txt", "b/clip.mp4", "b/c/clip.MP4", "@eaDir/thumb.jpg", "a/0.jpg.xmp"):
+        (library / name).parent.mkdir(exist_ok=True)
+        (library / name).write_text("x")
+    out = run(library)[1]
+    assert "3 files left out: 2 .mp4, 1 .txt." in out and "9 photos, of which 0" in out
+
+
+def test_what_a_person_said_is_in_the_table(run, library, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Rating] = 4
+    with Image.open(library / "a" / "0.jpg") as image:
+        image.save(library / "a" / "0.jpg", exif=exif)
+    packet = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    packet += '<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="2"/></rdf:RDF></x:xmpmeta>'
+    with Image.open(library / "b" / "2.jpg") as image:
+        image.save(library / "b" / "2.jpg", xmp=packet.encode())
+    (library / "b" / "5.XMP").write_text(packet.replace('"2"', '"-1"'))
+    run(library)
+    rated = {Path(row["path"]).stem: row["rating"] for row in table(tmp_path / "out") if row["rating"]}
+    assert rated == {"0": 4, "2": 2, "5": -1}
+    (library / "b" / "5.XMP").write_text(packet)  # a rating alone makes a new table, and nothing is judged again
+    out = run(library)[1]
+    assert "of which 9 were judged before" in out
+    assert {Path(row["path"]).stem: row["rating"] for row in table(tmp_path / "out") if row["rating"]}["5"] == 2
+
+
 def test_one_job_at_a_time(run, library, tmp_path):
     (tmp_path / "out").mkdir()
     with sort.only_job(tmp_path / "out"):

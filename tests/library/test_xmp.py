@@ -1,7 +1,7 @@
 import pytest
 from lxml import etree
 
-from abc_hf.library.xmp import NAMES, Marks, XmpError, merge, sidecars
+from abc_hf.library.xmp import NAMES, Marks, XmpError, merge, said, said_beside, sidecars
 from tests.library.sort_toys import sort_row
 
 MARKS = Marks(4, "Green", ("good-blur",))
@@ -133,7 +133,7 @@ def test_a_new_sidecar():
     new = merge(None, Marks(5, "Blue", ("no-blur", "best-of-burst")))
     assert new.startswith(b"<?xml")
     assert values(new, "xmp:Rating") == ["5"] and values(new, "xmp:Label") == ["Blue"]
-    assert values(new, "dc:subject") == ["no-blur", "best-of-burst"]
+    assert values(new, "dc:subject") == ["no-blur", "best-of-burst"] == values(new, "digiKam:TagsList")
     changed = merge(new, Marks(1, "Red", ("bad-blur",)))  # ours is replaced by ours
     assert values(changed, "xmp:Rating") == ["1"] and values(changed, "xmp:Label") == ["Red"]
     assert values(changed, "dc:subject") == ["bad-blur"]
@@ -202,8 +202,38 @@ def test_entities_are_not_followed(tmp_path):
 
 
 def test_names(tmp_path):
-    assert [path.name for path in sidecars(tmp_path / "a.jpg")] == ["a.jpg.xmp"]
-    assert [path.name for path in sidecars(tmp_path / "a.b.NEF")] == ["a.b.NEF.xmp", "a.b.xmp"]
+    assert sidecars("a.jpg") == ["a.jpg.xmp"]
+    assert sidecars("a.b.NEF") == ["a.b.NEF.xmp", "a.b.xmp"]
+    assert sidecars("a.jpg", ["a.XMP", "b.xmp", "a_01.jpg.xmp"]) == ["a.XMP"]
+    assert sidecars("A.JPG", ["A.JPG.XMP", "a.xmp"]) == ["A.JPG.XMP", "a.xmp"]
+    assert sidecars("a.nef", ["a.XMP"]) == ["a.XMP", "a.nef.xmp"]
+
+
+def test_what_a_person_said_is_told_from_ours(tmp_path):
+    ours = merge(None, MARKS)
+    assert said(ours) == {}
+    assert said(ours.replace(b'xmp:Rating="4"', b'xmp:Rating="2"')) == {"rating": 2}
+    assert said(LIGHTROOM) == {"rating": 3, "color_label": "Purple"}
+    assert said(LIGHTROOM.replace(b'"3"', b'"-1"')) == {"rating": -1, "color_label": "Purple"}
+    assert said(LIGHTROOM.replace(b'"3"', b'"five"')) == {"color_label": "Purple"}
+    (tmp_path / "A.JPG.XMP").write_bytes(LIGHTROOM)
+    (tmp_path / "A.xmp").write_bytes(b"<damaged")
+    photo = str(tmp_path / "A.JPG")
+    assert said_beside(photo, ["A.JPG.XMP", "A.xmp", "gone.xmp"]) == {"rating": 3, "color_label": "Purple"}
+    assert said_beside(photo, ()) == {}
+
+
+def test_a_person_s_rating_inside_the_photo_is_repeated():
+    row = sort_row("a.jpg", "bad-blur", rating=5, color_label="Purple")
+    marks = Marks.of(row)
+    assert (marks.rating, marks.label) == (5, "Purple")
+    assert values(merge(None, marks), "xmp:Label") == ["Purple"]
+    assert values(merge(DARKTABLE, marks), "xmp:Rating") == ["5"]
+
+
+def test_stars_by_scores_of_one_s_own():
+    for score, stars in ((0.1, 1), (0.2, 2), (0.39, 2), (0.4, 3), (0.99, 5)):
+        assert Marks.of(sort_row("a.jpg", score=score), stars=(0.2, 0.4, 0.6, 0.8)).rating == stars
 
 
 @pytest.mark.parametrize(("score", "stars"), [(0, 1), (0.1, 1), (0.3, 2), (0.5, 3), (0.9, 5), (1, 5)])

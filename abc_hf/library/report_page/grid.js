@@ -163,7 +163,7 @@ class Grid {
     cell.className = "cell";
     cell.setAttribute("role", "option");
     cell.innerHTML = '<div class="frame"></div><p class="badges" aria-hidden="true"></p><div class="caption"><span class="name"></span> '
-      + '<b class="score"></b></div> <span class="unseen"></span>';
+      + '<span class="stars" aria-hidden="true"></span> ' + '<b class="score"></b></div> <span class="unseen"></span>';
     this.canvas.append(cell);
     return cell;
   }

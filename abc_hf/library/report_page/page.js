@@ -43,7 +43,7 @@ function thumbnail(index) {
 
 /** Where the photo itself lies, if it is a file that a browser can show. */
 function originalOf(index) {
-  const path = photos.path[index].replaceAll("\\", "/");
+  const path = (photos.place[index] ?? photos.path[index]).replaceAll("\\", "/");
   if (path.startsWith("file:///")) return path; // as the table says a path that is not UTF-8
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(path) || path.includes("!/") || !SHOWABLE.test(path)) return null;
   return "file://" + (path.startsWith("/") ? "" : "/") + path.split("/").map(encodeURIComponent).join("/");
@@ -65,7 +65,9 @@ function fillCell(cell, index) {
   cell.querySelector(".score").textContent = score === null ? "–" : score.toFixed(2);
   cell.dataset.burst = burstWords(index);
   fillBadges(cell.querySelector(".badges"), index);
-  cell.querySelector(".unseen").textContent = [REPORT.names[group], ...badgesOf(index), photos.rank[index] === 1 && "sharpest of its burst", SAID[decision]]
+  cell.querySelector(".stars").textContent = starsOf(index);
+  cell.querySelector(".unseen").textContent = [REPORT.names[group], ...badgesOf(index),
+    starsOf(index) && `${photos.rating[index]} stars`, photos.rank[index] === 1 && "sharpest of its burst", SAID[decision]]
     .filter(Boolean).join(", ");
   if (document.body.classList.contains("maps") && !grid.flying) addMap(frame, index);
 }
@@ -142,11 +144,41 @@ function facts(index) {
     ["Blurred part", share(photos.fraction[index])],
     ["In its burst", burst === null ? null : `no. ${photos.rank[index]} by sharpness`],
     ["Subject’s sharpness", figure(photos.sharpness[index])],
+    ["Part of", photos.setKind[index]],
+    ["Your rating", starsOf(index) || (ratingOf(index) === "rejected" ? "rejected" : null)],
+    ["Your colour label", photos.color[index] && shown(photos.color[index])],
     ["Taken", photos.taken[index]?.slice(0, 19).replace("T", " ")],
     ["Camera", photos.camera[index] && shown(photos.camera[index])],
     ["Pixels", photos.width[index] && `${photos.width[index]} × ${photos.height[index]}`],
     ["RAW beside it", photos.raw[index] && shown(photos.raw[index].replace(/.*[/\\]/, ""))],
+    ["Goes along", photos.companions[index] && shown(photos.companions[index])],
+    ["Moved to", photos.place[index] && shown(photos.place[index])],
   ].filter(([, value]) => value);
+}
+
+/* The view at 100 %: `zoom` is how far its middle is from the middle of the subject, in parts of the photo. It stays
+   from shot to shot of a burst or a set; null shows the whole photo. */
+let zoom = null, zoomed = null, placing = false, dragged = false;
+
+const groupOfShots = index => photos.burst[index] ?? (photos.set[index] === null ? -1 - index : SETS + photos.set[index]);
+
+function setZoom(to) {
+  zoom = to;
+  if (!$("#large").open) enlarge(); else showZoom();
+}
+
+function showZoom() {
+  const stage = $("#large .stage"), whole = stage.querySelector(".whole");
+  if (zoom && zoomed !== groupOfShots(chosenPhoto)) zoom = zoomed === null ? zoom : { x: 0, y: 0 };
+  zoomed = zoom && groupOfShots(chosenPhoto);
+  $("#large .zoom").setAttribute("aria-pressed", zoom !== null);
+  stage.classList.toggle("pixels", Boolean(zoom && whole));
+  if (whole) whole.style.width = zoom ? `${whole.naturalWidth / devicePixelRatio}px` : "";
+  if (!zoom || !whole) return;
+  placing = true;
+  stage.scrollTo(((photos.x[chosenPhoto] ?? 0.5) + zoom.x) * whole.offsetWidth - stage.clientWidth / 2,
+    ((photos.y[chosenPhoto] ?? 0.5) + zoom.y) * whole.offsetHeight - stage.clientHeight / 2);
+  setTimeout(() => { placing = false; }, 100);
 }
 
 function enlarge() {
@@ -157,7 +189,6 @@ function enlarge() {
 
 function fillLarge() {
   const stage = $("#large .stage"), original = originalOf(chosenPhoto), small = picture(chosenPhoto);
-  stage.classList.remove("pixels");
   if (small) small.className = "stand-in";
   const map = picture(chosenPhoto, true);
   stage.replaceChildren(...[small, map].filter(Boolean));
@@ -165,22 +196,48 @@ function fillLarge() {
   $("#large p").textContent = [nameOf(chosenPhoto), REPORT.names[groupOf(chosenPhoto)], ...badgesOf(chosenPhoto), SAID[decision]]
     .filter(Boolean).join("  ·  ");
   $("#large").dataset.decision = WORDS[decision] ?? "";
-  if (!original) return;
+  showZoom();
+  if (!original) {
+    if (zoom) toast("A browser cannot show this file itself; this is its small picture.");
+    return;
+  }
   const whole = new Image();
   whole.alt = `Photo ${nameOf(chosenPhoto)}, whole`;
   whole.className = "whole";
-  whole.onload = () => { if (small?.isConnected || !small) { small?.remove(); stage.prepend(whole); } };
+  whole.draggable = false;
+  whole.onload = () => {
+    if (!(small?.isConnected || !small)) return;
+    small?.remove();
+    stage.prepend(whole);
+    showZoom();
+  };
   whole.src = original; // where the photo is not at hand, the thumbnail stays
 }
 
 $("#large .stage").addEventListener("click", event => {
-  const { offsetX, offsetY } = event, box = event.target.getBoundingClientRect();
-  const stage = $("#large .stage"), on = stage.classList.toggle("pixels");
-  if (!on || event.target === stage) return;
-  const after = event.target.getBoundingClientRect();
-  stage.scrollTo(offsetX / box.width * after.width - stage.clientWidth / 2,
-    offsetY / box.height * after.height - stage.clientHeight / 2);
+  const stage = $("#large .stage"), whole = stage.querySelector(".whole");
+  if (dragged || !whole) return;
+  if (zoom) return setZoom(null);
+  const box = whole.getBoundingClientRect(), shape = whole.naturalWidth / whole.naturalHeight;
+  const width = Math.min(box.width, box.height * shape), height = width / shape;
+  const part = (at, start, length, size) => Math.min(1, Math.max(0, (at - start - (length - size) / 2) / size));
+  zoomed = null;
+  setZoom({ x: part(event.clientX, box.left, box.width, width) - (photos.x[chosenPhoto] ?? 0.5),
+    y: part(event.clientY, box.top, box.height, height) - (photos.y[chosenPhoto] ?? 0.5) });
 });
+$("#large .stage").addEventListener("pointerdown", () => { dragged = false; });
+$("#large .stage").addEventListener("pointermove", event => {
+  if (!zoom || !(event.buttons & 1) || event.pointerType === "touch") return;
+  dragged ||= Math.hypot(event.movementX, event.movementY) > 1;
+  $("#large .stage").scrollBy(-event.movementX, -event.movementY);
+});
+$("#large .stage").addEventListener("scroll", event => {
+  const stage = event.target, whole = stage.querySelector(".whole");
+  if (!zoom || !whole || placing) return;
+  zoom = { x: (stage.scrollLeft + stage.clientWidth / 2) / whole.offsetWidth - (photos.x[chosenPhoto] ?? 0.5),
+    y: (stage.scrollTop + stage.clientHeight / 2) / whole.offsetHeight - (photos.y[chosenPhoto] ?? 0.5) };
+});
+$("#large").addEventListener("close", () => { zoom = zoomed = null; });
 
 /* Decisions */
 
@@ -265,19 +322,21 @@ function arrange() {
   const { counts, order, segments } = arrangement();
   grid.show(order, segments);
   $("#nothing").hidden = order.length > 0 || photos.count === 0;
-  $("#nothing").firstChild.textContent = filter.bursts && !photos.bursts ? "There are no bursts among these photos. "
+  $("#nothing").firstChild.textContent = filter.bursts && !(photos.bursts + photos.sets) ? "There are no bursts or sets among these photos. "
     : "No photo passes these filters. ";
   const loaded = photos.count < REPORT.total ? `${number(photos.count)} of ${number(REPORT.total)} photos read`
     : `${number(order.length)} of ${number(REPORT.total)} photos`;
   $("#summary").textContent = loaded + (counts[FAILED] ? `, ${number(counts[FAILED])} could not be opened` : "");
   $("#bursts").hidden = !photos.bursts;
-  $("#view b").textContent = photos.bursts ? number(photos.bursts) : "";
+  $("#rated").hidden = !photos.rated;
+  $("#view b").textContent = photos.bursts + photos.sets ? number(photos.bursts + photos.sets) : "";
   document.querySelectorAll("#verdicts li").forEach(row => {
     row.querySelector("b").textContent = number(counts[row.dataset.group]);
     row.hidden = Number(row.dataset.group) === FAILED && !counts[FAILED];
   });
   showCounts("certainty", ["certain", "unsure"], certaintyOf);
   showCounts("flag", ["reject", "none"], flagOf);
+  showCounts("rating", ["stars", "none", "rejected"], ratingOf);
   showCounts("kind", [...Object.keys(REPORT.kinds), "none"], kindOf);
   showDecisions();
   if (chosenPhoto !== null) choose(chosenPhoto);
@@ -332,14 +391,14 @@ function markHistogram() {
 function showAll() {
   filter.groups.clear();
   filter.kinds.clear();
-  Object.assign(filter, { certainty: "all", flag: "all", least: 0, most: 1, decision: "all", text: "", sharpest: false });
+  Object.assign(filter, { certainty: "all", flag: "all", rating: "all", least: 0, most: 1, decision: "all", text: "", sharpest: false });
   $("#bursts input").checked = false;
   document.querySelectorAll("#verdicts input, #kinds input").forEach(input => { input.checked = true; });
-  for (const list of ["#certainty", "#flags", "#decisions"]) $(`${list} input`).checked = true;
+  for (const list of ["#certainty", "#flags", "#ratings", "#decisions"]) $(`${list} input`).checked = true;
   $("#least").value = 0;
   $("#most").value = 1;
   $("#search input").value = "";
-  if (filter.bursts && !photos.bursts) showView("photos");
+  if (filter.bursts && !(photos.bursts + photos.sets)) showView("photos");
   arrange();
 }
 
@@ -401,6 +460,7 @@ $("#bursts ul").append(filterRow("checkbox", "sharpest", "Only the sharpest of e
 for (const [list, name, choices] of [
   ["#certainty", "certainty", { all: "All", certain: "Certain", unsure: "Not sure" }],
   ["#flags", "flag", { all: "All", reject: "Flagged reject", none: "Not flagged" }],
+  ["#ratings", "rating", { all: "All", stars: "With stars", none: "Without", rejected: "Rejected" }],
   ["#decisions", "decision", { all: "All", undecided: "Undecided", keep: "Kept", reject: "Rejected" }],
 ]) {
   for (const [value, text] of Object.entries(choices)) {
@@ -449,6 +509,7 @@ $("#undo").addEventListener("click", undo);
 $("#enlarge").addEventListener("click", enlarge);
 $("#large .keep").addEventListener("click", () => decide(KEEP));
 $("#large .reject").addEventListener("click", () => decide(REJECT));
+$("#large .zoom").addEventListener("click", () => setZoom(zoom ? null : { x: 0, y: 0 }));
 $("#large .back").addEventListener("click", () => grid.activate(grid.active - 1));
 $("#large .on").addEventListener("click", () => grid.activate(grid.active + 1));
 $("#csv").addEventListener("click", () => exported("csv"));
@@ -457,6 +518,7 @@ window.addEventListener("pagehide", () => { if (saving) saveDecisions(); });
 
 const ACTIONS = {
   k: () => decide(KEEP), x: () => decide(REJECT), u: undo, m: () => showMaps(!document.body.classList.contains("maps")),
+  z: () => { if (chosenPhoto !== null) setZoom(zoom ? null : { x: 0, y: 0 }); },
   b: () => showView(filter.bursts ? "photos" : "bursts"), "?": () => $("#help").showModal(),
   "/": () => $("#search input").focus(),
 };

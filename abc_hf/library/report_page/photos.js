@@ -5,11 +5,12 @@ const FAILED = REPORT.labels.length; // the group of photos without a verdict
 const KEEP = 1, REJECT = 2;
 const WORDS = { [KEEP]: "keep", [REJECT]: "reject" }, SAID = { [KEEP]: "kept", [REJECT]: "rejected" };
 const COLUMNS = ["key", "path", "picture", "map", "label", "certain", "between", "kind", "score", "subject", "background", "fraction", "shares",
-  "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error"];
+  "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error",
+  "place", "rating", "color", "companions", "set", "setKind", "x", "y"];
 
-const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [] };
+const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [], sets: 0, rated: 0 };
 for (const name of COLUMNS) photos[name] = [];
-const filter = { threshold: REPORT.threshold, groups: new Set(), kinds: new Set(), certainty: "all", flag: "all", least: 0,
+const filter = { threshold: REPORT.threshold, groups: new Set(), kinds: new Set(), certainty: "all", flag: "all", rating: "all", least: 0,
   most: 1, decision: "all", text: "", order: "verdict", bursts: false, sharpest: false };
 let orders = {};
 
@@ -21,6 +22,8 @@ function receive(chunk) {
     photos.lower.push(photos.path[i].toLowerCase());
     photos.decision.push(decided.get(photos.key[i]) ?? 0);
     photos.bursts = Math.max(photos.bursts, photos.burst[i] ?? 0);
+    photos.sets = Math.max(photos.sets, photos.set[i] ?? 0);
+    photos.rated += photos.rating[i] !== null;
     if (photos.rank[i] === 1) photos.sharpest.set(photos.burst[i], photos.sharpness[i]);
   }
   photos.count = photos.path.length;
@@ -40,8 +43,13 @@ function shown(text) {
 /** The group of a photo: its label, whatever the threshold. */
 const groupOf = index => photos.label[index] ?? FAILED;
 
-/** Whether the threshold flags a photo: beside its label, which stays. The table holds scores as floats of 32 bits. */
-const rejects = index => photos.score[index] !== null && photos.score[index] < Math.fround(filter.threshold);
+/** Whether a photo is flagged, beside its label, which stays: by a person's stars, or by the threshold unless the photo
+    is one of a set. The table holds scores as floats of 32 bits. */
+const rejects = index => photos.rating[index] !== null ? photos.rating[index] === -1
+  : photos.set[index] === null && photos.score[index] !== null && photos.score[index] < Math.fround(filter.threshold);
+
+const ratingOf = index => photos.rating[index] === null ? "none" : photos.rating[index] === -1 ? "rejected" : "stars";
+const starsOf = index => ratingOf(index) === "stars" ? "★".repeat(photos.rating[index]) : "";
 
 const kindOf = index => photos.label[index] === null ? "" : photos.kind[index] ?? "none";
 const certaintyOf = index => photos.certain[index] === null ? "" : photos.certain[index] ? "certain" : "unsure";
@@ -51,12 +59,13 @@ const flagOf = index => rejects(index) ? "reject" : "none";
 function ordered(name) {
   if (orders[name]) return orders[name];
   const all = Array.from({ length: photos.count }, (_, i) => i);
-  const { score, subject, taken, lower } = photos;
+  const { score, subject, sharpness, taken, lower } = photos;
   const late = value => value ?? Infinity, low = value => value ?? -Infinity;
   const compare = {
     best: (a, b) => low(score[b]) - low(score[a]) || a - b,
     worst: (a, b) => late(score[a]) - late(score[b]) || a - b,
     subject: (a, b) => low(subject[b]) - low(subject[a]) || a - b,
+    sharp: (a, b) => low(sharpness[b]) - low(sharpness[a]) || a - b,
     time: (a, b) => (taken[a] ?? "~") < (taken[b] ?? "~") ? -1 : (taken[a] ?? "~") > (taken[b] ?? "~") ? 1 : a - b,
     path: (a, b) => collator.compare(lower[a], lower[b]),
   }[name];
@@ -70,6 +79,7 @@ function passes(index, group) {
   if (filter.kinds.size && !filter.kinds.has(kindOf(index))) return false;
   if (filter.certainty !== "all" && filter.certainty !== certaintyOf(index)) return false;
   if (filter.flag !== "all" && filter.flag !== flagOf(index)) return false;
+  if (filter.rating !== "all" && filter.rating !== ratingOf(index)) return false;
   if (score !== null && (score < filter.least || score > filter.most)) return false;
   if (filter.decision !== "all" && (WORDS[photos.decision[index]] ?? "undecided") !== filter.decision) return false;
   if (filter.sharpest && !filter.bursts && (photos.rank[index] ?? 1) !== 1) return false;
@@ -101,11 +111,13 @@ function arrangement() {
   return { counts, order, segments };
 }
 
-/** The bursts of which a photo passes the filters, whole, the best shot of each first. */
+const SETS = 1e9; // numbers of sets come after those of bursts
+
+/** The bursts and sets of which a photo passes the filters, whole; the best shot of a burst first. */
 function byBurst(groups) {
   const members = new Map(), wanted = new Set();
   for (let i = 0; i < photos.count; i++) {
-    const burst = photos.burst[i];
+    const burst = photos.burst[i] ?? (photos.set[i] === null ? null : SETS + photos.set[i]);
     if (burst === null) continue;
     if (!members.has(burst)) members.set(burst, []);
     members.get(burst).push(i);
@@ -113,9 +125,11 @@ function byBurst(groups) {
   }
   const order = [], segments = [];
   for (const burst of [...wanted].sort((a, b) => a - b)) {
-    const shots = members.get(burst).sort((a, b) => photos.rank[a] - photos.rank[b]);
+    const early = (a, b) => photos.taken[a] < photos.taken[b] ? -1 : 1;
+    const shots = members.get(burst).sort(burst > SETS ? early : (a, b) => photos.rank[a] - photos.rank[b]);
+    const kind = photos.setKind[shots[0]];
     const times = shots.map(i => photos.taken[i]).sort();
-    segments.push({ title: `${shots.length} shots`, note: (times[0] ?? "").slice(0, 19).replace("T", " "),
+    segments.push({ title: `${kind ? kind[0].toUpperCase() + kind.slice(1) + ", " : ""}${shots.length} shots`, note: (times[0] ?? "").slice(0, 19).replace("T", " "),
       start: order.length, count: shots.length });
     order.push(...shots);
   }
@@ -125,6 +139,7 @@ function byBurst(groups) {
 /** What is said of a photo's place in its burst, in few words. */
 function burstWords(index) {
   const burst = photos.burst[index], rank = photos.rank[index];
+  if (photos.set[index] !== null) return photos.setKind[index];
   if (burst === null || !filter.bursts) return burst === null ? "" : rank === 1 ? "sharpest" : "burst";
   const share = photos.sharpness[index] / photos.sharpest.get(burst);
   return rank === 1 ? "sharpest" : Number.isFinite(share) ? `${rank} · ${Math.round(100 * share)}%` : `${rank}`;
