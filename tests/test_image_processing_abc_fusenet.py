@@ -259,3 +259,14 @@ def test_the_file_travels_alone():
     path = image_processing_abc_fusenet.__file__
     assert get_relative_imports(path) == []
     assert set(get_imports(path)) <= {"math", "numpy", "PIL", "torch", "transformers", "typing"}
+
+
+@pytest.mark.parametrize("kind", ["I;16", "array"])
+def test_grey_of_16_bits_is_scaled(kind):
+    grey = np.linspace(0, 65535, 64 * 48).reshape(48, 64).round().astype(np.uint16)
+    photo = Image.fromarray(grey) if kind == "I;16" else np.stack([grey] * 3)
+    eight = Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
+    processor = ABCFuseNetImageProcessor()
+    expected = processor(eight, return_tensors="pt")["pixel_values"]
+    assert torch.equal(processor(photo, return_tensors="pt")["pixel_values"], expected)
+    assert torch.equal(processor([photo], return_tensors="pt")["pixel_values"], expected)

@@ -1,5 +1,7 @@
+import base64
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -564,3 +566,78 @@ def test_text_in_exif_is_one_line_of_limited_length():
     assert info["camera"] == "A" * 200 and info["taken"] == "2024-05-01T12:34:56"
     del exif[ExifTags.Base.Make]
     assert load_photo(encode(quadrants(), "PNG", exif=exif)).info["camera"] == "B [31m " + "C" * 193
+
+
+class Upload:
+    """As Starlette's: it is read asynchronously, its `file` is not."""
+
+    filename = "photo.jpg"
+
+    def __init__(self, data: bytes):
+        self.file = io.BytesIO(data)
+
+    async def read(self):
+        return b""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        io.BytesIO,
+        lambda data: Upload(data),
+        lambda data: {"bytes": data, "path": None},
+        lambda data: "data:image/png;base64," + base64.b64encode(data).decode(),
+    ],
+)
+def test_photos_in_other_clothes(given):
+    data = encode(quadrants(96, 64), "PNG")
+    assert np.array_equal(load_photo(given(data)), load_photo(data))
+
+
+def test_a_dict_may_name_the_file(tmp_path):
+    Image.fromarray(quadrants(96, 64)).save(tmp_path / "a.png")
+    given = {"bytes": None, "path": str(tmp_path / "a.png")}
+    assert np.array_equal(load_photo(given), load_photo(tmp_path / "a.png"))
+    with (tmp_path / "a.png").open("rb") as file:
+        assert np.array_equal(load_photo(file), load_photo(given)) and not file.closed
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (7, "the given int: a photo is a path, bytes, an open file, a PIL image or a NumPy array, not a int"),
+        ({"image": 1}, "the given dict: a photo is a path"),
+        (io.StringIO("text"), "the given StringIO: the open file gives no bytes; open it in binary mode"),
+        ("data:image/png", "the given data URI: a data URI must be like data:image/jpeg;base64,"),
+        ("data:image/png;base64,a", "the given data URI: the base64 of this data URI is damaged or cut short"),
+    ],
+)
+def test_what_is_no_photo_is_a_sentence(given, message):
+    with pytest.raises(PhotoError, match=re.escape(message)):
+        load_photo(given)
+
+
+@pytest.mark.parametrize("how", ["another page", "below the thumbnail", "alone"])
+def test_the_full_picture_of_a_tiff_that_begins_with_a_thumbnail(how, tmp_path):
+    """Written with tifffile, as scanners and editors do."""
+    tifffile = pytest.importorskip("tifffile")
+    full, path = quadrants(96, 64), tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        if how == "alone":
+            file.write(full, subfiletype=1)
+        else:
+            file.write(full[::4, ::4], subfiletype=1, subifds=int(how == "below the thumbnail"))
+            file.write(full, subfiletype=0)
+    assert np.array_equal(load_photo(path), full)
+
+
+def test_what_exif_says_of_the_shot(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Rating] = 4
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    details[ExifTags.Base.BodySerialNumber] = "123\0"
+    details[ExifTags.Base.ExposureTime], details[ExifTags.Base.ISOSpeedRatings] = 0.25, 400
+    Image.fromarray(quadrants(96, 64)).save(tmp_path / "a.jpg", exif=exif, xmp=b"<x:xmpmeta/>")
+    info = load_photo(tmp_path / "a.jpg").info
+    assert (info["body"], info["exposure_time"], info["iso"], info["rating"]) == ("123", 0.25, 400, 4)
+    assert info["xmp"] == b"<x:xmpmeta/>" and "f_number" not in info
