@@ -1,4 +1,5 @@
 import copy
+import functools
 import io
 import os
 import signal
@@ -167,6 +168,16 @@ def tiny_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ABCFuseNetForBlurUnderstanding, "from_pretrained", classmethod(load_once))
         yield folder
+
+
+load_once = functools.cache(load_pipeline)
+
+
+@pytest.fixture
+def pipelines_once(monkeypatch):
+    """Commands that judge with the same options share a pipeline: loading one takes longer than judging."""
+    monkeypatch.setattr("abc_hf.inference.loading.load_pipeline", load_once)
+    monkeypatch.setattr("abc_hf.library.sort.load_pipeline", load_once)
 
 
 @pytest.fixture(scope="session")

@@ -142,7 +142,7 @@ def guarded(demo: gr.Blocks, options: dict) -> dict:
 
 def answer_in_sentences(demo: gr.Blocks) -> None:
     """Whatever goes wrong in a request, its answer is a sentence; Gradio's own is null for all but a `gr.Error`."""
-    check, prepare, process = demo.validate_inputs, demo.preprocess_data, demo.process_api
+    check = demo.validate_inputs
     wrong = "The arguments are not what this function takes; the page says under “Use via API” what it takes."
 
     def validate_inputs(*args, **options):
@@ -151,25 +151,30 @@ def answer_in_sentences(demo: gr.Blocks) -> None:
         except ValueError:
             raise toast(wrong) from None
 
-    async def preprocess_data(*args, **options):
+    def misfit(error: Exception) -> str:
+        logger.info("Arguments that do not fit: %r", error)
+        return wrong
+
+    def fault(error: Exception) -> str:
+        if isinstance(error, MemoryError):
+            return "There is not enough memory for this; send less at a time."
+        logger.error("A request failed.", exc_info=error)
+        return "This did not work, and the fault is the server's; its log says more."
+
+    demo.validate_inputs = validate_inputs  # type: ignore[method-assign]
+    demo.preprocess_data = answering(demo.preprocess_data, misfit)  # type: ignore[method-assign]
+    demo.process_api = answering(demo.process_api, fault)  # type: ignore[method-assign]
+
+
+def answering(function: Callable, sentence: Callable[[Exception], str]) -> Callable:
+    """The same function, whose errors are sentences to the visitor."""
+
+    async def answer(*args, **options):
         try:
-            return await prepare(*args, **options)
+            return await function(*args, **options)
         except gr.Error:
             raise
         except Exception as error:
-            logger.info("Arguments that do not fit: %r", error)
-            raise toast(wrong) from None
+            raise toast(sentence(error)) from None
 
-    async def process_api(*args, **options):
-        try:
-            return await process(*args, **options)
-        except gr.Error:
-            raise
-        except MemoryError:
-            raise toast("There is not enough memory for this; send less at a time.") from None
-        except Exception:
-            logger.exception("A request failed.")
-            raise toast("This did not work, and the fault is the server's; its log says more.") from None
-
-    for function in (validate_inputs, preprocess_data, process_api):
-        setattr(demo, function.__name__, function)
+    return answer

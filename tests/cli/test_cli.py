@@ -19,7 +19,7 @@ from abc_hf.inference import processes
 
 
 @pytest.fixture
-def assess(tiny_folder, capsys):
+def assess(tiny_folder, capsys, pipelines_once):
     """Run `abc-fusenet assess` with the tiny model: `assess(*arguments)` is (status, stdout, stderr)."""
 
     def run(*arguments):

@@ -47,7 +47,7 @@ def library(photo, tmp_path):
 
 
 @pytest.fixture
-def run(tiny_folder, tmp_path, capsys):
+def run(tiny_folder, tmp_path, capsys, pipelines_once):
     """Run `abc-fusenet sort` with the tiny model: `run(*arguments)` is (status, stdout, stderr)."""
 
     def run(*arguments, workers=0, model=tiny_folder, batch_size=2):
