@@ -131,7 +131,7 @@ def load_photo(
     _LOADING.active = True
     try:
         image = _load(photo, max_pixels, working_size)
-        if resample is None:
+        if resample is None or working_size is None:
             return image
         height, width = working_shape(image.height, image.width, working_size)
         return image.resize((width, height), resample)

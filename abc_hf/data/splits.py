@@ -99,7 +99,7 @@ def own_cache(cache_dir: Path, digest: str) -> Path:
         with contextlib.suppress(OSError):  # another process has deleted it
             times[folder] = folder.stat().st_mtime
     times.pop(own, None)
-    for folder in sorted(times, key=times.get, reverse=True)[KEPT:]:
+    for folder in sorted(times, key=times.__getitem__, reverse=True)[KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
     return own
 

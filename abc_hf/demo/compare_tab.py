@@ -3,6 +3,7 @@
 
 import contextlib
 import html
+from typing import Any
 
 import gradio as gr
 import imagehash
@@ -107,8 +108,8 @@ def compared(judge_photo: Judge, photos: list[Sent], folder: str, budget: Budget
             if report and (measured := attempt(file, subject_sharpness, file.path, report.small_attention_map, **how)):
                 shots.append((measured, file, report))
         shots.sort(key=lambda shot: -shot[0].sharpness)
-        best = shots[0][2] if shots else None
-        place = best and sharpest_place(best.preview, best.small_blur_map, best.small_attention_map, size)
+        best: Any = shots[0][2] if shots else None
+        place: Any = best and sharpest_place(best.preview, best.small_blur_map, best.small_attention_map, size or 0)
         answer = [
             {
                 "file": file.name,

@@ -98,7 +98,10 @@ def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
     if mcp:  # files are read by `uploads.received`: Gradio would keep what it unpacks, and understands no lists
         from gradio.mcp import GradioMCPServer
 
-        GradioMCPServer.convert_strings_to_filedata = lambda self, arguments, places: arguments
+        def as_they_are(self, value, filedata_positions):
+            return value
+
+        GradioMCPServer.convert_strings_to_filedata = as_they_are  # type: ignore[method-assign]
     demo.queue(max_size=50)
     quiet, stay = options.pop("quiet", False), not options.pop("prevent_thread_lock", False)
     answer = demo.launch(

@@ -5,6 +5,7 @@ import html
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
@@ -103,7 +104,7 @@ def photo_tab(judge_photo: Judge) -> None:
         scale_colors=COLOR_SCALE,
     )
     ready = gr.File(visible="hidden")
-    quiet = {"show_progress": "hidden", "concurrency_id": "photo", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "photo", "api_visibility": "private"}
     quiet |= {"trigger_mode": "multiple"}  # a photo that is sent while another is judged is judged, too
     judged = page.judge(judge, None, page, **quiet)
     judged.failure(

@@ -106,7 +106,7 @@ def sent_file(file: Any, folder: str) -> Sent:
 
 
 @contextlib.contextmanager
-def received(files: object, folder: str) -> Iterator[object]:
+def received(files: Any, folder: str) -> Iterator[Any]:
     """A list of files as `sent_file` takes them. Programs may give some as text: a `data:` URI, whose bytes are a file
     in here, or the address of a file that they have uploaded. Nothing is fetched."""
     if not isinstance(files, list):

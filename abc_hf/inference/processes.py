@@ -36,7 +36,7 @@ class Worker:
         make, arguments: `make(*arguments)` is called in the process and returns the function.
     """
 
-    def __init__(self, make: Callable[..., Callable], arguments: tuple = ()):
+    def __init__(self, make: Callable, arguments: tuple = ()):
         self.make, self.arguments, self.stopped = make, arguments, False
         self.process: Any = None
 

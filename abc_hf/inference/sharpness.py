@@ -180,8 +180,8 @@ def loupe(photo, place: tuple[float, float], long_side: int | None = None, **loa
         place: as shares of width and height.
     """
     image = load_at(photo, long_side, **loading)
-    edges = [
+    left, top = (
         min(max(0, round(at * side) - LOUPE // 2), max(0, side - LOUPE))
         for at, side in zip(place, image.size, strict=True)
-    ]
-    return image.crop((*edges, *(min(edge + LOUPE, side) for edge, side in zip(edges, image.size, strict=True))))
+    )
+    return image.crop((left, top, min(left + LOUPE, image.width), min(top + LOUPE, image.height)))
