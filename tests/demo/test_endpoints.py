@@ -29,8 +29,9 @@ def answer_of(address, endpoint, data) -> list:
     headers = {"Content-Type": "application/json"}
     _, said = ask(address, "POST", f"/gradio_api/call/{endpoint}", json.dumps({"data": data}), **headers)
     _, answer = ask(address, path=f"/gradio_api/call/{endpoint}/{json.loads(said)['event_id']}")
-    assert answer.startswith("event: complete"), answer
-    return json.loads(answer.split("data: ", 1)[1].split("\n")[0])
+    event, _, data = answer.rpartition("event: ")[2].partition("\ndata: ")  # heartbeats come before a slow answer
+    assert event == "complete", answer
+    return json.loads(data)
 
 
 def uri(data: bytes, kind="image/png", options=";base64") -> str:
