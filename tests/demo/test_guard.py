@@ -94,6 +94,7 @@ def call(address, endpoint, data) -> str:
     status, said = ask(address, "POST", f"/gradio_api/call/{endpoint}", json.dumps({"data": data}), **headers)
     assert status == 200, said
     _, answer = ask(address, path=f"/gradio_api/call/{endpoint}/{json.loads(said)['event_id']}")
+    answer = answer.strip().split("\n\n")[-1]  # heartbeats come before
     assert answer.startswith("event: error"), answer
     return json.loads(answer.split("data: ", 1)[1].split("\n")[0])["error"]
 

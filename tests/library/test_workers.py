@@ -7,11 +7,9 @@ import time
 import pytest
 
 from abc_hf.inference import processes
-from abc_hf.inference.processes import Processes
 from abc_hf.library import workers
 from abc_hf.library.find import Found
 from abc_hf.library.workers import Workers
-from abc_hf.photos import PhotoError
 
 
 class Hostile(workers.Preparer):
@@ -55,19 +53,3 @@ def test_whatever_is_raised_is_the_photos_error(photo, tmp_path, tiny_folder, mo
     monkeypatch.setattr(workers, "thumbnail", fail)
     prepared = workers.Preparer(tiny_folder)(str(tmp_path / "0.jpg"))
     assert list(prepared) == ["error"] and prepared["error"].endswith(".")
-
-
-def slow():
-    return time.sleep
-
-
-def test_stopping_ends_a_call(monkeypatch):
-    start = time.monotonic()
-    with Processes(1, slow, ()) as pool:
-        future = pool.submit(300)
-        while not pool.workers[0].process:
-            time.sleep(0.01)
-        time.sleep(0.5)
-    with pytest.raises(PhotoError, match="the run ends"):
-        future.result()
-    assert time.monotonic() - start < 60
