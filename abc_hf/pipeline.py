@@ -125,7 +125,8 @@ class BlurUnderstandingPipeline(Pipeline):
         if error is None:
             answers = (photo[name] for name in ("probabilities", "kind_probabilities", "blur_map", "attention_map"))
             if not all(np.isfinite(np.asarray(answer)).all() for answer in answers):
-                error = PhotoError("the network's answer is no number; try another engine, device or model.")
+                name = f"{photo['name']}: " if "name" in photo else ""
+                error = PhotoError(f"{name}the network's answer is no number; try another engine, device or model.")
         if error is not None:
             if on_error == "raise":
                 raise error

@@ -13,10 +13,12 @@ def printable(text: object) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The reason in an error: its first line; of an error of the system, the file and the system's words."""
+    """The reason in an error: its first line, with the next one behind a colon; of an error of the system, the file and
+    the system's words."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename2 or error.filename}: {error.strerror}"
-    return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
+    line, _, rest = (str(error).strip() or type(error).__name__).partition("\n")
+    return f"{line} {rest.strip()}".split("\n")[0].rstrip(".") if line.endswith(":") else line.rstrip(".")
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

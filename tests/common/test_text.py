@@ -22,6 +22,7 @@ def test_an_error_of_a_file_names_the_file_and_no_temporary_one(tmp_path):
         write_bytes(tmp_path / "photos.csv", b"text")
     assert first_line(caught.value) == f"{tmp_path / 'photos.csv'}: Is a directory"
     assert first_line(OSError("no room.\nmore")) == "no room" and first_line(ValueError()) == "ValueError"
+    assert first_line(ValueError("In the config:\n    it is 5.\nmore")) == "In the config: it is 5"
 
 
 def test_waiting_says_lines_until_it_is_over(capfd):
