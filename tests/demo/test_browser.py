@@ -174,6 +174,8 @@ def test_while_a_photo_is_judged_no_other_map_is_shown(page):
 def test_the_answer_moves_nothing(open_page):
     for width in (390, 1280):
         page = open_page(width)
+        page.evaluate("document.fonts.ready")
+        page.wait_for_timeout(1500)  # Gradio's own blocks settle
         page.evaluate(
             "() => { window.shift = 0; new PerformanceObserver(list => list.getEntries().forEach(entry => "
             "{ window.shift += entry.value; })).observe({type: 'layout-shift'}); }"
