@@ -5,9 +5,11 @@ Each of them gives a result or one sentence, in bounded time and memory. A run w
 `ABC_FUZZ_SEED=NUMBER pytest -m slow tests/test_fuzz.py`; what it finds becomes a case of `SEEDS` or of another test.
 """
 
+import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import resource
 import shutil
@@ -15,7 +17,7 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -291,9 +293,28 @@ def undo(data: bytes, folder: Path) -> None:
     path = folder / "undo.jsonl"
     path.write_bytes(data)
     try:
-        actions.undo(path, dry_run=True, say=assert_sentence_or_list, complain=assert_sentence)
+        with sentences_checked():
+            actions.undo(path, dry_run=True)
     except (ValueError, OSError) as error:
         assert_sentence(error)
+
+
+@contextlib.contextmanager
+def sentences_checked() -> Iterator[None]:
+    """What the package logs is checked."""
+    logger, handler = logging.getLogger("abc_hf"), Checked()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+
+
+class Checked(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        (assert_sentence if record.levelno >= logging.WARNING else assert_sentence_or_list)(record.getMessage())
 
 
 def assert_sentence_or_list(said: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..verdicts import STARS, THRESHOLD
 from .options import finite_or_file, positive, star_scores
-from .output import complain, say
+from .output import say
 
 
 def add_actions(command: argparse.ArgumentParser):
@@ -108,7 +108,7 @@ def sort(args: argparse.Namespace) -> int:
     from ..library.sort import refresh, share, sort_library
 
     if args.undo:
-        status = undo(args.undo, args.dry_run, say, complain)
+        status = undo(args.undo, args.dry_run)
         if not args.dry_run:
             refresh(args.undo.absolute().parent)
         return status
@@ -122,12 +122,12 @@ def sort(args: argparse.Namespace) -> int:
     if status == 130 or share()[0]:
         return status
     if args.dataset:
-        counts = write_dataset(args.out, read_decisions(args.decisions), args.dataset, complain)
+        counts = write_dataset(args.out, read_decisions(args.decisions), args.dataset)
         splits = ", ".join(f"{count} {split}" for split, count in counts.items())
         say(f"{args.dataset}: a data set of {counts.total()} photos ({splits}).")
     if not args.request:
         return status
-    status = max(status, act(args.out, args.request, args.dry_run, say, complain))
+    status = max(status, act(args.out, args.request, args.dry_run))
     if args.request.kind == "move" and not args.dry_run:
         refresh(args.out)
     return status
@@ -176,4 +176,4 @@ def watch(args: argparse.Namespace) -> int:
 
 def sort_options(args: argparse.Namespace) -> dict:
     names = ("model", "device", "engine", "batch_size", "workers", "prune")
-    return {name: getattr(args, name) for name in names} | {"complain": complain, "say": say}
+    return {name: getattr(args, name) for name in names}

@@ -19,7 +19,7 @@ from .evaluate import evaluate
 from .export import export_model
 from .library import add_actions, check_sort, sort, watch
 from .options import port, positive, whole
-from .output import PROGRAM, complain
+from .output import PROGRAM, complain, sentences_shown
 
 
 def program() -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args.check(args)
         quiet_transformers()
-        with interruptible():
+        with interruptible(), sentences_shown():
             status = args.command(args)
             sys.stdout.flush()
         return status

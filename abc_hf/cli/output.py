@@ -1,8 +1,11 @@
 """The output of the commands."""
 
+import contextlib
+import logging
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,3 +33,27 @@ def complain(error: Exception | str) -> None:
 
 def say(sentence: str) -> None:
     tqdm.write(printable(sentence))
+
+
+class Sentences(logging.Handler):
+    """Shows what the package logs: warnings as the command's own on stderr, the progress on stdout."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            complain(record.getMessage())
+        else:
+            say(record.getMessage())
+
+
+@contextlib.contextmanager
+def sentences_shown() -> Iterator[None]:
+    """Show what the package logs while the command runs, and the progress of `abc_hf.library`."""
+    package, library, handler = logging.getLogger("abc_hf"), logging.getLogger("abc_hf.library"), Sentences()
+    level = library.level
+    package.addHandler(handler)
+    library.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        library.setLevel(level)

@@ -13,11 +13,12 @@ import csv
 import errno
 import io
 import json
+import logging
 import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,10 +35,11 @@ from .lock import only_job
 from .table import path_from_text, path_text, place_of
 from .xmp import LABELS, MAX_SIDECAR, Marks, XmpError, merge, sidecars
 
+logger = logging.getLogger(__name__)
+
 KEPT, REJECTED, REVIEW = "kept", "rejected", "review"
 """The folders of photos that are not sorted by their label."""
 DONE = {"copy": "copied", "move": "moved", "link": "linked", "xmp": "sidecars written"}
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -108,20 +110,20 @@ class Request:
         return parent.relative_to(max(tops, key=lambda top: len(top.parts))) if tops else Path()
 
 
-def act(out: Path, request: Request, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
+def act(out: Path, request: Request, dry_run: bool = False) -> int:
     """Carry a request out on the photos of `out/photos.parquet`; returns the exit status, 1 if a step failed.
 
     Raises:
         ValueError: if another job has the folder.
     """
     with contextlib.nullcontext() if dry_run else only_job(out):
-        return act_alone(out, request, dry_run, say, complain)
+        return act_alone(out, request, dry_run)
 
 
-def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Say) -> int:
+def act_alone(out: Path, request: Request, dry_run: bool) -> int:
     rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
     gone: list[str] = []
-    steps = planned(present(rows, gone), request, complain)
+    steps = planned(present(rows, gone), request)
     counts: Counter[str] = Counter()
     folders: Counter[str] = Counter()
     failed = 0
@@ -129,18 +131,18 @@ def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Sa
         for step in steps:
             counts[step["do"]] += 1
             folders[step.get("folder", "")] += 1
-            say(in_words(step))
-        complain_of(gone, complain)
-        say_folders(folders, say)
-        say(f"Nothing was done (--dry-run): {summary(counts) or 'there is nothing to do'}.")
+            logger.info(in_words(step))
+        complain_of(gone)
+        say_folders(folders)
+        logger.info(f"Nothing was done (--dry-run): {summary(counts) or 'there is nothing to do'}.")
         return 0
     undo_file = out / f"undo-{datetime.now():%Y%m%d-%H%M%S-%f}.jsonl"
     if not write_ahead(undo_file, steps):
         undo_file.unlink()
-        complain_of(gone, complain)
-        say("There is nothing to do.")
+        complain_of(gone)
+        logger.info("There is nothing to do.")
         return int(bool(gone))
-    say(f"`abc-fusenet sort --undo {undo_file}` takes back what follows.")
+    logger.info(f"`abc-fusenet sort --undo {undo_file}` takes back what follows.")
     for step in read_steps(undo_file):
         try:
             carry_out(step)
@@ -148,19 +150,19 @@ def act_alone(out: Path, request: Request, dry_run: bool, say: Say, complain: Sa
             folders[step.get("folder", "")] += 1
         except Exception as error:  # whatever it is, the other steps are taken
             failed += 1
-            complain(f"{step['from']}: it was left as it is ({reason(error)}).")
+            logger.warning(f"{step['from']}: it was left as it is ({reason(error)}).")
             if getattr(error, "errno", None) == errno.ENOSPC:
                 break
-    complain_of(gone, complain)
-    say_folders(folders, say)
-    say(f"Done: {summary(counts) or 'nothing'}{f'; {failed} failed' if failed else ''}.")
+    complain_of(gone)
+    say_folders(folders)
+    logger.info(f"Done: {summary(counts) or 'nothing'}{f'; {failed} failed' if failed else ''}.")
     return int(bool(failed or gone))
 
 
-def say_folders(folders: Counter, say: Say):
+def say_folders(folders: Counter):
     """Say how many photos go to each folder."""
     if counts := [f"{count} {name}" for name, count in folders.most_common() if name]:
-        say(f"Photos by folder: {', '.join(counts)}.")
+        logger.info(f"Photos by folder: {', '.join(counts)}.")
 
 
 class Moves:
@@ -225,12 +227,14 @@ def is_elsewhere(path: str) -> bool:
     return "://" in path or bool(split_member(path)[1])
 
 
-def complain_of(gone: list[str], complain: Say):
+def complain_of(gone: list[str]):
     if gone:
-        complain(f"{len(gone)} photos of the table are not there now, such as {gone[0]}; nothing is done with them.")
+        logger.warning(
+            f"{len(gone)} photos of the table are not there now, such as {gone[0]}; nothing is done with them."
+        )
 
 
-def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> Iterator[dict]:
+def planned(rows: Iterable[dict], request: Request) -> Iterator[dict]:
     """The steps, each a dict: `do` ("copy", "move", "link" or "xmp"), `from`, `to`; for photos `bytes`, `modified` and
     `folder`; for sidecars `marks`, and `old`, the bytes of the one there is. Paths are as in the table (see
     `path_text`)."""
@@ -255,12 +259,12 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
         places = {file: file for file in (*shot, *(Path(where, name) for name in sorted(names)))}
         if request.kind and request.to and not (decision == "reject" and request.kind != "move"):
             if request.kind == "move" and any(file.is_symlink() for file in shot):
-                complain(f"{path}: this is a symbolic link, and only files are moved.")
+                logger.warning(f"{path}: this is a symbolic link, and only files are moved.")
                 continue
             name = request.folder(row, decision)
             target = request.to.absolute() / name / request.shape(row["path"])
             places = places_in(target, shot, [file for file in places if file not in shot], taken, request.kind)
-            for step in placing_steps(request.kind, places, shot, complain):
+            for step in placing_steps(request.kind, places, shot):
                 if request.kind != "move" or step["from"] not in moved:  # photo.xmp of photo.jpg and photo.png
                     moved.add(step["from"])
                     yield step | ({"folder": name} if step["from"] == path_text(path) else {})
@@ -279,13 +283,15 @@ def planned(rows: Iterable[dict], request: Request, complain: Say = print) -> It
                     try:
                         yield from sidecar_step(old, places.get(old) or beside_of(places[file], old, file), marks)
                     except Exception as error:  # whatever it is, the other sidecars are written
-                        complain(f"{old}: this sidecar is left as it is ({reason(error)}).")
+                        logger.warning(f"{old}: this sidecar is left as it is ({reason(error)}).")
     if stay:
-        complain(f"{len(stay)} files beside photos that move stay where they are, such as {stay[0]}.")
+        logger.warning(f"{len(stay)} files beside photos that move stay where they are, such as {stay[0]}.")
     if elsewhere:
-        complain(f"{elsewhere} photos lie in archives, in Parquet files or behind URLs; these are left as they are.")
+        logger.warning(
+            f"{elsewhere} photos lie in archives, in Parquet files or behind URLs; these are left as they are."
+        )
     if decisions:
-        complain(f"Decisions about photos that are not here: {len(decisions)}, such as {next(iter(decisions))}.")
+        logger.warning(f"Decisions about photos that are not here: {len(decisions)}, such as {next(iter(decisions))}.")
 
 
 def beside_of(place: Path, sidecar: Path, photo: Path) -> Path:
@@ -293,7 +299,7 @@ def beside_of(place: Path, sidecar: Path, photo: Path) -> Path:
     return place.with_name(place.name + ".xmp" if sidecar.name.startswith(photo.name) else place.stem + ".xmp")
 
 
-def placing_steps(kind: str, places: dict[Path, Path], shot: list[Path], complain: Say = print) -> Iterator[dict]:
+def placing_steps(kind: str, places: dict[Path, Path], shot: list[Path]) -> Iterator[dict]:
     """The steps that bring files to their places: those of the shot, and their companions, which are copied where
     photos are linked, because they may change."""
     for old, new in places.items():
@@ -302,7 +308,7 @@ def placing_steps(kind: str, places: dict[Path, Path], shot: list[Path], complai
         if old in shot:
             yield file_step(kind, old, new)
         elif os.path.islink(old) or (os.path.exists(old) and not os.path.isfile(old)):
-            complain(f"{old}: this is a link or a pipe and no sidecar; it stays here.")
+            logger.warning(f"{old}: this is a link or a pipe and no sidecar; it stays here.")
         elif os.path.exists(old):
             yield file_step("move" if kind == "move" else "copy", old, new)
 
@@ -448,7 +454,7 @@ def copy(old: Path, new: Path):
         shutil.copystat(old, file.name)
 
 
-def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = print) -> int:
+def undo(path: Path, dry_run: bool = False) -> int:
     """Take the steps of an undo file back, the last first, as far as they were taken. A file that has changed since, or
     whose place is taken, is left, and said to be. Returns the exit status, 1 if something was left.
 
@@ -457,10 +463,10 @@ def undo(path: Path, dry_run: bool = False, say: Say = print, complain: Say = pr
     """
     steps = list(read_steps(path))
     with contextlib.nullcontext() if dry_run else only_job(path.parent):
-        return undo_alone(steps, dry_run, say, complain)
+        return undo_alone(steps, dry_run)
 
 
-def undo_alone(steps: list[dict], dry_run: bool, say: Say, complain: Say) -> int:
+def undo_alone(steps: list[dict], dry_run: bool) -> int:
     counts: Counter[str] = Counter()
     left = 0
     for step in reversed(steps):
@@ -468,17 +474,17 @@ def undo_alone(steps: list[dict], dry_run: bool, say: Say, complain: Say) -> int
             if take_back(step, dry_run):
                 counts[step["do"]] += 1
                 if dry_run:
-                    say(f"undo: {in_words(step)}")
+                    logger.info(f"undo: {in_words(step)}")
         except Exception as error:  # whatever it is, the other steps are taken back
             left += 1
-            complain(f"{step['to']}: it is left as it is ({reason(error)}).")
+            logger.warning(f"{step['to']}: it is left as it is ({reason(error)}).")
     if not dry_run:
         groups = {paths_of(step)[1].parent for step in steps if step["do"] != "xmp"}
         for folder in sorted(groups | {group.parent for group in groups}, reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # if it is empty
     ending = f"; {left} left as they are" if left else ""
-    say(f"{'Nothing was done (--dry-run)' if dry_run else 'Undone'}: {summary(counts) or 'nothing'}{ending}.")
+    logger.info(f"{'Nothing was done (--dry-run)' if dry_run else 'Undone'}: {summary(counts) or 'nothing'}{ending}.")
     return int(left > 0)
 
 

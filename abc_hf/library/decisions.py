@@ -4,9 +4,10 @@
 import hashlib
 import io
 import json
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from ..photos import FORMATS, load_photo, open_file
 from ..verdicts import WORTH
 from .find import Reader
 from .table import PROBABILITIES, place_of
+
+logger = logging.getLogger(__name__)
 
 SHARES = {"test": 0.2, "validation": 0.1, "train": 0.7}
 """The shares of the splits."""
@@ -72,9 +75,7 @@ def learned_threshold(out: Path, decisions: dict[str, str]) -> tuple[float, str]
     )
 
 
-def write_dataset(
-    out: Path, decisions: dict[str, str], folder: Path, complain: Callable[[str], None] = print
-) -> Counter:
+def write_dataset(out: Path, decisions: dict[str, str], folder: Path) -> Counter:
     """Write the photos that were decided on as a data set in the SmartBlur schema; returns the rows of each split.
 
     A rejected photo is labelled bad-blur. A kept one is labelled as the most probable of the other labels.
@@ -92,7 +93,7 @@ def write_dataset(
             try:
                 data = file_of(reader, place_of(row))
             except (OSError, ValueError) as error:
-                complain(f"{row['path']}: it is left out of the data set ({error}).")
+                logger.warning(f"{row['path']}: it is left out of the data set ({error}).")
                 continue
             split = split_of(f"burst {row['burst']}" if row["burst"] else row["path"])
             if split not in writers:

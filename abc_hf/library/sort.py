@@ -13,13 +13,14 @@ import hashlib
 import io
 import itertools
 import json
+import logging
 import os
 import sqlite3
 import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, forei
 from .lock import only_job
 from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
 from .workers import Workers, failed
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZES = {"cpu": 1}
 """The most photos judged at a time, by kind of device; `BATCH_SIZE` on others. On a CPU more gain nothing."""
@@ -99,8 +102,6 @@ class Sort:
         sharpness: measure the subject of each photo in native pixels, not only within bursts.
         threshold: the score below which the report flags photos at first.
         prune: drop the rows of sources that are missing now, such as a disk that is not plugged in.
-        complain: told of what cannot be read or goes wrong, a sentence each.
-        say: told of progress.
     """
 
     def __init__(
@@ -117,13 +118,10 @@ class Sort:
         sharpness: bool = False,
         threshold: float = THRESHOLD,
         prune: bool = False,
-        complain: Callable[[str], None] = print,
-        say: Callable[[str], None] = print,
     ):
         self.out, self.engine, self.batch_size, self.verify_content = Path(out), engine, batch_size, verify_content
         self.process, self.processes, self.device = *share(), device or own_device()
         self.single_file, self.threshold, self.prune, self.sharpness = single_file, threshold, prune, sharpness
-        self.complain, self.say = complain, say if self.process == 0 else lambda sentence: None
         self.model, self.complaints = model_folder(model), set[str]()
         self.pipe: Any = None
         columns = hashlib.sha256(" ".join(SHARD_COLUMNS.names).encode()).hexdigest()
@@ -166,12 +164,12 @@ class Sort:
             return
         aside = self.journal.folder / ASIDE
         for stem, number in self.index.damaged.items():
-            self.complain(
+            logger.warning(
                 f"{self.journal.folder / stem}.jsonl: {number} of its lines are damaged or foreign; their photos are "
                 f"judged again, and the file is kept in {aside}."
             )
         for path in foreign_files(self.journal.folder):
-            self.complain(f"{path}: this is no file of the journal; it is kept in {aside}.")
+            logger.warning(f"{path}: this is no file of the journal; it is kept in {aside}.")
 
     def find(self, sources: Iterable[str]):
         """See what is there."""
@@ -214,7 +212,7 @@ class Sort:
     def cannot_read(self, name: str, reason: str):
         """Complain once."""
         if self.process == 0 and name not in self.complaints:
-            self.complain(f"{name}: {reason}")
+            logger.warning(f"{name}: {reason}")
         self.complaints.add(name)
 
     def todo(self) -> Iterator[Found]:
@@ -258,7 +256,7 @@ class Sort:
         """Judge photos of one shape, write their small pictures, and note them in the journal."""
         if error := batch[0][1].get("error"):
             self.note([row_of(*batch[0])])
-            self.complain(f"{batch[0][0].file}: {error}")
+            logger.warning(f"{batch[0][0].file}: {error}")
             return
         inputs = [
             {"preview": p["preview"], "size": p["size"], "pixel_values": torch.from_numpy(p["pixel_values"])}
@@ -277,7 +275,7 @@ class Sort:
                 if not isinstance(error, PhotoError):
                     error = PhotoError(f"its small pictures cannot be written ({first_line(error)}).")
                 row = row_of(photo, failed(error))
-                self.complain(f"{photo.file}: {row['error']}")
+                logger.warning(f"{photo.file}: {row['error']}")
             rows.append(row)
         self.note(rows)
 
@@ -336,6 +334,11 @@ class Sort:
         if names:
             self.say(f"{self.out / names[0]} is missing or damaged; table and report are written again.")
         return names
+
+    def say(self, sentence: str) -> None:
+        """Log the progress, on one process of a job."""
+        if self.process == 0:
+            logger.info(sentence)
 
     def stop(self):
         """In the middle of it: keep what is done, and make the table of it."""

@@ -125,7 +125,7 @@ def test_sidecars_are_written_beside_the_photos_and_taken_back(library):
     assert values(merged, "xmp:Rating") == ["3"] and "no-blur" in values(merged, "dc:subject")
     assert run(library, xmp=True)[-1] == "There is nothing to do."
     assert len(list((library / "out").glob("undo-*"))) == 1
-    assert undo(undo_file(library), say=silent) == 0
+    assert undo(undo_file(library)) == 0
     assert state(library / "photos") == before
 
 
@@ -149,7 +149,7 @@ def test_a_name_that_is_taken_is_never_overwritten(library):
     assert (to / "good-blur/one-2.jpg").read_bytes() == b"a/one.jpg"
     assert (to / "no-blur/pair-2.jpg").exists() and (to / "no-blur/pair-2.NEF").read_bytes() == b"raw"
     assert (to / "no-blur/pair-2.xmp").exists()  # a pair and its sidecar keep one name
-    assert undo(undo_file(library), say=silent) == 0
+    assert undo(undo_file(library)) == 0
     assert set(state(to)) == {"good-blur/one.jpg", "no-blur/pair.NEF"}
 
 
@@ -185,7 +185,7 @@ def test_doubts_go_to_review_if_that_is_asked_for(tmp_path):
     ):  # fmt: skip
         run(tmp_path, kind="copy", to=tmp_path / "sorted", **options)
         assert sorted(state(tmp_path / "sorted")) == places
-        assert undo(undo_file(tmp_path), say=silent) == 0
+        assert undo(undo_file(tmp_path)) == 0
 
 
 @pytest.mark.parametrize("kind", ["copy", "move", "link"])
@@ -199,7 +199,7 @@ def test_decisions_come_before_verdicts(library, kind):
     assert not (to / "good-blur/one.jpg").exists() or (to / "good-blur/one.jpg").read_bytes() == b"b/one.jpg"
     place = to / "rejected" if kind == "move" else folder / "a"
     assert values((place / "one.jpg.xmp").read_bytes(), "xmp:Rating") == ["-1"]
-    assert undo(undo_file(library), say=silent) == 0
+    assert undo(undo_file(library)) == 0
     assert (folder / "a/one.jpg.xmp").read_bytes() == LIGHTROOM
 
 
@@ -279,7 +279,7 @@ def test_moves_are_followed(library):
         and twice.origins.keys() != once.origins.keys()
     )
     first, second = sorted((library / "out").glob("undo-*.jsonl"))
-    assert undo(second, say=silent) == 0 == undo(first, say=silent)
+    assert undo(second) == 0 == undo(first)
     assert actions.Moves(library / "out").origins == {} and photo.exists()
 
 
@@ -298,7 +298,7 @@ def test_companions_go_along_and_what_stays_is_named(tmp_path):
     assert sorted(state(folder)) == ["IMG_1.psd"]
     moved = ["CaptureOne/Settings1/IMG_1.JPG.cos", "IMG_1.AAE", "IMG_1.JPG", "IMG_1.JPG.pp3", "IMG_1.MOV"]
     assert sorted(state(tmp_path / "sorted/good-blur")) == sorted([*moved, "IMG_1.aae"])
-    assert undo(undo_file(tmp_path), say=silent) == 0
+    assert undo(undo_file(tmp_path)) == 0
     assert state(folder) == before
 
 
@@ -346,7 +346,7 @@ def test_undo_never_deletes_the_last_copy(library):
     for kind in ("copy", "link"):
         run(library, kind=kind, to=to / kind)
         (folder / "a/bad.jpg").rename(library / "elsewhere.jpg")
-        assert undo(undo_file(library), say=silent, complain=silent) == 1
+        assert undo(undo_file(library)) == 1
         assert list((to / kind).rglob("*.jpg")) == [to / kind / "bad-blur/bad.jpg"]
         (library / "elsewhere.jpg").rename(folder / "a/bad.jpg")
 
@@ -355,7 +355,7 @@ def test_undo_leaves_a_sidecar_that_was_edited(library):
     run(library, xmp=True)
     edited = library / "photos/a/pair.xmp"
     edited.write_bytes(edited.read_bytes().replace(b"0.35", b"0.70"))
-    assert undo(undo_file(library), say=silent, complain=silent) == 1
+    assert undo(undo_file(library)) == 1
     assert b"0.70" in edited.read_bytes() and not (library / "photos/b/one.jpg.xmp").exists()
 
 
@@ -376,7 +376,7 @@ def test_what_was_interrupted_can_be_undone(library, monkeypatch, kind, after):
     with pytest.raises(KeyboardInterrupt):
         run(library, kind=kind, to=library / "sorted", xmp=True)
     monkeypatch.undo()
-    assert undo(undo_file(library), say=silent) == 0
+    assert undo(undo_file(library)) == 0
     assert state(library / "photos") == before and state(library / "sorted") == {}
 
 
@@ -393,7 +393,7 @@ def test_across_disks_a_move_is_a_copy_first(library, monkeypatch):
     run(library, kind="move", to=library / "sorted")
     assert set(state(library / "photos")) == {"a/broken.jpg", "archive.zip", "data.parquet"}
     shutil.copy2(library / "sorted/bad-blur/bad.jpg", library / "photos/a/bad.jpg")
-    assert undo(undo_file(library), say=silent) == 0
+    assert undo(undo_file(library)) == 0
     assert state(library / "photos") == before and state(library / "sorted") == {}
 
 
@@ -430,7 +430,7 @@ def test_a_file_that_is_gone_is_told(library):
     said = run(library, 1, kind="copy", to=library / "sorted")
     assert any("1 photos of the table are not there now, such as" in line and "bad.jpg;" in line for line in said)
     assert said[-1] == "Done: 9 copied."
-    assert undo(undo_file(library), say=silent) == 0
+    assert undo(undo_file(library)) == 0
 
 
 def test_a_sidecar_of_two_photos_goes_with_the_first(tmp_path):
@@ -585,7 +585,7 @@ def test_long_names(library, length):
     said = run(library, kind="move", to=to, xmp=True)
     assert (to / "bad-blur" / photo.name).read_bytes() == b"long"
     assert (to / "bad-blur" / f"{photo.name}.xmp").exists() if length == 248 else any("too long" in s for s in said)
-    assert undo(undo_file(library), say=silent) == 0
+    assert undo(undo_file(library)) == 0
     assert photo.read_bytes() == b"long" and not to.exists()
 
 
@@ -660,7 +660,7 @@ def test_an_undo_file_with_a_damaged_step_undoes_nothing(tmp_path, change):
     with pytest.raises(ValueError, match=r"undo-1.jsonl is no undo file of .*, or line 1 of it is damaged"):
         undo(write_undo_file(tmp_path, [STEP | change, good]))
     assert (tmp_path / "b.jpg").exists()
-    assert undo(write_undo_file(tmp_path, [good]), say=silent) == 0
+    assert undo(write_undo_file(tmp_path, [good])) == 0
     assert not (tmp_path / "b.jpg").exists()
 
 

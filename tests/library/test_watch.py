@@ -18,14 +18,14 @@ def paths(out):
     return [Path(path).name for path in pq.read_table(out / "photos.parquet")["path"].to_pylist()]
 
 
-def test_photos_are_judged_as_they_arrive(photo, tmp_path, tiny_folder):
+def test_photos_are_judged_as_they_arrive(photo, tmp_path, tiny_folder, caplog):
     """Each step happens while it sleeps; the last is Ctrl-C. Its clock goes on while it sleeps only."""
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     photo(64, 48, 0).save(folder / "old.jpg")
     os.utime(folder / "old.jpg", (1, 1))
     photo(64, 48, 1).save(tmp_path / "whole.jpg")
-    data, tables, sentences, slept = (tmp_path / "whole.jpg").read_bytes(), [], [], []
+    data, tables, slept = (tmp_path / "whole.jpg").read_bytes(), [], []
     later = time.time() + 3600  # however slow this machine is, no new file is an old one
 
     def begin():
@@ -64,14 +64,13 @@ def test_photos_are_judged_as_they_arrive(photo, tmp_path, tiny_folder):
         model=tiny_folder,
         device="cpu",
         workers=0,
-        complain=sentences.append,
-        say=str,
     )
     assert status == 0
     assert tables[0] == tables[1] == tables[2] == ["old.jpg"], "what is there; and nothing that still grows"
     assert ["new.jpg", "old.jpg"] in tables
     assert tables[-1] == paths(out) == ["broken.jpg", "new.jpg"]
-    assert len(sentences) == 1 and sentences[0].startswith(f"{folder}/broken.jpg: "), "told once"
+    (sentence,) = caplog.messages
+    assert sentence.startswith(f"{folder}/broken.jpg: "), "told once"
 
 
 def test_a_file_is_taken_when_it_stops_growing():
