@@ -1,6 +1,8 @@
 import csv
 import hashlib
 import json
+import logging
+import logging.handlers
 import os
 import shutil
 from pathlib import Path
@@ -69,14 +71,17 @@ def undo_file(library: Path) -> Path:
     return max((library / "out").glob("undo-*.jsonl"))
 
 
-def silent(text: str):
-    pass
-
-
 def run(library: Path, expected: int = 0, dry_run: bool = False, **options) -> list[str]:
-    said = []
-    assert act(library / "out", Request(**options), dry_run, said.append, said.append) == expected
-    return said
+    """Act; returns what was logged."""
+    logger, handler = logging.getLogger("abc_hf.library"), logging.handlers.BufferingHandler(1000)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        assert act(library / "out", Request(**options), dry_run) == expected
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    return [record.getMessage() for record in handler.buffer]
 
 
 @pytest.mark.parametrize("kind", ["copy", "move", "link"])
