@@ -108,13 +108,12 @@ def test_photos_go_into_class_folders_and_back(library, kind, xmp):
         assert os.path.samefile(to / "no-blur/pair.NEF", library / "photos/a/pair.NEF") == (kind == "link")
     assert set(hashes(to)) <= {digest for digest, _ in before.values()}
 
-    said = []
-    assert undo(undo_file(library), True, said.append, said.append) == 0
+    assert undo(undo_file(library), dry_run=True) == 0
     assert "Nothing was done" in said[-1] and state(to)
-    assert undo(undo_file(library), False, said.append, said.append) == 0
+    assert undo(undo_file(library)) == 0
     assert state(library / "photos") == before
     assert not to.exists()
-    assert undo(undo_file(library), False, said.append, said.append) == 0  # again: there is nothing to undo
+    assert undo(undo_file(library)) == 0  # again: there is nothing to undo
     assert said[-1] == "Undone: nothing."
 
 
@@ -511,7 +510,7 @@ def test_the_command(tmp_path, tiny_folder, photo, capsys):
     ("arguments", "message"),
     [
         ([], "Name what to sort"),
-        (["a", "--out", "b", "--dry-run"], "--decisions and --dry-run go with"),
+        (["a", "--out", "b", "--dry-run"], "--decisions, --only, --only-certain and --dry-run go with"),
         (["a", "--out", "b", "--review"], "--review and --rejects go with --copy-to, --move-to or --link-to"),
         (["a", "--out", "b", "--xmp", "--rejects"], "--review and --rejects go with --copy-to, --move-to or --link-to"),
         (["a", "--out", "b", "--copy-to", "file"], "--copy-to file cannot be a folder, because a file has that name"),
