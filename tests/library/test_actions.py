@@ -86,7 +86,7 @@ def run(library: Path, expected: int = 0, dry_run: bool = False, **options) -> l
 
 @pytest.mark.parametrize("kind", ["copy", "move", "link"])
 @pytest.mark.parametrize("xmp", [False, True])
-def test_photos_go_into_class_folders_and_back(library, kind, xmp):
+def test_photos_go_into_class_folders_and_back(library, caplog, kind, xmp):
     before, to = state(library / "photos"), library / "sorted"
     said = run(library, kind=kind, to=to, xmp=xmp)
     assert any("3 photos lie in archives, in Parquet files or behind URLs" in line for line in said)
@@ -108,13 +108,14 @@ def test_photos_go_into_class_folders_and_back(library, kind, xmp):
         assert os.path.samefile(to / "no-blur/pair.NEF", library / "photos/a/pair.NEF") == (kind == "link")
     assert set(hashes(to)) <= {digest for digest, _ in before.values()}
 
+    caplog.set_level(logging.INFO, "abc_hf.library")
     assert undo(undo_file(library), dry_run=True) == 0
-    assert "Nothing was done" in said[-1] and state(to)
+    assert "Nothing was done" in caplog.messages[-1] and state(to)
     assert undo(undo_file(library)) == 0
     assert state(library / "photos") == before
     assert not to.exists()
     assert undo(undo_file(library)) == 0  # again: there is nothing to undo
-    assert said[-1] == "Undone: nothing."
+    assert caplog.messages[-1] == "Undone: nothing."
 
 
 def test_sidecars_are_written_beside_the_photos_and_taken_back(library):
