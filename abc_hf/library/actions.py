@@ -317,12 +317,17 @@ def places_in(folder: Path, shot: list[Path], beside: list[Path], taken: set[str
     """Where the files of one shot and those beside it go: into a folder, under their names, with a number that is free
     for all of them and for sidecars. Files that lie there already stay, and so do those that were copied before."""
     here, name = shot[0].parent, shot[0].name
-    if here == folder or (kind != "move" and all(is_copied(file, folder / file.name) for file in shot)):
-        return {file: file for file in (*shot, *beside)}
+    stay = {file: file for file in (*shot, *beside)}
+    if here == folder:
+        return stay
     number = 1
     while True:
         end = "" if number == 1 else f"-{number}"
         places = {file: folder / renamed(str(file.relative_to(here)), name, end) for file in (*shot, *beside)}
+        own = {str(places[file]).lower() for file in shot}
+        if kind != "move" and not own & taken and all(is_copied(file, places[file]) for file in shot):
+            taken |= own
+            return stay
         names = {str(place) for place in places.values()}
         names |= {str(places[file].with_name(s)) for file in shot for s in possible_sidecars(places[file])}
         lower = {name.lower() for name in names}  # not every file system tells A from a

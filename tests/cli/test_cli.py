@@ -88,7 +88,7 @@ def test_whatever_happens_to_one_photo_the_others_are_in_the_json(assess, folder
     monkeypatch.setattr(BlurReport, "save", save_report)
     status, out, err = assess(folder, "--json", "--batch-size", 3, "--save", folder / "out")
     entries = {Path(entry["file"]).name: entry for entry in json.loads(out)}
-    assert status == 1 and len(err.splitlines()) == 5
+    assert status == 1 and len(err.splitlines()) == 6  # five photos, and the file that is none
     assert {name: entry.get("error", "").removeprefix(f"{folder / name}: ") for name, entry in entries.items()} == {
         "70.png": "there is not enough memory to open it.",
         "71.png": "there is not enough memory to open it.",
