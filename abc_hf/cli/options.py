@@ -22,7 +22,7 @@ def port(text: str) -> int:
 
 
 def finite_or_file(text: str) -> float | Path:
-    return Path(text) if Path(text).is_file() else finite(text)
+    return Path(text) if text.lower().endswith((".csv", ".json")) else finite(text)
 
 
 def star_scores(text: str) -> tuple[float, ...]:
