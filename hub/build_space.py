@@ -3,6 +3,7 @@
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from abc_hf import load_pipeline
@@ -11,11 +12,13 @@ from hub.cards import space_card
 ROOT = Path(__file__).parents[1]
 
 
-def build_space(out: Path, model: str | None = None) -> list[str]:
+def build_space(out: Path, model: str | None = None, repo: str | None = None, links: Sequence[str] = ()) -> list[str]:
     """Write app.py, the package with its weights and examples, and the files of hub/space.
 
     Args:
         model: a folder or a name on the Hub. The Space gets these weights instead of the bundled ones.
+        repo: the name of the Space on the Hub.
+        links: the repositories that its card links to.
 
     Returns:
         the files, as paths in the folder.
@@ -37,9 +40,10 @@ def build_space(out: Path, model: str | None = None) -> list[str]:
         for name in ("config.json", "model.safetensors", "preprocessor_config.json", "run.json"):
             if (source / name).exists():
                 shutil.copy(source / name, weights)
-    on_hub = model if model is not None and not Path(model).is_dir() else None
+    if model is not None and not Path(model).is_dir() and model not in links:
+        links = [model, *links]
     card = out / "README.md"
-    card.write_text(space_card(card.read_text(), weights, on_hub))
+    card.write_text(space_card(card.read_text(), weights, repo, links))
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
 
 

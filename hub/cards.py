@@ -2,10 +2,22 @@
 """The cards of uploaded models, data sets and Spaces, from the templates beside this file and run.json."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, SpaceCard
+import yaml
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    SpaceCard,
+    SpaceCardData,
+    eval_result_entries_to_yaml,
+    hf_hub_download,
+)
+from huggingface_hub.errors import EntryNotFoundError
 
 from abc_hf.common.text import markdown
 from abc_hf.data.sources import LICENSES
@@ -30,6 +42,69 @@ SOURCES = {
 }
 NOT_SHOWN = {"output_dir", "resume_from_checkpoint", "dataloader_num_workers", "cache_dir", "report_to", "push_to_hub"}
 """Settings of a run that do not change its weights."""
+PAPER = "https://openaccess.thecvf.com/content_cvpr_2018/html/Zhang_Learning_to_Understand_CVPR_2018_paper.html"
+TASKS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "cuhk-verdicts": ("desirability", "test", ("cuhk", "desirability", "accuracy")),
+    "validation-verdicts": ("desirability", "validation", ("validation", "desirability", "accuracy")),
+    "computed-blur": ("default", "test", ("synthetic", "blur_map", "all", "pooled_ap")),
+}
+"""The benchmarks of our data sets: the configuration, the split, and where run.json has the score."""
+
+
+def kind_and_name(link: str) -> tuple[str, str]:
+    """The kind and the name of a repository, written as in addresses of the Hub: [datasets/ or spaces/]USER/NAME."""
+    for kind in ("dataset", "space"):
+        if link.startswith(f"{kind}s/"):
+            return kind, link.removeprefix(f"{kind}s/")
+    return "model", link
+
+
+def linked(links: Sequence[str], kind: str) -> list[str] | None:
+    """The names of the repositories of a kind; None without one, which leaves metadata out."""
+    return [name for its_kind, name in map(kind_and_name, links) if its_kind == kind] or None
+
+
+def see_also(links: Sequence[str]) -> str:
+    """Links to the paper and to the repositories that belong together, as Markdown."""
+    titles = {"model": "Model", "dataset": "Data set", "space": "Demo"}
+    lines = [
+        f"- {titles[kind_and_name(link)[0]]}: [{kind_and_name(link)[1]}](https://huggingface.co/{link})"
+        for link in links
+    ]
+    return "\n".join([f"- Paper: [Learning to Understand Image Blur]({PAPER})", *lines])
+
+
+def eval_yaml(title: str, text: str, tasks: Sequence[str]) -> str:
+    """The file that makes a data set a benchmark on the Hub."""
+    told = [{"id": name, "config": TASKS[name][0], "split": TASKS[name][1]} for name in tasks]
+    about = {"name": title, "description": text, "evaluation_framework": "abc-fusenet", "tasks": told}
+    return yaml.safe_dump(about, sort_keys=False, width=120)
+
+
+def eval_results(run: dict, repo: str, links: Sequence[str]) -> dict[str, str]:
+    """The files of `.eval_results`: the scores of run.json for each benchmark among the linked data sets, by name.
+
+    Only the eval.yaml of a data set on the Hub says which benchmarks it has.
+    """
+    files = {}
+    for name in linked(links, "dataset") or []:
+        try:
+            known = yaml.safe_load(Path(hf_hub_download(name, "eval.yaml", repo_type="dataset")).read_text())
+        except EntryNotFoundError:
+            print(f"{name} has no eval.yaml, so no score is listed for it.")
+            continue
+        entries = []
+        for task in (each["id"] for each in known["tasks"]):
+            score: Any = run
+            for key in TASKS[task][2] if task in TASKS else ("unknown",):
+                score = score.get(key, {})
+            if score != {}:
+                source = {"source_url": f"https://huggingface.co/{repo}/blob/main/run.json", "source_name": "run.json"}
+                entries.append(EvalResultEntry(name, task, round(score, 4), **source))
+        if entries:
+            text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+            files[f"{name.partition('/')[2]}.yaml"] = text
+    return files
 
 
 def model_index(run: dict) -> list[EvalResult]:
@@ -105,8 +180,17 @@ def recipe(runs: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def model_card(run: dict, repo: str, figure: str, parameters: int, working_size: int) -> str:
-    """The card of weights that hub/bundle.py scored. `figure` is a picture beside the card."""
+def model_card(
+    run: dict,
+    repo: str,
+    figure: str,
+    parameters: int,
+    working_size: int,
+    links: Sequence[str] = (),
+    weights: str = "",
+) -> str:
+    """The card of weights that hub/bundle.py scored. `figure` is a picture beside the card, `weights` the digest of
+    the weights."""
     verdicts = run["validation"]["desirability"]
     phases = {phase: entry["step"] for each in run["runs"] for phase, entry in each["scores"].items()}
     ok_blur = verdicts.get("per_class", {}).get("ok-blur")
@@ -118,6 +202,7 @@ def model_card(run: dict, repo: str, figure: str, parameters: int, working_size:
             pipeline_tag="image-classification",
             tags=["blur-detection", "bokeh", "image-quality", "photo-culling", "custom_code"],
             metrics=["accuracy"],
+            datasets=linked(links, "dataset"),
             model_name="ABC-FuseNet",
             eval_results=model_index(run),
         ),
@@ -137,24 +222,69 @@ def model_card(run: dict, repo: str, figure: str, parameters: int, working_size:
         called_blurred=f"{sharp:.1%}" if sharp else "",
         parameters=f"{parameters:,}",
         working_size=working_size,
+        see_also=see_also(links),
+        networks=networks(weights),
     )
     return str(card).rstrip() + "\n"
 
 
-def space_card(template: str, weights: Path, model: str | None = None) -> str:
-    """The card of a Space that holds `weights`. `model` is their name on the Hub."""
+def networks(weights: str) -> str:
+    """How many verdicts the stored networks change, from the benchmark `tests.benchmarks.browser`, in a sentence."""
+    path = BENCHMARKS / "results" / "browser.json"
+    told = json.loads(path.read_text()) if path.is_file() else {}
+    if not told or told["weights"] != weights:
+        return "How many verdicts the int8 weights of this network change was not measured."
+    kinds = {"int8": "int8 (`q8`)", "fp16": "float16 (`fp16`)"}
+    parts = [f"{1 - told['changed'][kind] / told['photos']:.1%} with {name}" for kind, name in kinds.items()]
+    return f"On {told['photos']} validation photos the verdict is that of float32 for {' and '.join(parts)}."
+
+
+def space_card(template: str, weights: Path, repo: str | None = None, links: Sequence[str] = ()) -> str:
+    """The card of the Space `repo` that holds `weights`."""
     run = weights / "run.json"
     record = json.loads(run.read_text()) if run.is_file() else {}
     processor = json.loads((weights / "preprocessor_config.json").read_text())
     parts = template.split("---\n", 2)
     data: Any = SpaceCard(f"---\n{parts[1]}---\n").data
-    if model is not None:
-        data.models = [model]
+    data.models, data.datasets = linked(links, "model"), linked(links, "dataset")
+    data.thumbnail = f"https://huggingface.co/spaces/{repo}/resolve/main/{data.thumbnail}" if repo else None
     card = SpaceCard.from_template(
         data,
         template_str=f"---\n{{{{ card_data }}}}\n---\n{parts[2]}",
         results=results_table(record, published()) if "cuhk" in record else "",
         working_size=processor["size"]["longest_edge"],
+        see_also=see_also(links),
+    )
+    return str(card).rstrip() + "\n"
+
+
+ISOLATION = {
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "cross-origin",
+}
+"""The headers without which a browser allows no threads."""
+
+
+def static_card(repo: str, working_size: int, links: Sequence[str] = ()) -> str:
+    """The card of the Space `repo` that is a static page."""
+    data: Any = SpaceCardData(
+        title="ABC-FuseNet in the browser",
+        emoji="📷",
+        colorFrom="green",
+        colorTo="indigo",
+        sdk="static",
+        app_file="index.html",
+        license="apache-2.0",
+        short_description="Judges the blur of photos, which stay with you",
+        thumbnail=f"https://huggingface.co/spaces/{repo}/resolve/main/examples/bokeh.jpg",
+        tags=["blur-detection", "bokeh", "photo-culling", "image-quality"],
+        models=linked(links, "model"),
+        datasets=linked(links, "dataset"),
+        custom_headers=ISOLATION,
+    )
+    card = SpaceCard.from_template(
+        data, template_path=str(HERE / "static_card.md"), working_size=working_size, see_also=see_also(links)
     )
     return str(card).rstrip() + "\n"
 

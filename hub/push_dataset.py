@@ -13,6 +13,7 @@ uploaded, without photos.
 import argparse
 import collections
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ LARGEST_SHARD = 300e6
 """The approximate size of a Parquet file [bytes]."""
 HUB_LICENSES = {"CC0-1.0": "cc0-1.0", "CC-BY-SA-4.0": "cc-by-sa-4.0"}
 """The identifiers of licences on the Hub. All others are `other`."""
+BENCHMARK = "Blur maps on photos with computed blur, whose levels are known exactly. The value is the pooled AP."
+BENCHMARK_OF_LABELS = (
+    "Is the blur of a photo wanted? The value is the share of verdicts that are the annotators' label."
+)
 LABELS = datasets.Features(
     {
         "file": datasets.Value("string"),
@@ -108,15 +113,17 @@ def build_photos(args: argparse.Namespace, folder: Path) -> None:
         raise ValueError(f"No row of {args.data} may be passed on; what may is under {', '.join(sorted(permitted))}.")
     splits = [split for split in SPLITS if split in kept]
     contact_sheet(folder, splits[0])
-    write_photo_card(folder, args.repo, splits, left_out)
+    write_photo_card(folder, args.repo, splits, left_out, args.links)
     check(folder, {"default": kept})
     print(f"Kept {sum(kept.values())} rows ({', '.join(f'{split} {kept[split]}' for split in splits)}).")
     for (source, terms), number in sorted(left_out.items()):
         print(f"Left out {number} rows: {source}, {terms}")
 
 
-def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: collections.Counter) -> None:
-    """Write README.md and LICENSE.md of a folder that has its shards."""
+def write_photo_card(
+    folder: Path, repo: str, splits: list[str], left_out: collections.Counter, links: Sequence[str] = ()
+) -> None:
+    """Write README.md and LICENSE.md of a folder with its shards; eval.yaml, too, for a test split of computed blur."""
     counts = {split: count(shards(folder, split)) for split in splits}
     sources: collections.Counter = collections.Counter()
     for each in counts.values():
@@ -146,7 +153,10 @@ def write_photo_card(folder: Path, repo: str, splits: list[str], left_out: colle
         counts=count_table(counts),
         sources=table,
         left_out=cards.source_table(left_out, "rows") if left_out else "",
+        see_also=cards.see_also(links),
     )
+    if kind == "synth" and "test" in splits:
+        (folder / "eval.yaml").write_text(cards.eval_yaml(title, BENCHMARK, ["computed-blur"]))
     (folder / "README.md").write_text(str(card).rstrip() + "\n")
     (folder / "LICENSE.md").write_text(f"Each row has terms of its own, in its column `license`:\n\n{table}\n")
 
@@ -219,7 +229,15 @@ def build_labels(args: argparse.Namespace, folder: Path) -> None:
         counts=class_table(rows, counts["regions"]),
         sources=labels_sources(sources),
         agreement=agreement(rows, args.regions),
+        see_also=cards.see_also(args.links),
     )
+    tasks = [
+        name
+        for name, (_, split, _) in cards.TASKS.items()
+        if name.endswith("verdicts") and counts["desirability"].get(split)
+    ]
+    if tasks:
+        (folder / "eval.yaml").write_text(cards.eval_yaml(str(data.pretty_name), BENCHMARK_OF_LABELS, tasks))
     (folder / "README.md").write_text(str(card).rstrip() + "\n")
     check(folder, counts)
 
@@ -253,12 +271,12 @@ def class_table(rows: list[dict], regions: dict[str, int]) -> str:
     return "\n".join(markdown(["split", *DESIRABILITY, "grids of regions"], lines))
 
 
-def labels_sources(counts: collections.Counter) -> str:
+def labels_sources(counts: collections.Counter, unit: str = "labels") -> str:
     totals: collections.Counter = collections.Counter()
     for (source, _), number in counts.items():
         totals[source] += number
     rows = [[source, cards.SOURCES.get(source, ""), str(number)] for source, number in sorted(totals.items())]
-    return "\n".join(markdown(["begins with", "data set", "labels"], rows))
+    return "\n".join(markdown(["begins with", "data set", unit], rows))
 
 
 def agreement(rows: list[dict], regions: list[Path]) -> str:

@@ -1,7 +1,8 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload a model: `python -m hub.push_model [MODEL] --repo USER/NAME`.
 
-The folder holds weights (safetensors), configuration, code, run.json and a card. It is checked where this project
+The folder holds weights (safetensors), configuration, code, run.json, a card, and in `onnx` the network for
+transformers.js. It is checked where this project
 cannot be imported: the Auto classes and pipeline of transformers, with `trust_remote_code=True`, must give the answers
 of the original. Then the files are listed, and --yes uploads them.
 """
@@ -16,9 +17,11 @@ import numpy as np
 import torch
 
 from abc_hf import BlurUnderstandingPipeline, load_photo, load_pipeline
+from abc_hf.inference import export
 from abc_hf.inference.loading import BUNDLED
 from abc_hf.training.run_log import model_card as card_of_run
 from hub import cards
+from hub.render_readme import digest_of_weights
 from hub.uploading import parser_of, push, run_cold
 
 ROOT = Path(__file__).parents[1]
@@ -44,12 +47,32 @@ def build(args: argparse.Namespace, folder: Path) -> None:
     pipeline(PHOTO).figure().savefig(folder / FIGURE)
     if "cuhk" in record:
         size = pipeline.image_processor.size.longest_edge
-        card = cards.model_card(record, args.repo, FIGURE, pipeline.model.num_parameters(), size)
+        parameters, weights = pipeline.model.num_parameters(), digest_of_weights(args.model)
+        card = cards.model_card(record, args.repo, FIGURE, parameters, size, args.links, weights)
+        for name, text in cards.eval_results(record, args.repo, args.links).items():
+            (folder / ".eval_results").mkdir(exist_ok=True)
+            (folder / ".eval_results" / name).write_text(text)
     else:  # hub/bundle.py has not scored this run
         card = card_of_run(record, record.get("scores", {}), args.repo)
     (folder / "README.md").write_text(card)
+    write_networks(pipeline, folder / "onnx")
     worst = check(pipeline, folder)
     print(f"Checked where this project cannot be imported: answers differ by {worst:.1g} at most.")
+
+
+def write_networks(pipeline: BlurUnderstandingPipeline, folder: Path) -> None:
+    """Write the network for transformers.js, with the weights in float32, float16 and int8, under the names it expects.
+
+    Raises ValueError without the packages for ONNX, or if a network does not agree with the model.
+    """
+    folder.mkdir()
+    try:
+        export.write_onnx(pipeline.model, folder / "model.onnx")
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    export.check_export(pipeline.model, pipeline.image_processor, export.run_onnx, folder / "model.onnx")
+    for kind in export.SMALL:
+        export.store_weights(folder / "model.onnx", kind)
 
 
 def check(pipeline: BlurUnderstandingPipeline, folder: Path) -> float:

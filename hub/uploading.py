@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, SpaceCard
 from huggingface_hub.utils import validate_repo_id
 
 from abc_hf.common.hub import check_token, sentence
+from hub.cards import kind_and_name
 
 COLD = Path(__file__).parent / "cold.py"
 
@@ -33,6 +34,14 @@ def parser_of(name: str, text: str) -> argparse.ArgumentParser:
     parser.add_argument("--private", action="store_true", help="the repository, if it is new, is private")
     parser.add_argument("--revision", help="a branch, made if need be, or refs/pr/NUMBER of an open pull request")
     parser.add_argument("--create_pr", "--create-pr", action="store_true", help="open a pull request")
+    parser.add_argument(
+        "--links",
+        nargs="+",
+        default=[],
+        metavar="REPO",
+        help="the repositories that belong to it, as in addresses of the Hub: USER/NAME is a model, datasets/USER/NAME "
+        "and spaces/USER/NAME are the others; the card links to them",
+    )
     parser.add_argument("--out", type=Path, help="keep the folder that is uploaded here; it must not exist")
     return parser
 
@@ -64,7 +73,10 @@ def push(kind: str, parser: argparse.ArgumentParser, build: Callable, argv: list
 def check_options(args: argparse.Namespace) -> None:
     if args.repo.count("/") != 1:
         raise ValueError(f"--repo must be USER/NAME; got {args.repo!r}.")
-    validate_repo_id(args.repo)
+    for name in (args.repo, *(kind_and_name(link)[1] for link in args.links)):
+        if name.count("/") != 1:
+            raise ValueError(f"--links must be USER/NAME, datasets/USER/NAME or spaces/USER/NAME; got {name!r}.")
+        validate_repo_id(name)
     if args.create_pr and args.revision:
         raise ValueError(
             "--create_pr opens a pull request to main; leave out --revision, or give --revision refs/pr/NUMBER alone "
@@ -135,7 +147,7 @@ def upload(folder: Path, kind: str, args: argparse.Namespace, new: bool) -> str:
     """Make the repository hold the files of a folder. Returns one sentence that says what was done."""
     api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     if new:
-        sdk = "gradio" if kind == "space" else None
+        sdk = str(SpaceCard.load(folder / "README.md").data.sdk) if kind == "space" else None
         api.create_repo(**repo, private=args.private or None, exist_ok=True, space_sdk=sdk)
     if args.revision and not args.revision.startswith("refs/"):
         api.create_branch(**repo, branch=args.revision, exist_ok=True)

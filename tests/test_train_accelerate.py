@@ -135,6 +135,21 @@ def test_photos_on_the_device_and_on_where_it_was_stopped(dataset, tmp_path, mon
     assert logged(out) == lines
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the packages of Trackio
+def test_trackio_has_the_course_and_asks_nobody(dataset, tmp_path, monkeypatch):
+    """Its database is read without it. The fixture `no_network` fails a run that looks for another machine."""
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio")
+    out = tmp_path / "out"
+    options = ["--phase", "blur", "--max_train_steps", "2", "--logging_steps", "1", "--report_to", "trackio", "--cpu"]
+    train(dataset, out, *options)
+    with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "abc-fusenet.db")) as database:
+        rows = [json.loads(entry) for (entry,) in database.execute("SELECT metrics FROM metrics ORDER BY id")]
+    losses = [entry["loss"] for entry in logged(out) if "loss" in entry]
+    assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(losses) and len(losses) == 2
+
+
 def test_epochs(dataset, tmp_path):
     """Half an epoch of 13 rows is 4 steps of 2 photos; a run of these, too, can be stopped."""
     out = tmp_path / "run"

@@ -1,15 +1,16 @@
 """`abc-fusenet demo`."""
 
 import argparse
+from pathlib import Path
 
-from ..common.text import waiting
+from ..common.text import printable, waiting
 
 
 def run_demo(args: argparse.Namespace) -> int:
     from ..inference.allocator import one_arena
 
     one_arena()
-    with waiting("The demo is starting"):
+    with waiting("The page is being written" if args.static else "The demo is starting"):
         try:
             from ..demo import build_demo, launch
             from ..inference.loading import load_pipeline
@@ -17,6 +18,19 @@ def run_demo(args: argparse.Namespace) -> int:
             if error.name != "gradio":
                 raise
             raise ImportError('The demo needs Gradio; run `pip install "abc-fusenet[demo]"`.') from None
-        page = build_demo(load_pipeline(args.model, device=args.device))
+        if args.static:
+            files = write_page(load_pipeline(args.model, device="cpu"), args.static)
+        else:
+            page = build_demo(load_pipeline(args.model, device=args.device))
+    if args.static:
+        out = printable(args.static)
+        print(f"{out} holds {files} files. Serve them: `python -m http.server --directory {out}`.")
+        return 0
     launch(page, mcp=args.mcp, server_port=args.port, share=args.share, inbrowser=not args.no_browser)
     return 0
+
+
+def write_page(pipeline, out: Path) -> int:
+    from ..demo.static import write_static
+
+    return len(write_static(pipeline, out))

@@ -197,6 +197,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--share", action="store_true", help="make a public link, through Gradio's servers")
     demo.add_argument("--mcp", action="store_true", help="serve its endpoints as MCP tools, too")
     demo.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    demo.add_argument(
+        "--static", type=Path, metavar="DIR", help="write a page that judges photos in the browser, instead"
+    )
     demo.set_defaults(command=run_demo)
 
     for each in (command, sort_command, watch_command):

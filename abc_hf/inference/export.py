@@ -13,7 +13,7 @@ from ..configuration_abc_fusenet import KINDS
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from ..photos import load_photo
-from .engines import OUTPUTS, Exportable, example, import_openvino, quiet, to_openvino
+from .engines import OUTPUTS, Exportable, example, fold_batch_norm, import_openvino, quiet, to_openvino
 
 FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 """The formats, and the file that programs open for each."""
@@ -49,10 +49,15 @@ def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, 
     model.config.to_json_file(out / "config.json")
     image_processor.to_json_file(out / "preprocessor_config.json")
     (out / "README.md").write_text(readme(model.config, image_processor, format))
-    difference = largest_difference(model, image_processor, run(out / FILES[format]))
+    return check_export(model, image_processor, run, out / FILES[format])
+
+
+def check_export(model: ABCFuseNetForBlurUnderstanding, image_processor, run: Callable, path: Path) -> float:
+    """The `largest_difference` of a file. Raises ValueError if that is more than `TOLERANCE`."""
+    difference = largest_difference(model, image_processor, run(path))
     if not difference <= TOLERANCE:
         raise ValueError(
-            f"{out / FILES[format]} differs from PyTorch by {difference:.2g}, and at most {TOLERANCE:g} is right: do "
+            f"{path} differs from PyTorch by {difference:.2g}, and at most {TOLERANCE:g} is right: do "
             "not use it; another version of PyTorch or of the exporter may help."
         )
     return difference
@@ -88,7 +93,7 @@ def write_onnx(model: ABCFuseNetForBlurUnderstanding, path: Path):
     sides = {2: stride * size("h", min=1, max=512), 3: stride * size("w", min=1, max=512)}
     with quiet():
         program = torch.onnx.export(
-            Exportable(model),
+            fold_batch_norm(Exportable(model)),
             (example(model.config),),
             dynamo=True,
             input_names=["pixel_values"],
@@ -97,6 +102,55 @@ def write_onnx(model: ABCFuseNetForBlurUnderstanding, path: Path):
             verbose=False,
         )
     program.save(path, external_data=False)  # type: ignore[union-attr]  # None only without dynamo
+
+
+SMALL = {"fp16": "_fp16", "int8": "_quantized"}
+"""How weights can be stored in an ONNX file, and what transformers.js then expects at the end of its name."""
+FEWEST_WEIGHTS = 1024
+"""Smaller tensors stay as they are."""
+
+
+def store_weights(path: Path, kind: str) -> Path:
+    """Write a copy of an ONNX file, beside it, whose weights are stored in fewer bits. Every runtime brings them back
+    to float32 when it loads or runs the file, so features are computed as before.
+
+    Args:
+        kind: of `SMALL`. "int8" has a scale for each output channel.
+
+    Returns:
+        the file.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(path)
+    graph = model.graph
+    restored = []
+    for weights in list(graph.initializer):
+        values = numpy_helper.to_array(weights)
+        if values.dtype != np.float32 or values.size < FEWEST_WEIGHTS:
+            continue
+        stored = [f"{weights.name}_stored"]
+        if kind == "fp16":
+            arrays = [values.astype(np.float16)]
+            node = helper.make_node("Cast", stored, [weights.name], to=onnx.TensorProto.FLOAT)
+        else:
+            axes = tuple(range(1, values.ndim))
+            scale = np.maximum(np.abs(values).max(axes, keepdims=True) / 127, np.float32(1e-12))
+            arrays = [np.rint(values / scale).astype(np.int8), scale.reshape(-1)]
+            stored.append(f"{weights.name}_scale")
+            node = helper.make_node("DequantizeLinear", stored, [weights.name], axis=0)
+        graph.initializer.remove(weights)
+        graph.initializer.extend(map(numpy_helper.from_array, arrays, stored))
+        restored.append(node)
+    nodes = [*restored, *graph.node]
+    for node in nodes:
+        del node.metadata_props[:]  # a megabyte of stack traces
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    small = path.with_stem(path.stem + SMALL[kind])
+    onnx.save(model, small)
+    return small
 
 
 def run_onnx(path: Path) -> Callable:

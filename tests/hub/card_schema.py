@@ -42,6 +42,27 @@ REPO = re.compile(r"[\w.-]+(/[\w.-]+)?")
 DTYPES = {"image", "string", "int32", "int64", "float32", "float64", "bool"}
 
 
+BENCHMARK = {"name": str, "description": str, "evaluation_framework": str, "tasks": list}
+"""The keys of eval.yaml, by eval-results.md of hub-docs."""
+
+
+def eval_problems(path: str, text: str) -> list[str]:
+    """What is wrong with eval.yaml of a data set, or with a file of `.eval_results` of a model."""
+    data = yaml.safe_load(text)
+    if path == "eval.yaml":
+        wrong = [f"{key} is wrong" for key, kind in BENCHMARK.items() if not isinstance(data.get(key), kind)]
+        wrong += [f"the task {each}" for each in data["tasks"] if each.keys() != {"id", "config", "split"}]
+        return wrong + [f"{key} is no key of eval.yaml" for key in data.keys() - BENCHMARK]
+    wrong = []
+    for entry in data:
+        wrong += (
+            [] if {"dataset", "value"} <= entry.keys() <= {"dataset", "value", "source", "date", "notes"} else [entry]
+        )
+        wrong += [] if entry["dataset"].keys() == {"id", "task_id"} and entry["source"]["url"] else [entry["dataset"]]
+        wrong += [] if isinstance(entry["value"], float) else [f"the value {entry['value']!r}"]
+    return wrong
+
+
 def as_list(value) -> list:
     return value if isinstance(value, list) else [value]
 

@@ -86,13 +86,26 @@ def test_templates_hold_no_figures(name):
     assert re.findall(r"\d\.\d{2,}|\d%|\b\d+ of \d+", body) == []
 
 
-@pytest.mark.parametrize("model", [None, "tester/blur"])
-def test_the_space_card_is_valid(model):
-    text = space_card(model=model)
+LINKS = ["tester/blur", "datasets/tester/votes", "spaces/tester/demo"]
+
+
+@pytest.mark.parametrize("links", [[], LINKS])
+def test_the_space_card_is_valid(links):
+    text = space_card(repo="tester/demo", links=links)
     assert problems("space", text) == []
     data = SpaceCard(text).data
-    assert (data.sdk, data.app_file, data.models) == ("gradio", "app.py", model and [model])
+    assert (data.sdk, data.app_file) == ("gradio", "app.py")
+    assert (data.models, data.datasets) == ((["tester/blur"], ["tester/votes"]) if links else (None, None))
+    assert data.thumbnail == "https://huggingface.co/spaces/tester/demo/resolve/main/abc_hf/examples/bokeh.jpg"
     assert f"{RUN['cuhk']['blur_map']['all']['pooled_ap']:.3f}" in text and "{{" not in text
+
+
+def test_cards_link_to_each_other_and_to_the_paper():
+    text = cards.model_card(RUN, "tester/blur", "figure.png", 4_000_000, 512, LINKS)
+    assert ModelCard(text).data.datasets == ["tester/votes"] and problems("model", text) == []
+    for card in (text, space_card(links=LINKS)):
+        for link in (*LINKS, cards.PAPER):
+            assert f"({link})" in card or f"(https://huggingface.co/{link})" in card
 
 
 def test_weights_without_scores_have_a_space_card(tiny_folder):

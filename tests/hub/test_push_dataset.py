@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from abc_hf.data import build
@@ -21,7 +22,7 @@ from abc_hf.data.schema import FEATURES
 from abc_hf.data.sources import encode_png
 from hub import push_dataset
 from hub.push_dataset import HERE, allowed, region_rows
-from tests.hub.card_schema import problems
+from tests.hub.card_schema import eval_problems, problems
 from tests.hub.mini_hub import Repo
 from tests.toy_photos import ROWS, write_toy_photos
 
@@ -231,7 +232,9 @@ def test_labels_go_without_photos(stand, tmp_path, capsys, monkeypatch):
     options = [str(table), "--labels-only", "--regions", str(regions), "--repo", "tester/labels", "--yes"]
     push_dataset.main(options)
     files = stand.hub.files("dataset", "tester/labels")
-    assert {Path(name).suffix for name in files if name != ".gitattributes"} == {".md", ".parquet"}
+    assert {Path(name).suffix for name in files if name != ".gitattributes"} == {".md", ".parquet", ".yaml"}
+    assert eval_problems("eval.yaml", files["eval.yaml"].decode()) == []
+    assert [each["split"] for each in yaml.safe_load(files["eval.yaml"])["tasks"]] == ["test", "validation"]
     card = files["README.md"].decode()
     assert problems("dataset", card) == [] and "{{" not in card and "Made by AI vision annotators" in card
     assert "Of 6 photos the first two agree on 66.7%." in card

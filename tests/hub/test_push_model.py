@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from huggingface_hub import parse_eval_result_entries
 from PIL import Image
 from transformers import AutoModel, AutoModelForImageClassification, pipeline
 
 from abc_hf import ABCFuseNetForBlurUnderstanding, BlurUnderstandingPipeline, load_pipeline
-from hub import push_model
-from tests.hub.card_schema import problems
+from hub import cards, push_model
+from tests.hub.card_schema import eval_problems, problems
 from tests.hub.mini_hub import Fault, Repo
 
 NAME = "tester/blur"
@@ -50,14 +52,16 @@ def said(stand, scored_folder):
 
 
 def push(model, *words, dry: bool = False) -> None:
-    """The upload without its check, which takes seconds."""
+    """The upload without its check and without ONNX, which take seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(push_model, "check", lambda pipeline, folder: 0.0)
+        patch.setattr(push_model, "write_networks", lambda pipeline, folder: None)
         push_model.main([str(model), "--repo", NAME, *([] if dry else ["--yes"]), *words])
 
 
 @pytest.mark.slow
-def test_answers_are_compared_where_the_package_cannot_be_imported(scored_folder, capsys):
+def test_answers_are_compared_where_the_package_cannot_be_imported(scored_folder, capsys, monkeypatch):
+    monkeypatch.setattr(push_model, "write_networks", lambda pipeline, folder: None)
     push_model.main([str(scored_folder), "--repo", NAME])
     differ = float(re.search(r"cannot be imported: answers differ by (\S+) at most", capsys.readouterr().out)[1])
     assert differ < 1e-4
@@ -149,6 +153,29 @@ def test_a_pinned_revision_stays(stand, said, original, photo_file, scored_folde
     assert_same(load_pipeline(NAME, revision=first)(photo_file), original(photo_file))
     assert_same(load_pipeline(NAME, revision="better")(photo_file), load_pipeline(tmp_path / "changed")(photo_file))
     assert load_pipeline(NAME, revision="better")(photo_file).blur_fraction != original(photo_file).blur_fraction
+
+
+def test_scores_of_linked_benchmarks_are_those_of_run_json(stand, said, scored_folder, tmp_path, capsys):
+    """A linked data set says in its eval.yaml which benchmarks it has."""
+    for name, tasks in (("labels", ["cuhk-verdicts", "validation-verdicts", "of-others"]), ("plain", None)):
+        known = {**cards.TASKS, "of-others": ("default", "test", ())}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cards, "TASKS", known)
+            files = {"eval.yaml": (cards.eval_yaml("Toy", "A toy.", tasks).encode(), False)} if tasks else {}
+        repo = stand.hub.repos["dataset", f"tester/{name}"] = Repo("dataset", f"tester/{name}")
+        repo.commit("main", "files", files | {"README.md": (b"---\nlicense: mit\n---\n", False)})
+    push(scored_folder, "--links", "datasets/tester/labels", "datasets/tester/plain", "spaces/tester/demo")
+    assert "tester/plain has no eval.yaml, so no score is listed for it." in capsys.readouterr().out
+    files = {path: text for path, text in stand.hub.files("model", NAME).items() if path.startswith(".eval_results/")}
+    assert files.keys() == {".eval_results/labels.yaml"}
+    text = files[".eval_results/labels.yaml"].decode()
+    assert eval_problems(".eval_results/labels.yaml", text) == []
+    run = json.loads((scored_folder / "run.json").read_text())
+    assert {each.task_id: each.value for each in parse_eval_result_entries(yaml.safe_load(text))} == {
+        f"{part}-verdicts": pytest.approx(run[part]["desirability"]["accuracy"], abs=1e-4)
+        for part in ("cuhk", "validation")
+    }
+    assert "(https://huggingface.co/spaces/tester/demo)" in card(stand)
 
 
 @pytest.fixture

@@ -38,3 +38,20 @@ def test_a_space_that_lacks_an_endpoint_is_not_pushed(stand, monkeypatch):
     with pytest.raises(SystemExit, match="lacks the endpoints /compare, /full_size"):
         push_space.main(["--repo", "tester/other", "--yes"])
     assert ("space", "tester/other") not in stand.hub.repos
+
+
+def test_the_static_page_is_pushed_as_a_static_space(stand, monkeypatch, tiny_folder):
+    def write(pipeline, folder):
+        folder.mkdir()
+        (folder / "index.html").write_text("<!DOCTYPE html>")
+        return ["index.html"]
+
+    monkeypatch.setattr(push_space, "write_static", write)
+    words = ["--static", "--model", str(tiny_folder), "--links", "tester/blur", "datasets/tester/votes"]
+    push_space.main(["--repo", "tester/page", *words, "--yes"])
+    card = stand.hub.files("space", "tester/page")["README.md"].decode()
+    assert problems("space", card) == [] and "long side of\n96 pixels" in card
+    data = SpaceCard(card).data
+    assert (data.sdk, data.app_file, data.models) == ("static", "index.html", ["tester/blur"])
+    assert data.custom_headers["cross-origin-opener-policy"] == "same-origin"
+    assert stand.hub.repos["space", "tester/page"].extra["sdk"] == "static"

@@ -1,0 +1,117 @@
+// The page: takes photos, asks the worker, and draws with the templates of the demo (templates.js).
+import * as templates from "./templates.js";
+
+const settings = await fetch("settings.json").then(answer => answer.json());
+const {verdicts, colors, kinds_on_page: kinds, not_sure, amounts, level_colors: levels} = settings;
+const find = selector => document.querySelector(selector);
+const photos = [];
+let shown = null, engine = "";
+const status = text => { find("#status").textContent = text; };
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const shade = () => document.documentElement.classList.toggle("dark", dark.matches);
+dark.addEventListener("change", shade);
+shade();
+
+const worker = new Worker("worker.js", {type: "module"});
+worker.onmessage = ({data: {id, answer, error, ready, failed}}) => {
+  if (failed) return status(`The network cannot be loaded (${failed}). Reload the page.`);
+  if (ready) {
+    engine = ready;
+    document.documentElement.dataset.engine = ready;
+    return photos.length || status(`Ready: ${engine}.`);
+  }
+  const photo = photos[id];
+  Object.assign(photo, answer ? {answer} : {error});
+  drawItem(photo);
+  if (!shown && answer) show(photo);
+  const done = photos.filter(each => each.answer || each.error).length, last = answer ? answer.seconds.toFixed(2) : null;
+  status(done < photos.length ? `${done} of ${photos.length} photos judged.`
+    : `${done === 1 ? "The photo is judged" : `${done} photos are judged, the last`}${last ? ` in ${last} s` : ""} (${engine}).`);
+};
+
+function take(files) {
+  for (const file of files) {
+    const photo = {id: photos.length, file, url: URL.createObjectURL(file), item: document.createElement("li")};
+    photos.push(photo);
+    find("#photos").append(photo.item);
+    drawItem(photo);
+    worker.postMessage({id: photo.id, file});
+  }
+  find("#many").hidden = photos.length < 2;
+  if (files.length) {
+    shown = null;
+    status(engine ? `${photos.length} photo${photos.length > 1 ? "s" : ""} sent to the network.` : "The network is loading.");
+  }
+}
+
+function drawItem({item, file, url, answer, error, ...photo}) {
+  const button = document.createElement("button"), name = document.createElement("span"), said = document.createElement("b");
+  const picture = Object.assign(new Image(), {src: url, alt: ""});
+  name.className = "name";
+  name.textContent = file.name;
+  said.textContent = error ?? (answer ? `${verdicts[answer.label][0]}${answer.certain ? "" : ", not sure"} · ${
+    answer.score.toFixed(2)}` : "waiting");
+  button.style.setProperty("--tone", answer?.certain ? colors[answer.label] : "var(--body-text-color-subdued)");
+  button.disabled = !answer;
+  button.onclick = () => show(photos[photo.id]);
+  button.append(picture, name, said);
+  item.replaceChildren(button);
+}
+
+const pngOf = async (width, height, pixel) => {
+  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let index = 0; index < width * height; index++) image.data.set(pixel(index), 4 * index);
+  context.putImageData(image, 0, 0);
+  return {url: URL.createObjectURL(await canvas.convertToBlob())};
+};
+
+async function show(photo) {
+  const {answer} = photo, {width, height, blur, attention} = answer;
+  for (const each of Object.values(shown?.pictures ?? {})) URL.revokeObjectURL(each.url);
+  shown = photo;
+  for (const each of photos) each.item.firstChild.setAttribute("aria-pressed", each === photo);
+  find("#verdict").innerHTML = templates.verdict({value: answer, verdicts, colors, kinds, not_sure});
+  const byte = value => Math.round(255 * Math.min(Math.max(value, 0), 1));
+  const layer = values => pngOf(width, height, index => [...settings.table[byte(values[index])], byte(values[index])]);
+  const made = await Promise.all([
+    layer(blur), layer(attention), pngOf(width, height, index => [byte(blur[index]), byte(attention[index]), 0, 255]),
+  ]);
+  if (shown !== photo) return;
+  photo.pictures = {blur: made[0], attention: made[1], values: made[2]};
+  const value = {photo: {url: photo.url}, ...photo.pictures, levels: answer.levels};
+  const element = document.createElement("div");
+  element.innerHTML = templates.viewer({value, amounts, levels});
+  find("#viewer").replaceChildren(element);
+  templates.watchViewer(element, {amounts}, () => {});
+}
+
+find("header").innerHTML = templates.header({}).replace(/<\/?header>/g, "");
+find("#verdict").innerHTML = templates.verdict({value: null, verdicts, colors, kinds, not_sure});
+find("#examples").innerHTML = templates.examples({value: settings.examples.map(([file, name]) => ({name, picture: {url: file}}))});
+find("#examples").onclick = async event => {
+  const index = event.target.closest("button")?.dataset.index;
+  if (index === undefined) return;
+  const [file, name] = settings.examples[index], blob = await fetch(file).then(answer => answer.blob());
+  take([new File([blob], `${name}.jpg`, {type: "image/jpeg"})]);
+};
+find("#files").onchange = event => {
+  take([...event.target.files]);
+  event.target.value = "";
+};
+addEventListener("dragover", event => event.preventDefault());
+addEventListener("drop", event => {
+  event.preventDefault();
+  take([...event.dataTransfer.files]);
+});
+addEventListener("paste", event => take([...event.clipboardData.files]));
+window.photos = photos;
+
+if ("serviceWorker" in navigator) {
+  const had = navigator.serviceWorker.controller;
+  navigator.serviceWorker.register("service_worker.js");
+  await navigator.serviceWorker.ready;
+  document.documentElement.dataset.offline = "ready";
+  if (!had && !crossOriginIsolated && !photos.length) location.reload();  // with the headers that threads need
+}

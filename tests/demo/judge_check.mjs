@@ -1,0 +1,18 @@
+// Reads questions as JSON, answers them with judge.js, and prints JSON: tests/demo/test_static.py compares with Python.
+import {readFileSync} from "node:fs";
+import {explain, judge, pixelValues, readMaps, toWorkingSize} from "../../abc_hf/demo/web/static/judge.js";
+
+const {settings, photos, maps} = JSON.parse(readFileSync(0, "utf8"));
+const answers = {
+  photos: photos.map(({file, width, height, jpeg}) => {
+    const small = toWorkingSize({width, height, data: readFileSync(file)}, settings, jpeg);
+    const {data, dims} = pixelValues(small, settings);
+    return {width: small.width, height: small.height, dims, data: Buffer.from(data.buffer).toString("base64")};
+  }),
+  maps: maps.map(({blur, attention, probabilities, kinds, certain_from}) => {
+    const facts = readMaps(Float32Array.from(blur), Float32Array.from(attention), settings);
+    const verdict = judge(probabilities, kinds, facts, {...settings, certain_from});
+    return {facts, verdict, reason: explain(verdict, facts, settings)};
+  }),
+};
+console.log(JSON.stringify(answers));
