@@ -1,11 +1,13 @@
 """The training script, run as users run it, on a toy data set."""
 
+import contextlib
 import functools
 import json
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
