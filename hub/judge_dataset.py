@@ -107,9 +107,9 @@ def run(args: argparse.Namespace) -> str:
     judge = pipeline(task, model=args.model, revision=args.revision, device=device, trust_remote_code=True)
     made = list(verdicts(judge, photos, column, args.batch_size))
     Dataset.from_list(made, features=FEATURES).push_to_hub(args.verdicts, split=args.split, private=args.private)
-    card = DatasetCard.load(args.verdicts)  # push_to_hub wrote its metadata
     told = DatasetCard(CARD.format(photos=args.photos, model=args.model, split=args.split))
-    card.data.tags, card.text = told.data.tags, told.text
+    card = DatasetCard.load(args.verdicts)  # push_to_hub wrote its metadata
+    card.data["tags"], card.text = told.data["tags"], told.text
     card.push_to_hub(args.verdicts)
     failed = sum(row["error"] is not None for row in made)
     return f"{len(made)} photos judged, {failed} could not be; the verdicts are in the data set {args.verdicts}."

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from abc_hf import load_photo, load_pipeline
 from abc_hf.demo.static import write_static
-from abc_hf.evaluation.results import write_json
 from abc_hf.evaluation.records import open_split, spread
+from abc_hf.evaluation.results import write_json
 from abc_hf.inference import export
 from hub.render_readme import digest_of_weights
 

@@ -43,8 +43,7 @@ def test_each_network_loads_by_name_and_judges_alike(stand, transformers_js, mon
     snippet = re.search(r"```js\n(.*?)```", files["README.md"].decode(), re.DOTALL)[1]
     shutil.copy(PHOTO, transformers_js / "photo.jpg")
     label = load_pipeline(BUNDLED, device="cpu")(PHOTO).label
-    here = 'import { env } from "@huggingface/transformers";\nenv.useFSCache = false;\n'
-    here += f'env.remoteHost = "{stand.url}";\n'
+    here = f'import {{ env }} from "@huggingface/transformers";\nenv.remoteHost = "{stand.url}";\n'
     for dtype in ("q8", "fp16", "fp32"):
         (transformers_js / "judge.mjs").write_text(here + snippet.replace('"q8"', f'"{dtype}"'))
         environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}

@@ -236,7 +236,9 @@ def test_options_that_cannot_be(hub, folder, tmp_path):
 def test_the_commands_of_the_readme_are_taken(monkeypatch):
     readme = (Path(uploading.__file__).parents[1] / "docs" / "hub.md").read_text()
     commands = re.findall(r"^python -m (hub\.push_\w+) (.*)$", readme, re.MULTILINE)
-    assert {module for module, _ in commands} == {"hub.push_model", "hub.push_dataset", "hub.push_space"}
+    assert {module for module, _ in commands} == {
+        *("hub.push_model", "hub.push_dataset", "hub.push_votes", "hub.push_space")
+    }
     for module, words in commands:
         command = importlib.import_module(module)
         monkeypatch.setattr(command, "push", lambda kind, parser, build, argv: parser.parse_args(argv))
