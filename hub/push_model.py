@@ -55,8 +55,8 @@ def build(args: argparse.Namespace, folder: Path) -> None:
     else:  # hub/bundle.py has not scored this run
         card = card_of_run(record, record.get("scores", {}), args.repo)
     (folder / "README.md").write_text(card)
-    write_networks(pipeline, folder / "onnx")
     worst = check(pipeline, folder)
+    write_networks(pipeline, folder / "onnx")
     print(f"Checked where this project cannot be imported: answers differ by {worst:.1g} at most.")
 
 
