@@ -36,11 +36,11 @@ WEIGHTS = "fp16"
 """How the network's weights are stored, see `store_weights`: int8 is smaller, and changes maps by up to 0.1."""
 TEMPLATES = {
     "header": "",
-    "examples": "value",
-    "verdict": "value, verdicts, colors, kinds, not_sure",
-    "viewer": "value, amounts, levels",
+    "static/examples": "value",
+    "static/verdict": "value, verdicts, colors, kinds, not_sure",
+    "static/viewer": "value, amounts, levels",
 }
-"""The templates of the demo that the page uses, and the names that each reads."""
+"""The templates, files of `web`, and the names that each reads."""
 
 
 def write_static(pipeline: BlurUnderstandingPipeline, out: Path) -> list[str]:
@@ -123,10 +123,11 @@ def write_page(pipeline: BlurUnderstandingPipeline, folder: Path) -> None:
 def templates() -> str:
     """The demo's templates and the script of its viewer, as a JavaScript module."""
     functions = [
-        f"export const {name} = ({{{names}}}) => `{web_file(f'{name}.html')}`;" for name, names in TEMPLATES.items()
+        f"export const {Path(name).name} = ({{{names}}}) => `{web_file(f'{name}.html')}`;"
+        for name, names in TEMPLATES.items()
     ]
     return "\n".join(
-        [*functions, f"export function watchViewer(element, props, watch) {{\n{web_file('viewer.js')}}}", ""]
+        [*functions, f"export function watchViewer(element, props, watch) {{\n{web_file('static/viewer.js')}}}", ""]
     )
 
 
