@@ -17,7 +17,7 @@ from .. import verdicts
 from ..configuration_abc_fusenet import DESIRABILITY, KINDS
 from ..inference.export import store_weights, write_onnx
 from ..pipeline import BlurUnderstandingPipeline
-from ..visualization import COLORS, LABEL_COLORS, LEVEL_COLORS, LEVELS
+from ..visualization import COLORS, LABEL_COLORS, LAYER_SCALE, LEVEL_COLORS, LEVELS
 from .photo_tab import CAPTIONS, EXAMPLES
 from .style import CSS, web_file
 
@@ -34,13 +34,10 @@ RUNTIME_FILES = {
 PAGE_FILES = ("index.html", "page.css", "page.js", "judge.js", "worker.js")
 WEIGHTS = "fp16"
 """How the network's weights are stored, see `store_weights`: int8 is smaller, and changes maps by up to 0.1."""
-TEMPLATES = {
-    "header": "",
-    "static/examples": "value",
-    "static/verdict": "value, verdicts, colors, kinds, not_sure",
-    "static/viewer": "value, amounts, levels",
-}
-"""The templates, files of `web`, and the names that each reads."""
+NAMES = "value, verdicts, colors, levels, layer_scale, examples, limit"
+"""The names that the templates read."""
+PARTS = {"viewer": "figure", "verdict": "article", "examples": "nav"}
+"""The parts of the demo's web/photo.html that the page uses: class and element."""
 
 
 def write_static(pipeline: BlurUnderstandingPipeline, out: Path) -> list[str]:
@@ -122,13 +119,19 @@ def write_page(pipeline: BlurUnderstandingPipeline, folder: Path) -> None:
 
 def templates() -> str:
     """The demo's templates and the script of its viewer, as a JavaScript module."""
-    functions = [
-        f"export const {Path(name).name} = ({{{names}}}) => `{web_file(f'{name}.html')}`;"
-        for name, names in TEMPLATES.items()
-    ]
-    return "\n".join(
-        [*functions, f"export function watchViewer(element, props, watch) {{\n{web_file('static/viewer.js')}}}", ""]
-    )
+    photo = web_file("photo.html")
+    parts = {"header": web_file("header.html")}
+    for name, element in PARTS.items():
+        parts[name] = between(photo, f'<{element} class="{name}"', f"</{element}>\n") + f"</{element}>"
+    script = between(web_file("photo.js"), "async function load() {", 'element.addEventListener("click"')
+    functions = [f"export const {name} = ({{{NAMES}}}) => `{text}`;" for name, text in parts.items()]
+    return "\n".join([*functions, web_file("static/viewer.js").replace("{script}", script)])
+
+
+def between(text: str, first: str, end: str) -> str:
+    """The part of a text from `first` on, up to `end`."""
+    start = text.index(first)
+    return text[start : text.index(end, start)]
 
 
 def settings(pipeline: BlurUnderstandingPipeline) -> dict:
@@ -157,10 +160,11 @@ def settings(pipeline: BlurUnderstandingPipeline) -> dict:
             "smallest_core": verdicts.SMALLEST_CORE,
         },
         "levels": LEVELS,
-        "level_colors": LEVEL_COLORS,
+        "level_colors": {name: [LEVEL_COLORS[name], value] for name, value in LEVELS.items()},
+        "layer_scale": LAYER_SCALE,
         "colors": LABEL_COLORS,
         "table": COLORS.tolist(),
-        "examples": [[f"examples/{stem}.jpg", name] for stem, name in CAPTIONS.items()],
+        "examples": {stem: [name, f"examples/{stem}.jpg"] for stem, name in CAPTIONS.items()},
     }
 
 

@@ -2,7 +2,9 @@
 import * as templates from "./templates.js";
 
 const settings = await fetch("settings.json").then(answer => answer.json());
-const {verdicts, colors, kinds_on_page: kinds, not_sure, amounts, level_colors: levels} = settings;
+const {verdicts, colors, kinds_on_page: kinds, amounts, level_colors: levels, layer_scale, examples} = settings;
+const drawn = (template, value) => template({value, verdicts, colors, levels, layer_scale, examples});
+const plain = text => Object.assign(document.createElement("p"), {textContent: text}).innerHTML;
 const find = selector => document.querySelector(selector);
 const photos = [];
 let shown = null, engine = "";
@@ -72,7 +74,12 @@ async function show(photo) {
   for (const each of Object.values(shown?.pictures ?? {})) URL.revokeObjectURL(each.url);
   shown = photo;
   for (const each of photos) each.item.firstChild.setAttribute("aria-pressed", each === photo);
-  find("#verdict").innerHTML = templates.verdict({value: answer, verdicts, colors, kinds, not_sure});
+  const figures = {...answer, blur: null, attention: null}, best = answer.probabilities[answer.label];
+  const why = [["How sure", answer.certain ? `Sure: ${Math.round(100 * best)}% for ${verdicts[answer.label][0]}.`
+    : "Not sure: look at the photo yourself."]];
+  if (answer.kind) why.unshift(["Kind of blur", `${kinds[answer.kind]}.`]);
+  const value = {state: "judged", name: plain(photo.file.name), figures, why, sides: []};
+  find("#verdict").innerHTML = drawn(templates.verdict, value);
   const byte = value => Math.round(255 * Math.min(Math.max(value, 0), 1));
   const layer = values => pngOf(width, height, index => [...settings.table[byte(values[index])], byte(values[index])]);
   const made = await Promise.all([
@@ -80,20 +87,19 @@ async function show(photo) {
   ]);
   if (shown !== photo) return;
   photo.pictures = {blur: made[0], attention: made[1], values: made[2]};
-  const value = {photo: {url: photo.url}, ...photo.pictures, levels: answer.levels};
-  const element = document.createElement("div");
-  element.innerHTML = templates.viewer({value, amounts, levels});
+  const element = document.createElement("div"), ratio = answer.photo[0] / answer.photo[1];
+  element.innerHTML = drawn(templates.viewer, {...value, photo: {url: photo.url}, maps: photo.pictures, ratio});
   find("#viewer").replaceChildren(element);
-  templates.watchViewer(element, {amounts}, () => {});
+  templates.watchViewer(element, {amounts});
 }
 
 find("header").innerHTML = templates.header({}).replace(/<\/?header>/g, "");
-find("#verdict").innerHTML = templates.verdict({value: null, verdicts, colors, kinds, not_sure});
-find("#examples").innerHTML = templates.examples({value: settings.examples.map(([file, name]) => ({name, picture: {url: file}}))});
+find("#verdict").innerHTML = drawn(templates.verdict, {state: "none"}).replace("Looking …", "One of four");
+find("#examples").innerHTML = drawn(templates.examples, {});
 find("#examples").onclick = async event => {
-  const index = event.target.closest("button")?.dataset.index;
-  if (index === undefined) return;
-  const [file, name] = settings.examples[index], blob = await fetch(file).then(answer => answer.blob());
+  const example = event.target.closest("button")?.dataset.example;
+  if (!example) return;
+  const [name, file] = examples[example], blob = await fetch(file).then(answer => answer.blob());
   take([new File([blob], `${name}.jpg`, {type: "image/jpeg"})]);
 };
 find("#files").onchange = event => {
