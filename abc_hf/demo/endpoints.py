@@ -98,6 +98,9 @@ def api_endpoints(judge_photo: Judge) -> None:
     for component in (one, many):
         files_only(component).api_info()  # which Gradio keeps
         component.data_model = None  # it takes no text, which is for `received`
+    file = gr.FileData.model_json_schema()
+    file["properties"]["meta"] = file.pop("$defs")["FileDataMeta"]  # MCP finds no definitions inside a list
+    many.api_info = lambda: {"type": "array", "items": file}  # type: ignore[method-assign]
     kind = gr.Textbox("blur_16bit", label="Kind", render=False)
     threshold = gr.Number(THRESHOLD, label="Threshold", render=False)
     pictures = [gr.Image(label=label, format="jpeg", render=False) for label in ("Blur", "Attention")]
