@@ -29,7 +29,8 @@ worker.onmessage = ({data: {id, answer, error, ready, failed}}) => {
   if (!shown && answer) show(photo);
   const done = photos.filter(each => each.answer || each.error).length, last = answer ? answer.seconds.toFixed(2) : null;
   status(done < photos.length ? `${done} of ${photos.length} photos judged.`
-    : `${done === 1 ? "The photo is judged" : `${done} photos are judged, the last`}${last ? ` in ${last} s` : ""} (${engine}).`);
+    : `${done === 1 ? "The photo is judged" : `${done} photos are judged${last ? ", the last" : ""}`}${
+      last ? ` in ${last} s` : ""} (${engine}).`);
 };
 
 function take(files) {
