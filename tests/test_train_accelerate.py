@@ -149,7 +149,7 @@ def test_trackio_has_the_course_and_asks_nobody(dataset, tmp_path, monkeypatch):
     with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "abc-fusenet.db")) as database:
         rows = [json.loads(entry) for (entry,) in database.execute("SELECT metrics FROM metrics ORDER BY id")]
     losses = [entry["loss"] for entry in logged(out) if "loss" in entry]
-    assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(losses) and len(losses) == 2
+    assert [row["blur/loss"] for row in rows if "blur/loss" in row] == pytest.approx(losses) and len(losses) == 2
 
 
 def test_epochs(dataset, tmp_path):
