@@ -1,4 +1,5 @@
 import io
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification, pipeline
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
-from abc_hf import image_processing_abc_fusenet
+from abc_hf import image_processing_abc_fusenet, photos
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor, resize_map, working_shape
 from abc_hf.photos import load_photo
 
@@ -255,10 +256,11 @@ def test_stock_image_classification_pipeline():
     assert sum(score["score"] for score in scores) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_file_travels_alone():
+def test_the_file_travels_with_what_opens_photos():
     path = image_processing_abc_fusenet.__file__
-    assert get_relative_imports(path) == []
-    assert set(get_imports(path)) <= {"math", "numpy", "PIL", "torch", "transformers", "typing"}
+    assert get_relative_imports(path) == ["photos"] and get_relative_imports(photos.__file__) == []
+    for each in (path, photos.__file__):
+        assert {*get_imports(each)} - {*sys.stdlib_module_names} <= {"numpy", "PIL", "torch", "transformers"}
 
 
 @pytest.mark.parametrize("kind", ["I;16", "array"])

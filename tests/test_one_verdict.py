@@ -129,7 +129,8 @@ def test_all_say_the_same(folder, judged_by_hand, tiny_folder, tmp_path, capsys,
 def test_the_demo_says_the_same(tmp_path, threshold):
     batch_tab = pytest.importorskip("abc_hf.demo.batch_tab")
     blank = Image.new("RGB", (64, 48))
-    rows = [{"file": name, "thumbnail": {}, **report_of(name, (64, 48), blank).to_dict()} for name in CASES]
+    drawn = {key: {} for key in ("thumbnail", "picture", "map")}
+    rows = [{"file": name, **drawn, **report_of(name, (64, 48), blank).to_dict()} for name in CASES]
     groups = {group["label"]: group["photos"] for group in batch_tab.shown(rows, threshold)["groups"]}
     shown = {photo["file"]: photo for photos in groups.values() for photo in photos}
     doubts = batch_tab.shown(rows, threshold, "Not sure")["groups"]

@@ -61,7 +61,7 @@ def test_samples_show_photo_truth_and_map_on_the_full_scale(tiny_folder, photo):
     figure = run_log.samples(model, processor, rows, ("blur",))
     assert [axis.get_title() for axis in figure.axes[:3]] == ["a/b", "blur_map, truth", "blur_map"]
     truth = figure.axes[1].images[0].get_array()
-    assert truth[0, 0].tolist() == [0, 0, 4] and truth[0, 63].tolist() == [128, 128, 128]
+    assert truth[0, 0].tolist() == [13, 8, 135] and truth[0, 63].tolist() == [128, 128, 128]
     assert not figure.axes[4].images, "nobody labelled it"
     assert run_log.samples(model, processor, rows, ("content",)) is None
 
