@@ -1,3 +1,7 @@
+import json
+import shutil
+import subprocess
+
 import pytest
 from lxml import etree
 
@@ -334,3 +338,22 @@ def test_a_sidecar_that_cannot_be_merged_is_one_kind_of_error(monkeypatch, error
 def test_an_unknown_encoding_is_refused():
     with pytest.raises(XmpError):
         merge(b"<?xml version='1.0' encoding='steam'?><x/>", MARKS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")
+@pytest.mark.parametrize("old", [None, DARKTABLE, LIGHTROOM], ids=["new", "darktable", "lightroom"])
+def test_exiftool_reads_the_marks(tmp_path, old):
+    def read(name: str, data: bytes) -> dict:
+        (tmp_path / name).write_bytes(data)
+        names = ("Rating", "Label", "Subject", "TagsList")
+        command = ["exiftool", "-j", "-struct", *(f"-XMP:{each}" for each in names), tmp_path / name]
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[0]
+
+    before = read("old.xmp", old) if old else {}
+    found = read("new.xmp", merge(old, MARKS))
+    assert found["Rating"] == (before.get("Rating") or MARKS.rating)
+    assert found["Label"] == before.get("Label", MARKS.label)
+    subjects = found["Subject"] if isinstance(found["Subject"], list) else [found["Subject"]]
+    assert set(MARKS.keywords) <= set(subjects)
+    assert old or found["TagsList"] in ("good-blur", ["good-blur"])
