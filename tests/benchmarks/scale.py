@@ -168,7 +168,7 @@ def measure(kind: str, count: int, workers: int) -> dict:
         ABCFuseNetImageProcessor(size={"longest_edge": SIDE}).save_pretrained(folder / "model")
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
             source = other.submit(WRITERS[kind], folder / "photos", count).result()
-        options = {"model": folder / "model", "device": "cpu", "engine": "stub", "workers": workers, "say": str}
+        options = {"model": folder / "model", "device": "cpu", "engine": "stub", "workers": workers}
         for looks in (first := {}, again := {}):
             Measured.looks, Measured.start = looks, time.perf_counter()
             assert sort.sort_library([str(source)], folder / "sorted", **options) == 0

@@ -87,7 +87,7 @@ class ABCFuseNetModelTest(
         inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
         if return_labels and model_class is ABCFuseNetForBlurUnderstanding:
             batch, _, height, width = inputs["pixel_values"].shape
-            inputs["labels"] = torch.zeros(batch, dtype=torch.long)
+            inputs["labels"] = inputs["kind_labels"] = torch.zeros(batch, dtype=torch.long)
             inputs["blur_labels"] = torch.ones(batch, height, width, dtype=torch.long)
         return inputs
 
