@@ -49,7 +49,7 @@ class BlurReport:
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """The most probable class that the maps allow."""
         return self.verdict.label
 
     @property

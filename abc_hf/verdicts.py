@@ -39,6 +39,8 @@ SOME = 0.01
 """The smallest share of blur that counts as blur."""
 SMALLEST_CORE = 0.005
 """The share of the frame below which no subject stands out."""
+NEARLY_ALL = 0.9
+"""The share of a frame from which on the whole frame is blurred."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ def read_maps(blur_map: np.ndarray, attention_map: np.ndarray) -> MapFacts:
 class Verdict:
     """What is said of a photo as a whole.
 
-    label: the most probable class. kind: of the blur, "defocus", "motion" or "camera-shake"; None for no-blur. certain:
-    whether the label is sure enough to act on. between: the two most probable labels.
+    label: the most probable class that the maps allow. kind: of the blur, "defocus", "motion" or "camera-shake"; None
+    for no-blur. certain: whether the label is sure enough to act on. score: the expected worth, 0..1, of the classes
+    that the maps allow. between: the label and its most probable rival.
     """
 
     label: str
@@ -108,18 +111,32 @@ class Verdict:
 def judge(
     probabilities: dict[str, float], kinds: dict[str, float], facts: MapFacts, certain_from: float = 0.0
 ) -> Verdict:
-    """The rule. The most probable class is the label. It is certain from a probability of `certain_from` on, if the
+    """The rule. The label is the most probable class that the maps do not rule out; the score leaves out what they
+    rule out. The label is certain if it is the most probable class, from a probability of `certain_from` on, and the
     maps do not speak against it."""
-    ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
-    label = ranked[0]
-    kind = None if label == "no-blur" or not kinds else max(kinds, key=kinds.__getitem__)
+    ranked = sorted(probabilities, key=lambda name: probabilities[name], reverse=True)
+    likeliest = max(kinds, key=lambda name: kinds[name]) if kinds else None
+    allowed = [name for name in ranked if not ruled_out(name, likeliest, facts)]
+    label = allowed[0]
+    kind = None if label == "no-blur" else likeliest
+    sure = label == ranked[0] and probabilities[label] >= certain_from
+    total = sum(probabilities[name] for name in allowed)
+    worth = sum(WORTH[name] * probabilities[name] for name in allowed)
     return Verdict(
         label=label,
         kind=kind,
-        certain=probabilities[label] >= certain_from and follows(label, kind, facts),
-        score=sum(WORTH[name] * probability for name, probability in probabilities.items()),
-        between=(ranked[0], ranked[1]),
+        certain=sure and follows(label, kind, facts),
+        score=worth / total if total else WORTH[label],
+        between=(label, next(name for name in ranked if name != label)),
     )
+
+
+def ruled_out(label: str, kind: str | None, facts: MapFacts) -> bool:
+    """Whether the maps forbid a label, however probable the network finds it: bad-blur of a photo whose subject is
+    sharp, and good-blur where nearly all is blurred, nothing stands out, and nothing moved."""
+    if label == "bad-blur":
+        return not follows(label, kind, facts)
+    return label == "good-blur" and kind != "motion" and not facts.has_subject and facts.blurred >= NEARLY_ALL
 
 
 def follows(label: str, kind: str | None, facts: MapFacts) -> bool:

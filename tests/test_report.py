@@ -19,7 +19,7 @@ def halves(left, right, height=8, width=8):
 
 
 def test_score_is_the_expected_worth(make_report):
-    report = make_report(np.zeros((2, 2)), np.ones((2, 2)), "ok-blur")
+    report = make_report(np.full((2, 2), 0.3), np.ones((2, 2)), "ok-blur")
     assert report.label == "ok-blur"
     assert report.score == pytest.approx(1 * 0.1 + 1 * 0.1 + 0.5 * 0.7 + 0 * 0.1)
 

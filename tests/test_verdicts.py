@@ -122,15 +122,34 @@ def test_a_threshold_flags_and_changes_no_label(threshold, rejected):
         ("ok-blur", "motion", facts(0.6, 0.3), True),
         ("ok-blur", "defocus", SHARP, False),
         ("bad-blur", "defocus", facts(0.2, 0.0), True),
-        ("bad-blur", "defocus", facts(0.1, 0.9), False),  # the subject is sharp
         ("bad-blur", "camera-shake", facts(0.1, 0.6, core=0), True),  # there is no subject
-        ("bad-blur", "camera-shake", facts(0.1, 0.4, core=0), False),
     ],
 )
 def test_maps_that_speak_against_a_label_make_it_uncertain(label, kind, maps, certain):
     kinds = {kind: 1.0} if kind else {}
     found = judge({**shares(), label: 0.97}, kinds, maps, certain_from=0.6)
     assert (found.label, found.certain) == (label, certain)
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "maps"),
+    [
+        ("bad-blur", "defocus", facts(0.1, 0.9)),  # the subject is sharp
+        ("bad-blur", "camera-shake", facts(0.1, 0.4, core=0)),  # no subject stands out, and most is sharp
+        ("good-blur", "defocus", facts(0.6, 0.95, core=0)),  # all is blurred, and nothing stands out
+    ],
+)
+def test_a_label_that_the_maps_rule_out_gives_way(label, kind, maps):
+    found = judge({"ok-blur": 0.06, "no-blur": 0.04, "bad-blur": 0, "good-blur": 0, label: 0.9}, {kind: 1.0}, maps)
+    assert (found.label, found.certain, found.between) == ("ok-blur", False, ("ok-blur", label))
+    assert found.score == pytest.approx((0.5 * 0.06 + 0.04) / 0.1), "what is ruled out does not count"
+
+
+@pytest.mark.parametrize(
+    ("kind", "blurred", "core"), [("motion", 0.95, 0), ("defocus", 0.85, 0), ("defocus", 0.95, 0.1)]
+)
+def test_good_blur_stays_where_something_moved_or_stands_out_or_is_sharp(kind, blurred, core):
+    assert judge(shares(good=0.9, bad=0.1), {kind: 1.0}, facts(0.3, blurred, core=core)).label == "good-blur"
 
 
 # --- words ---

@@ -154,6 +154,7 @@ def settings(pipeline: BlurUnderstandingPipeline) -> dict:
         "rule": {
             "blurred": verdicts.BLURRED,
             "clearly_blurred": verdicts.CLEARLY_BLURRED,
+            "nearly_all": verdicts.NEARLY_ALL,
             "core_attention": verdicts.CORE_ATTENTION,
             "core_quantile": verdicts.CORE_QUANTILE,
             "some": verdicts.SOME,

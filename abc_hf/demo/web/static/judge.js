@@ -150,13 +150,24 @@ function follows(label, kind, facts, rule) {
   }[label];
 }
 
+// `verdicts.ruled_out`
+function ruledOut(label, kind, facts, rule) {
+  if (label === "bad-blur") return !follows(label, kind, facts, rule);
+  return label === "good-blur" && kind !== "motion" && !facts.has_subject && facts.blurred >= rule.nearly_all;
+}
+
 // `verdicts.judge`
 export function judge(probabilities, kinds, facts, settings) {
   const best = chances => Object.keys(chances).sort((one, other) => chances[other] - chances[one]);
-  const ranked = best(probabilities), label = ranked[0], kind = label === "no-blur" ? null : best(kinds)[0];
-  const certain = probabilities[label] >= settings.certain_from && follows(label, kind, facts, settings.rule);
-  const score = Object.entries(probabilities).reduce((sum, [name, share]) => sum + settings.worth[name] * share, 0);
-  return {label, kind, certain, score, between: ranked.slice(0, 2)};
+  const ranked = best(probabilities), likeliest = best(kinds)[0];
+  const allowed = ranked.filter(name => !ruledOut(name, likeliest, facts, settings.rule));
+  const label = allowed[0], kind = label === "no-blur" ? null : likeliest;
+  const sure = label === ranked[0] && probabilities[label] >= settings.certain_from;
+  const certain = sure && follows(label, kind, facts, settings.rule);
+  const total = allowed.reduce((sum, name) => sum + probabilities[name], 0);
+  const worth = allowed.reduce((sum, name) => sum + settings.worth[name] * probabilities[name], 0);
+  const score = total ? worth / total : settings.worth[label];
+  return {label, kind, certain, score, between: [label, ranked.find(name => name !== label)]};
 }
 
 const percent = value => {
