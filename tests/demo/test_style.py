@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from abc_hf.demo.static import PAGE_FILES
+
 WEB = Path(__file__).parents[2] / "abc_hf" / "demo" / "web"
 
 
@@ -18,4 +20,6 @@ def test_scripts_and_templates_parse(file):
 
 def test_every_file_is_used():
     code = "".join(file.read_text() for file in WEB.parent.glob("*.py"))
-    assert [file.name for file in WEB.iterdir() if f'web_file("{file.name}")' not in code] == []
+    pages = {f"static/{name}" for name in PAGE_FILES}
+    files = {file.relative_to(WEB).as_posix() for file in WEB.rglob("*.*")}
+    assert {name for name in files - pages if f'web_file("{name}")' not in code} == set() and pages <= files

@@ -61,6 +61,7 @@ def test_it_asks_for_what_the_package_asks_for():
         assert str(each.specifier) == str(ours[each.name].specifier)
 
 
+@pytest.mark.slow
 def test_it_writes_a_verdict_for_each_photo(stand, photos, tmp_path):
     done = judge(stand, tmp_path, "tester/photos", "tester/verdicts", "--model", "tester/blur", "--private")
     assert "4 photos judged, 1 could not be; the verdicts are in the data set tester/verdicts." in done.stdout, (
@@ -82,6 +83,7 @@ def test_it_writes_a_verdict_for_each_photo(stand, photos, tmp_path):
     assert damaged["label"] is None and damaged["row"] == 3 and damaged["error"]
 
 
+@pytest.mark.slow
 def test_an_existing_data_set_is_left_alone(stand, photos, tmp_path):
     before = stand.hub.repos["dataset", "tester/photos"].resolve("main")
     done = judge(stand, tmp_path, "tester/photos", "tester/photos", "--model", "tester/blur")
@@ -92,6 +94,7 @@ def test_an_existing_data_set_is_left_alone(stand, photos, tmp_path):
     assert stand.hub.repos["dataset", "tester/photos"].resolve("main") == before
 
 
+@pytest.mark.slow
 def test_a_column_that_holds_no_photos_is_named(stand, photos, tmp_path):
     words = ["tester/photos", "tester/none", "--model", "tester/blur", "--column", "title"]
     done = judge(stand, tmp_path, *words)

@@ -555,6 +555,7 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **more}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(run, photo, tmp_path, tiny_folder, judged):
     """SIGKILL while workers, network and journal are busy; the result is that of a run that nothing disturbed."""
     folder, out = tmp_path / "photos", tmp_path / "out"
