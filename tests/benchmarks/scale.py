@@ -151,9 +151,12 @@ class Measured(sort.Sort):
 
 
 def peak(process: int) -> float:
-    """The most memory a process ever had [MB]."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+    """The most memory a process ever had [MB]; 0 if it has ended."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    except FileNotFoundError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def measure(kind: str, count: int, workers: int) -> dict:
