@@ -27,7 +27,7 @@ from datasets.distributed import split_dataset_by_node
 from huggingface_hub import HfApi, RepoUrl
 from tqdm import tqdm
 
-from abc_hf.configuration_abc_fusenet import VARIANTS, ABCFuseNetConfig
+from abc_hf.configuration_abc_fusenet import DESIRABILITY, VARIANTS, ABCFuseNetConfig
 from abc_hf.data.sample import NEXT_COMMAND, sample_settings
 from abc_hf.data.splits import digest_of_rows, load_splits
 from abc_hf.evaluation.records import predict, score_photo
@@ -224,7 +224,9 @@ def calibrate(model, processor, validation) -> float:
             record = score_photo(0, row, predicted := predict(model, processor, row["image"].convert("RGB")))
             logits.append(predicted["logits"])
             labels.append(row["desirability"])
-            allowed.append(follows(record.verdict.label, record.verdict.kind, record.facts))
+            label = record.verdict.label  # not the most probable class if the maps rule that out: never certain then
+            likeliest = label == DESIRABILITY[int(predicted["logits"].argmax())]
+            allowed.append(likeliest and follows(label, record.verdict.kind, record.facts))
     if not logits:
         return model.config.temperature
     scores, truth = torch.from_numpy(np.stack(logits)) * model.config.temperature, torch.tensor(labels)

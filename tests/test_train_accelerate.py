@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -347,3 +348,19 @@ def test_twenty_photos_are_learned_by_heart(tmp_path):
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [entry["loss"] for entry in record["history"] if "loss" in entry][-1] < 0.01
     assert record["scores"]["joint"]["desirability_real"]["accuracy"] == 1.0
+
+
+def test_a_verdict_that_is_not_the_most_probable_class_sets_no_certainty(monkeypatch):
+    """`judge` never calls such a verdict certain, so `calibrate` leaves it out."""
+    photo = dict.fromkeys(FEATURES) | {"source": "a/b", "image": Image.new("RGB", (8, 8)), "desirability": 1}
+    validation = datasets.Dataset.from_list([photo] * 4, features=FEATURES)
+    attention, blur = np.zeros((8, 8)), np.ones((8, 8))
+    attention[2:6, 2:6], blur[2:6, 2:6] = 1, 0  # a sharp subject: bad-blur is ruled out, good-blur is the label
+    config = SimpleNamespace(temperature=1.0, certain_from=0.5)
+    for logits, counts in (([0, 4, 0, 0], True), ([0, 3, 0, 4], False)):
+        predicted = {"blur_map": blur, "attention_map": attention, "certain_from": 0.5}
+        predicted |= {"logits": np.array(logits, np.float32), "kind_logits": np.array([4.0, 0, 0])}
+        monkeypatch.setattr(train_accelerate, "predict", lambda *_, predicted=predicted: predicted)
+        monkeypatch.setattr(train_accelerate, "fit_certainty", lambda confidence, right, allowed: float(allowed.any()))
+        train_accelerate.calibrate(SimpleNamespace(config=config), None, validation)
+        assert config.certain_from == counts
