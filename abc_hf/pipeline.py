@@ -14,26 +14,35 @@ from .photos import PhotoError, load_photo, name_of, reason
 from .report import BlurReport
 
 
-def prepare(photo, image_processor: ABCFuseNetImageProcessor, open_photo: Callable = load_photo, **loading) -> dict:
+def prepare(
+    photo,
+    image_processor: ABCFuseNetImageProcessor,
+    open_photo: Callable = load_photo,
+    look_closely: bool = False,
+    **loading,
+) -> dict:
     """Prepare a photo for the network. The network may run in another process.
 
     Args:
         photo, loading: as in `load_photo`.
         open_photo: what opens it, as `load_photo` does.
+        look_closely: take close-ups, too.
 
     Returns:
-        "preview", the photo at the working size; "size", width and height of the photo [pixels]; and "pixel_values"
-        (1, 3, H, W). Or "error", a `PhotoError`.
+        "preview", the photo at the working size; "size", width and height of the photo [pixels]; "pixel_values"
+        (1, 3, H, W); and "close_ups", `CloseUps` or None. Or "error", a `PhotoError`.
     """
-    longest_edge = image_processor.size.longest_edge
+    loading |= {"working_size": image_processor.size.longest_edge, "resample": image_processor.resample}
     try:
-        preview = open_photo(photo, working_size=longest_edge, resample=image_processor.resample, **loading)
+        preview = open_photo(photo, look_closely=look_closely, **loading)
         pixel_values = image_processor(preview, return_tensors="pt")["pixel_values"]
     except PhotoError as error:
         return {"error": error}
     except Exception as error:  # such as a lack of memory; the other photos of a batch go on
         return {"error": PhotoError(f"{name_of(photo)}: {reason(error)}")}
-    return {"preview": preview, "size": preview.info["original_size"], "pixel_values": pixel_values}
+    seen = preview.info.pop("close_ups", None)
+    size = preview.info["original_size"]
+    return {"preview": preview, "size": size, "pixel_values": pixel_values, "close_ups": seen}
 
 
 class BlurUnderstandingPipeline(Pipeline):
@@ -51,6 +60,9 @@ class BlurUnderstandingPipeline(Pipeline):
     """If set, the pipeline calls it with `pixel_values` instead of the model. It returns the same outputs."""
     open_photo = staticmethod(load_photo)
     """What opens photos; `load_pipeline` puts limits of time and memory on it."""
+    measure: Callable | None = None
+    """What measures the sharpness of the subject in native pixels, as `abc_hf.inference.blur_radius.measure`;
+    `load_pipeline` sets it."""
 
     model: ABCFuseNetForBlurUnderstanding
     image_processor: ABCFuseNetImageProcessor
@@ -87,7 +99,8 @@ class BlurUnderstandingPipeline(Pipeline):
 
     def preprocess(self, photo, **loading) -> dict:  # type: ignore[override]  # the name of its first argument
         """The photo as a dict under one key, so a batch is a list of photos of any sizes."""
-        return {"photo": prepare(photo, self.image_processor, self.open_photo, **loading) | {"name": name_of(photo)}}
+        prepared = prepare(photo, self.image_processor, self.open_photo, self.measure is not None, **loading)
+        return {"photo": prepared | {"name": name_of(photo)}}
 
     def _forward(self, inputs: dict) -> dict:  # type: ignore[override]  # the name of its first argument
         photos = inputs["photo"] if isinstance(inputs["photo"], list) else [inputs["photo"]]
@@ -131,12 +144,15 @@ class BlurUnderstandingPipeline(Pipeline):
             if on_error == "raise":
                 raise error
             return error
+        blur_map, attention_map = photo["blur_map"].numpy(), photo["attention_map"].numpy()
+        seen = photo.get("close_ups")
         return BlurReport(
             probabilities=dict(zip(DESIRABILITY, photo["probabilities"].tolist(), strict=True)),
             size=photo["size"],
             preview=photo["preview"],
-            small_blur_map=photo["blur_map"].numpy(),
-            small_attention_map=photo["attention_map"].numpy(),
+            small_blur_map=blur_map,
+            small_attention_map=attention_map,
             kind_probabilities=dict(zip(KINDS, photo["kind_probabilities"].tolist(), strict=True)),
             certain_from=self.model.config.certain_from,
+            closely=self.measure(seen, blur_map, attention_map) if self.measure and seen else None,
         )

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,6 +28,8 @@ class BlurReport:
         small_attention_map: the same for what the photo is about; 0 = unimportant, 1 = its subject.
         kind_probabilities: of defocus, motion and camera-shake, if there is blur; they add up to 1.
         certain_from: the probability from which a verdict is certain, as the model says.
+        closely: what a look at the photo's own pixels says, a `SubjectSharpness`; None if nobody looked, or if the
+            subject shows no edges.
     """
 
     probabilities: dict[str, float]
@@ -36,6 +39,7 @@ class BlurReport:
     small_attention_map: np.ndarray = field(repr=False)
     kind_probabilities: dict[str, float] = field(default_factory=dict)
     certain_from: float = 0.0
+    closely: Any = None
 
     @cached_property
     def facts(self) -> MapFacts:
@@ -101,6 +105,18 @@ class BlurReport:
         return self.facts.background
 
     @property
+    def subject_blur_radius(self) -> float | None:
+        """The radius of blur of the sharper parts of the subject, in the photo's own pixels: 0.5 (none) to 24 (or
+        more). None if it was not measured."""
+        return self.closely and self.closely.blur_radius
+
+    @property
+    def subject_sharpness(self) -> float | None:
+        """The same as the steepness of an edge, 0..1; 1 = perfectly sharp at 100 %. The verdict does not depend on
+        it."""
+        return self.closely and self.closely.sharpness
+
+    @property
     def levels(self) -> dict[str, float]:
         """The share of the photo that is nearest to each level: none, low, medium and high blur."""
         nearest = np.rint(self.small_blur_map * 3).astype(int)
@@ -130,6 +146,8 @@ class BlurReport:
             "blur_on_background": self.blur_on_background,
             "blur_fraction": self.blur_fraction,
             "levels": self.levels,
+            "subject_sharpness": self.subject_sharpness,
+            "subject_blur_radius": self.subject_blur_radius,
             "reason": self.reason,
             "width": self.size[0],
             "height": self.size[1],

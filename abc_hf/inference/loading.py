@@ -23,6 +23,7 @@ from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from ..pipeline import BlurUnderstandingPipeline
 from . import opening
+from .blur_radius import measure
 from .engines import load_engine
 
 BUNDLED = Path(__file__).parents[1] / "pretrained" / "mobile"
@@ -84,6 +85,7 @@ def load_pipeline(
         **options,
     )
     pipe.engine, pipe.open_photo = load_engine(engine, pipe.model), opening.load_photo
+    pipe.measure = measure
     return pipe
 
 
