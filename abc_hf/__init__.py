@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .common.imports import after_import
 
 if TYPE_CHECKING:
+    from .library.assess import Assess
     from .registration import (
         VARIANTS,
         ABCFuseNetConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "ABCFuseNetForBlurUnderstanding",
     "ABCFuseNetImageProcessor",
     "ABCFuseNetModel",
+    "Assess",
     "BlurReport",
     "BlurUnderstandingPipeline",
     "load_photo",
@@ -50,7 +52,11 @@ def __getattr__(name: str):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import registration
 
-    globals().update({public: getattr(registration, public) for public in __all__})
+    if name == "Assess":  # it needs more, which others need not wait for
+        from .inference import Assess
+
+        return Assess
+    globals().update({public: getattr(registration, public) for public in __all__ if public != "Assess"})
     return globals()[name]
 
 

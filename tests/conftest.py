@@ -178,6 +178,7 @@ def pipelines_once(monkeypatch):
     """Commands that judge with the same options share a pipeline: loading one takes longer than judging."""
     monkeypatch.setattr("abc_hf.inference.loading.load_pipeline", load_once)
     monkeypatch.setattr("abc_hf.library.sort.load_pipeline", load_once)
+    monkeypatch.setattr("abc_hf.library.assess.load_pipeline", load_once)
 
 
 @pytest.fixture(scope="session")

@@ -174,7 +174,7 @@ def read_journal(data: bytes, folder: Path) -> None:
     shards = folder / "shards"
     shutil.rmtree(shards, ignore_errors=True)
     shards.mkdir()
-    (shards / "00001-00000-00001.jsonl").write_bytes(data)
+    (shards / "00001-00001.jsonl").write_bytes(data)
     index = journal.Index(shards, SETTINGS)
     try:
         index.load()

@@ -58,7 +58,7 @@ GRAPH = {module: imports(module) for module in MODULES}
 
 def place(module: str) -> tuple[int, str]:
     """The number of a module's floor, and its entry in `FLOORS`."""
-    if module == "abc_hf":  # `abc_hf/__init__.py` passes on the names of the registration
+    if module in ("abc_hf", "abc_hf.inference"):  # they pass on public names, of the registration and of the library
         module = "abc_hf.registration"
     entries = {entry: number for number, floor in enumerate(FLOORS) for entry in floor}
     name = module if module in entries else module.rpartition(".")[0]

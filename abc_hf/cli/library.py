@@ -105,7 +105,7 @@ def check_folder(path: Path, option: str) -> None:
 def sort(args: argparse.Namespace) -> int:
     from ..library.actions import act, read_decisions, undo
     from ..library.decisions import write_dataset
-    from ..library.sort import refresh, share, sort_library
+    from ..library.sort import refresh, sort_library
 
     if args.undo:
         status = undo(args.undo, args.dry_run)
@@ -119,7 +119,7 @@ def sort(args: argparse.Namespace) -> int:
         "sharpness": args.sharpness,
     }
     status = sort_library(args.photos, args.out, threshold=args.threshold, **options)
-    if status == 130 or share()[0]:
+    if status == 130:
         return status
     if args.dataset:
         counts = write_dataset(args.out, read_decisions(args.decisions), args.dataset)

@@ -110,8 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="judge a photo library of any size, and write a table of it",
         description="Judge a photo library of any size: a table in Parquet and CSV, and a report to look at. The same "
         "command goes on where it was interrupted, and judges only what is new or changed. The exit status is 1 if "
-        "something cannot be opened; the rest goes on. On several devices or machines: `accelerate launch -m "
-        "abc_hf.library.sort ...`.",
+        "something cannot be opened; the rest goes on.",
     )
     sort_command.set_defaults(command=sort, check=check_sort)
     watch_command = commands.add_parser(

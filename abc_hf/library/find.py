@@ -1,6 +1,6 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Finding photos in folders, files, globs, zip, tar and Parquet files, and whatever fsspec opens; and reading one of
-them."""
+"""Finding photos in folders, files, globs, zip, tar and Parquet files, Lance data sets, and whatever fsspec opens; and
+reading one of them."""
 
 import contextlib
 import datetime
@@ -23,12 +23,14 @@ from ..common.text import first_line
 from ..common.zips import open_zip, parts, photo_entries, unpacking_error
 from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, open_file
 from .companions import Folder, core
-from .parquet import ParquetPhotos
+from .parquet import LancePhotos, ParquetPhotos
 
 ZIPS = (".zip",)
 ARCHIVES = (*ZIPS, ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 PARQUET = (".parquet",)
-CONTAINERS = (*ARCHIVES, *PARQUET)
+LANCE = (".lance",)
+"""The extension of Lance data sets, which are folders."""
+CONTAINERS = (*ARCHIVES, *PARQUET, *LANCE)
 DEVELOPED = (*FORMATS["JPEG"], *HEIF_EXTENSIONS)
 """Extensions of what a camera writes beside its RAW file."""
 INSIDE = "!/"
@@ -51,7 +53,6 @@ class Found(NamedTuple):
         bytes: its size; None if it is not known.
         modified: when it was changed [s since 1970]; None if it is not known.
         raw_path: the camera RAW file of the same shot.
-        place: where it lies in a file that is best read from its beginning to its end: from 0 to below 1.
         companions: names of the files that belong to it, see `companions.py`.
         moved_to: where it is since an action moved it from `path`.
     """
@@ -60,7 +61,6 @@ class Found(NamedTuple):
     bytes: int | None
     modified: float | None
     raw_path: str | None = None
-    place: float | None = None
     companions: tuple[str, ...] = ()
     moved_to: str | None = None
 
@@ -75,33 +75,39 @@ Complain = Callable[[str, str], None]
 
 
 def find_photos(
-    sources: Iterable[str], complain: Complain, skip: Iterable[str] = (), left_out: Counter | None = None
+    sources: Iterable[str],
+    complain: Complain,
+    skip: Iterable[str] = (),
+    left_out: Counter | None = None,
+    look_into: Callable[[str, Complain], Iterator[Found]] | None = None,
 ) -> Iterator[Found]:
     """The photos that sources name, one after the other as they are found.
 
     A folder stands for the photos in it and in the folders below, told by their extensions; hidden files and folders
     are left out, links are followed, and no folder is looked through twice. A glob (`**` is any folders) stands for
     what it matches. An archive that is named stands for its photos, and a URL of any file system that fsspec knows
-    (`hf://datasets/...`, `s3://...`, globs too) for what it names. Parquet files, a photo in each row, are looked into
-    wherever they are; archives that are not named, only in a data set on the Hub. A camera RAW file beside a JPEG or
-    HEIF of the same name is no photo of its own, but that one's `raw_path`.
+    (`hf://datasets/...`, `s3://...`, globs too) for what it names. Parquet files and Lance data sets, a photo in each
+    row, are looked into wherever they are, but a Lance data set behind a URL has to be named; archives that are not
+    named, only in a data set on the Hub. A camera RAW file beside a JPEG or HEIF of the same name is no photo of its
+    own, but that one's `raw_path`.
 
     Args:
         skip: folders that are not looked into, such as that of results.
         left_out: counts the files that are neither photos nor belong to one, by kind.
+        look_into: yields the photos in an archive, a Parquet file or a Lance data set: `in_container` unless given.
     """
     seen = {identity for identity in map(folder_identity, skip) if identity}
     tops = tuple(os.path.join(os.path.realpath(folder), "") for folder in skip)
-    files, left_out = [], Counter() if left_out is None else left_out
+    files, left_out, look_into = [], Counter() if left_out is None else left_out, look_into or in_container
     for source in expand_globs(sources, complain):
         if "://" in source:
-            yield from in_url(source, complain)
-        elif os.path.isdir(source):
-            yield from in_folder(source, complain, seen, left_out)
+            yield from in_url(source, complain, look_into)
+        elif os.path.isdir(source) and not source.lower().endswith(LANCE):
+            yield from in_folder(source, complain, seen, left_out, look_into)
         elif os.path.realpath(source).startswith(tops):
             continue
         elif source.lower().endswith(CONTAINERS):
-            yield from in_container(source, complain)
+            yield from look_into(source, complain)
         else:
             files.append(source)
     for folder, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
@@ -139,7 +145,9 @@ def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]], left_out: Counter) -> Iterator[Found]:
+def in_folder(
+    top: str, complain: Complain, seen: set[tuple[int, int]], left_out: Counter, look_into: Callable
+) -> Iterator[Found]:
     """The photos in a folder and in those below, by name; folders in `seen` are left out, and those met added. Kinds of
     files that are neither photos nor belong to one are counted in `left_out`."""
     waiting, found, failed = [top], False, folder_identity(top) in seen
@@ -157,9 +165,11 @@ def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]], left_out
             continue
         if identity:
             seen.add(identity)
-        files = {entry.name: entry.path for entry in entries if not is_folder(entry)}
+        folders = [entry.path for entry in entries if is_folder(entry)]
+        files = {entry.name: entry.path for entry in entries if entry.path not in folders}
         names = [name for name in files if is_photo(name, PHOTO_EXTENSIONS)]
         tables = [path for path in files.values() if path.lower().endswith(PARQUET)]
+        tables += [path for path in folders if path.lower().endswith(LANCE)]
         found = found or bool(names or tables)
         beside = Folder.of(folder) if names else Folder(())
         others = files.keys() - {*names, *map(os.path.basename, tables)}
@@ -168,8 +178,8 @@ def in_folder(top: str, complain: Complain, seen: set[tuple[int, int]], left_out
             yield photo
         left_out.update(map(kind_of, others))
         for table in tables:
-            yield from in_container(table, complain)
-        waiting += [entry.path for entry in reversed(entries) if is_folder(entry)]
+            yield from look_into(table, complain)
+        waiting += [path for path in reversed(folders) if not path.lower().endswith(LANCE)]
     if not found and not failed:
         complain(top, EMPTY)
 
@@ -223,18 +233,18 @@ def pair(files: Iterable[Found]) -> Iterator[Found]:
             yield file
 
 
-def in_url(url: str, complain: Complain) -> Iterator[Found]:
+def in_url(url: str, complain: Complain, look_into: Callable) -> Iterator[Found]:
     """The photos that a URL names: a file, an archive, a Parquet file, a folder with those below, or a glob. Of a chain
     of URLs, such as `zip://folder::s3://photos.zip`, it is the first that names them; archives and Parquet files in it
     are not looked into."""
     link, chain, others = url.partition("://")[2].partition("::")
     is_glob, containers = glob.has_magic(link), () if chain else CONTAINERS
     if link.lower().endswith(containers) and not is_glob:
-        yield from in_container(url, complain)
+        yield from look_into(url, complain)
         return
     wanted = PHOTO_EXTENSIONS
     if not chain:
-        wanted += CONTAINERS if is_glob or url.startswith(DATASETS) else PARQUET
+        wanted += (*ARCHIVES, *PARQUET) if is_glob or url.startswith(DATASETS) else PARQUET
     errors: list[Exception] = []
     found = False
     try:
@@ -255,7 +265,7 @@ def in_url(url: str, complain: Complain) -> Iterator[Found]:
                 yield photo._replace(path=photo.path + chain + others, raw_path=raw_path)
             for file in files:
                 if file.path.lower().endswith(containers):
-                    yield from in_container(file.path, complain)
+                    yield from look_into(file.path, complain)
     except Exception as failure:  # each file system has errors of its own
         errors.append(failure)
     for error in errors:
@@ -288,11 +298,12 @@ def modified_time(info: dict) -> float | None:
 
 
 def in_container(path: str, complain: Complain) -> Iterator[Found]:
-    return (in_parquet if path.lower().endswith(PARQUET) else in_archive)(path, complain)
+    return (in_parquet if path.lower().endswith((*PARQUET, *LANCE)) else in_archive)(path, complain)
 
 
 def in_parquet(path: str, complain: Complain) -> Iterator[Found]:
-    """The photos in a Parquet file, as old as that; how large they are is not known before they are read."""
+    """The photos in a Parquet file or a Lance data set, as old as that; how large they are is not known before they are
+    read."""
     try:
         with open_archive(path) as photos:
             modified = file_time(path)
@@ -300,18 +311,23 @@ def in_parquet(path: str, complain: Complain) -> Iterator[Found]:
         complain(path, str(error))
         return
     except Exception as error:  # as in `in_archive`
-        complain(path, why("the Parquet file cannot be read", error))
+        complain(
+            path,
+            why(f"the {'Lance data set' if path.lower().endswith(LANCE) else 'Parquet file'} cannot be read", error),
+        )
         return
     if not photos.rows:
         complain(path, "there are no photos in it.")
     for row in range(photos.rows):
-        yield Found(f"{path}{INSIDE}{photos.name(row)}", None, modified, place=row / photos.rows)
+        yield Found(f"{path}{INSIDE}{photos.name(row)}", None, modified)
 
 
 def file_time(path: str) -> float | None:
     """When a file was changed [s since 1970]; None if its file system does not know."""
     if "://" not in path:
         return os.stat(path).st_mtime
+    if path.lower().endswith(LANCE):
+        return None
     system, name = fsspec.url_to_fs(path)
     try:
         return system.modified(name).timestamp()
@@ -357,7 +373,10 @@ def zip_time(entry: zipfile.ZipInfo) -> float | None:
 
 @contextlib.contextmanager
 def open_archive(path: str) -> Iterator[Any]:
-    """A `ZipFile`, a `TarFile` or `ParquetPhotos`, by the file's extension."""
+    """A `ZipFile`, a `TarFile`, `ParquetPhotos` or `LancePhotos`, by the file's extension."""
+    if path.lower().endswith(LANCE):
+        yield LancePhotos(path)
+        return
     with open_any(path) as file:
         if path.lower().endswith(PARQUET):
             yield ParquetPhotos(file)
@@ -378,7 +397,7 @@ def split_member(path: str) -> tuple[str, str]:
     position = path.find(INSIDE)
     while position >= 0:
         archive = path[:position]
-        if archive.lower().endswith(CONTAINERS) and ("://" in archive or os.path.isfile(archive)):
+        if archive.lower().endswith(CONTAINERS) and ("://" in archive or os.path.exists(archive)):
             return archive, path[position + len(INSIDE) :]
         position = path.find(INSIDE, position + 1)
     return path, ""

@@ -1,7 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The crash-safe journal of `abc-fusenet sort`, and the table written from it.
 
-The journal is the files `shards/RUN-PROCESS-NUMBER.jsonl`: a line with the settings, then a line for each photo, each
+The journal is the files `shards/RUN-NUMBER.jsonl`: a line with the settings, then a line for each photo, each
 behind its checksum. The journal knows a photo by path, size and modification time. A line that is damaged or none of
 ours does not count: it is set aside, and its photo is judged again.
 """
@@ -42,32 +42,31 @@ SHARD_ROWS = 500
 SHARD_COLUMNS = COLUMNS.append(pa.field("content", pa.string()))  # SHA-256 of the photo's file, if it was asked for
 PICTURES, NOTED = "pictures", "noted"
 """What a row of the journal says besides: size and checksum of each small picture, and when it was noted."""
-SHARD = re.compile(r"\d{5,}-\d{5}-\d{5}\.jsonl")
+SHARD = re.compile(r"\d{5,}-\d{5}\.jsonl")
 ASIDE = "set-aside"
 """The folder of damaged and foreign files, beside the shards."""
 
 
 class Writer:
-    """Writes the rows of one process. What `add` was given is kept, whatever happens to the process.
+    """Writes rows. What `add` was given is kept, whatever happens to the process.
 
     Args:
         folder: of shards.
         settings: all that changes answers, as JSON can say it.
-        process: its number, where several share the work.
     """
 
-    def __init__(self, folder: Path, settings: dict, process: int = 0):
+    def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
         self.folder.mkdir(parents=True, exist_ok=True)
         run = 1 + max((int(stem.split("-")[0]) for stem in shards(folder)), default=0)
-        self.name, self.number, self.rows = f"{run:05}-{process:05}", 0, 0
+        self.run, self.number, self.rows = f"{run:05}", 0, 0
         self.file: BufferedWriter | None = None
 
     def add(self, rows: list[dict]) -> str:
         """Note rows; returns the name of the shard they are in."""
         if self.file is None:
             self.number += 1
-            self.file = (self.folder / f"{self.name}-{self.number:05}.jsonl").open("xb")
+            self.file = (self.folder / f"{self.run}-{self.number:05}.jsonl").open("xb")
             self.file.write(line_of(self.settings))
         self.file.write(b"".join(map(line_of, rows)))
         self.file.flush()
@@ -199,19 +198,17 @@ class Index:
     Args:
         folder: of shards.
         settings: rows of others do not count.
-        process, processes: the number of this one, and of all that share the work (see `dealt_to`).
     """
 
     SAME = "done.row IS NOT NULL AND found.bytes IS done.bytes AND found.modified IS done.modified"
 
-    def __init__(self, folder: Path, settings: dict, process: int = 0, processes: int = 1):
-        self.folder, self.settings, self.process, self.processes = folder, settings, process, processes
+    def __init__(self, folder: Path, settings: dict):
+        self.folder, self.settings = folder, settings
         self.damaged: dict[str, int] = {}
         self.db = sqlite3.connect("", isolation_level=None)
         self.db.create_function("folder", 1, folder_of, deterministic=True)
-        self.db.execute(
-            "CREATE TABLE found (path TEXT PRIMARY KEY, bytes, modified, raw_path, companions, moved_to, mine)"
-        )
+        columns = "bytes, modified, raw_path, companions, moved_to, kept"
+        self.db.execute(f"CREATE TABLE found (path TEXT PRIMARY KEY, {columns})")
         self.db.execute("CREATE TABLE done (path TEXT PRIMARY KEY, bytes, modified, label, row, shard)")
 
     def close(self):
@@ -234,9 +231,8 @@ class Index:
             for photo in photos:
                 path, raw_path = path_text(photo.path), photo.raw_path and path_text(photo.raw_path)
                 moved_to = photo.moved_to and path_text(photo.moved_to)
-                mine = dealt_to(path, photo.place, self.processes) == self.process
                 companions = json.dumps([path_text(name) for name in photo.companions])
-                row = (path, photo.bytes, photo.modified, raw_path, companions, moved_to, mine)
+                row = (path, photo.bytes, photo.modified, raw_path, companions, moved_to, False)
                 self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def load(self) -> int:
@@ -262,14 +258,14 @@ class Index:
             self.db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?)", (*key, json.dumps(row), shard))
 
     def todo(self, retry: bool = True, all: bool = False) -> Iterator[tuple[Found, dict | None]]:
-        """The photos of this process that have no row or changed since, in the order found, and the rows there are.
+        """The photos that have no row or changed since, in the order found, and the rows there are.
 
         Args:
             retry: those that failed, too.
             all: all others, too.
         """
         which = "1" if all else f"NOT ({self.SAME}) OR (label IS NULL AND {retry:d})"
-        query = f"FROM found LEFT JOIN done USING (path) WHERE mine AND ({which}) ORDER BY found.rowid"
+        query = f"FROM found LEFT JOIN done USING (path) WHERE NOT kept AND ({which}) ORDER BY found.rowid"
         columns = "path, found.bytes, found.modified, raw_path, moved_to, row"
         for path, size, modified, raw_path, moved_to, row in self.db.execute(f"SELECT {columns} {query}"):
             photo = Found(
@@ -284,7 +280,7 @@ class Index:
         return self.count("found")
 
     def count_todo(self) -> int:
-        return self.count(f"found LEFT JOIN done USING (path) WHERE mine AND (NOT ({self.SAME}) OR label IS NULL)")
+        return self.count(f"found LEFT JOIN done USING (path) WHERE NOT kept AND (NOT ({self.SAME}) OR label IS NULL)")
 
     def labels(self) -> Counter:
         """How many photos have which label; None is for those that could not be opened."""
@@ -313,9 +309,9 @@ class Index:
         return sha.hexdigest()
 
     def lose_pictures(self, out: Path, thoroughly: bool = False) -> int:
-        """Forget the rows of this process whose small pictures are missing or damaged; returns their number. Arguments
+        """Forget the rows whose small pictures are missing or damaged; returns their number. Arguments
         as in `pictures_are_there`."""
-        query = f"FROM found JOIN done USING (path) WHERE mine AND label IS NOT NULL AND {self.SAME}"
+        query = f"FROM found JOIN done USING (path) WHERE NOT kept AND label IS NOT NULL AND {self.SAME}"
         rows = ((path, json.loads(row)) for path, row in self.db.execute(f"SELECT path, row {query}"))
         lost = [(path,) for path, row in rows if not pictures_are_there(out, row, thoroughly)]
         self.db.executemany("DELETE FROM done WHERE path = ?", lost)
@@ -332,13 +328,13 @@ class Index:
         ).fetchall():
             row = moves.places({"path": path, "raw_path": raw_path})
             if row["moved_to"]:
-                place, mine = path_from_text(row["moved_to"]), dealt_to(path, None, self.processes) == self.process
+                place = path_from_text(row["moved_to"])
                 folder, name = os.path.split(place)
                 if folder not in folders:
                     folders = {folder: Folder.of(folder)}  # photos of one folder mostly follow each other
                 status, names = os.stat(place), folders[folder].companions(name)
                 values_of = (path, status.st_size, status.st_mtime, row["raw_path"], json.dumps(names), row["moved_to"])
-                self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", (*values_of, mine))
+                self.db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?, ?, FALSE)", values_of)
                 number += 1
         return number
 
@@ -376,7 +372,7 @@ class Index:
         unseen = "bytes IS NULL AND modified IS NULL"
         self.db.execute(f"DELETE FROM found WHERE {unseen} AND path IN (SELECT path {kept})", values)
         self.db.execute(f"DELETE FROM found WHERE {unseen} AND path = ?", [path_text(source)])
-        columns = "path, bytes, modified, json_extract(row, '$.raw_path'), '[]', NULL, 0"
+        columns = "path, bytes, modified, json_extract(row, '$.raw_path'), '[]', NULL, TRUE"
         return self.db.execute(f"INSERT OR IGNORE INTO found SELECT {columns} {kept}", values).rowcount
 
     def prune(self):
@@ -453,14 +449,6 @@ def is_bare(folder: str) -> bool:
         return True
     except OSError:
         return False
-
-
-def dealt_to(path: str, place: float | None, processes: int) -> int:
-    """The number of the process that judges a photo: by the checksum of its path, or if its place in a file is known,
-    that of the file, from which on each process has the next part of it."""
-    if place is None:
-        return zlib.crc32(path.encode()) % processes
-    return (zlib.crc32(path.rpartition(INSIDE)[0].encode()) + int(place * processes)) % processes
 
 
 def write_table(out: Path, rows: Iterable[dict]):

@@ -1,6 +1,6 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Photos inside a Parquet file, as the Hub's data sets keep them: a column of `datasets.Image`, which is a struct of
-`bytes`, the file of a photo, and `path`, its name."""
+"""Photos inside a Parquet file or a Lance data set, as the Hub's data sets keep them: a column of `datasets.Image`,
+which is a struct of `bytes`, the file of a photo, and `path`, its name; or in Lance, of their bytes alone."""
 
 import bisect
 import io
@@ -128,6 +128,33 @@ class ParquetPhotos:
         return False
 
 
+class LancePhotos(ParquetPhotos):
+    """The photos of one column of a Lance data set, a row each.
+
+    Args:
+        path: of a folder, or a URL that Lance knows.
+
+    Raises:
+        PhotoError: if no column holds photos, or Lance is not installed.
+    """
+
+    def __init__(self, path: str):
+        try:
+            import lance
+        except ImportError:
+            raise PhotoError('Lance data sets need `pip install "abc-fusenet[ray]"`.') from None
+        self.data = lance.dataset(path)
+        self.rows = self.data.count_rows()
+        columns = [field.name for field in self.data.schema if holds_files(field.type) or is_binary(field.type)]
+        if not columns:
+            raise PhotoError("none of its columns holds photos (bytes, or a struct of bytes and path).")
+        self.column = PREFERRED if PREFERRED in columns else columns[0]
+
+    def value(self, row: int) -> dict | None:
+        value = self.data.take([row], columns=[self.column])[self.column][0].as_py()
+        return {"bytes": value} if isinstance(value, bytes) else value
+
+
 def unpacked_size(file: BinaryIO, place: int, end: int) -> int:
     """The bytes that the pages between two places of a file unpack to, as their headers say.
 
@@ -203,4 +230,8 @@ def holds_files(type: pa.DataType) -> bool:
     """Whether values are structs of bytes and path."""
     if not pa.types.is_struct(type) or not {"bytes", "path"} <= {field.name for field in type}:
         return False
-    return pa.types.is_binary(type.field("bytes").type) or pa.types.is_large_binary(type.field("bytes").type)
+    return is_binary(type.field("bytes").type)
+
+
+def is_binary(type: pa.DataType) -> bool:
+    return pa.types.is_binary(type) or pa.types.is_large_binary(type)

@@ -2,71 +2,52 @@
 """`abc-fusenet sort`: judge a photo library of any size, and write a table of it.
 
 Worker processes open photos and prepare them, batches of one shape go through the network meanwhile, and rows go to a
-journal (`journal.py`). `python -m abc_hf.library.sort` is the same; `accelerate launch -m abc_hf.library.sort` and
-`torchrun -m abc_hf.library.sort` share one job among processes and nodes, with an --out folder that all of them see.
-Each takes the photos whose path's checksum says so, and of each Parquet file a part.
+journal (`journal.py`).
 """
 
 import contextlib
-import errno
 import hashlib
-import io
 import itertools
 import json
 import logging
 import os
 import sqlite3
-import sys
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
-import torch
 from tqdm import tqdm
 
 from .. import __version__
 from ..common.files import write_bytes
 from ..common.names import in_words
-from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY
-from ..image_processing_abc_fusenet import resize_map, working_shape
-from ..inference.loading import BUNDLED, download, load_pipeline, no_model
+from ..inference.loading import load_pipeline
 from ..inference.processes import cores
-from ..inference.sharpness import subject_box
-from ..photos import PhotoError, open_file
+from ..photos import open_file
 from ..report import BlurReport
 from ..verdicts import THRESHOLD
-from ..visualization import grey_image
 from .actions import Moves
+from .assess import FULL, best_batch_size, by_shape, judge, model_folder, small_pictures
 from .bursts import add_bursts
 from .find import EMPTY, Found, expand_names, find_photos, sha256
 from .html_report import check_single_file, write_report
 from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, foreign_files, write_table
 from .lock import only_job
-from .table import PROBABILITIES, attention_file, path_text, thumbnail_files
-from .workers import Workers, failed
+from .table import attention_file, thumbnail_files
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZES = {"cpu": 1}
-"""The most photos judged at a time, by kind of device; `BATCH_SIZE` on others. On a CPU more gain nothing."""
-BATCH_SIZE = 16
-MAP_SIDE, ATTENTION_SIDE = 160, 64
-"""The long sides of the small blur map and of the small attention map [pixels]."""
-FIGURES = ("score", "blur_on_subject", "blur_on_background", "blur_fraction")
 SUMMARY = "sort.json"
 """The name of the file that says what the table was made of; written last."""
 FILES = "files"
 """Where that file says the checksums of the table and the report."""
 OUTPUTS = ("photos.parquet", "photos.csv", "report.html")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors that mean there is no room."""
 
 
 def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> int:
@@ -81,7 +62,7 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
         job.find(sources)
         try:
             job.judge(job.todo(), job.index.count_todo())
-            job.wait_for_others()
+            job.journal.close()
         except KeyboardInterrupt:
             job.stop()
             job.say("Interrupted. What is done is kept; the same command goes on.")
@@ -90,7 +71,7 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
 
 
 class Sort:
-    """One job, or one process's share of it.
+    """One job.
 
     Args:
         out: the folder to write to.
@@ -119,8 +100,8 @@ class Sort:
         threshold: float = THRESHOLD,
         prune: bool = False,
     ):
-        self.out, self.engine, self.batch_size, self.verify_content = Path(out), engine, batch_size, verify_content
-        self.process, self.processes, self.device = *share(), device or own_device()
+        self.out, self.device, self.engine, self.batch_size = Path(out), device, engine, batch_size
+        self.verify_content = verify_content
         self.single_file, self.threshold, self.prune, self.sharpness = single_file, threshold, prune, sharpness
         self.model, self.complaints = model_folder(model), set[str]()
         self.pipe: Any = None
@@ -131,10 +112,9 @@ class Sort:
                 self.out.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ValueError(f"--out {out} cannot be a folder ({error.strerror}); choose another one.") from None
-            if self.process == 0:
-                stack.enter_context(only_job(self.out))
-            self.journal = Writer(self.out / "shards", self.settings, self.process)
-            self.index = Index(self.journal.folder, self.settings, self.process, self.processes)
+            stack.enter_context(only_job(self.out))
+            self.journal = Writer(self.out / "shards", self.settings)
+            self.index = Index(self.journal.folder, self.settings)
             stack.callback(self.index.close)
             stack.callback(self.journal.close)
             self.workers = stack.enter_context(Workers(self.model, workers, verify_content))
@@ -160,8 +140,6 @@ class Sort:
             self.say(
                 f"{others} results of another model, engine or version do not count; those photos are judged again."
             )
-        if self.process:
-            return
         aside = self.journal.folder / ASIDE
         for stem, number in self.index.damaged.items():
             logger.warning(
@@ -211,7 +189,7 @@ class Sort:
 
     def cannot_read(self, name: str, reason: str):
         """Complain once."""
-        if self.process == 0 and name not in self.complaints:
+        if name not in self.complaints:
             logger.warning(f"{name}: {reason}")
         self.complaints.add(name)
 
@@ -237,9 +215,9 @@ class Sort:
         self.workers.start()
         if self.pipe is None:
             self.pipe = load_pipeline(self.model, device=self.device, engine=self.engine)
-        size = self.batch_size or BATCH_SIZES.get(self.pipe.device.type, BATCH_SIZE)
+        size = self.batch_size or best_batch_size(self.pipe)
         start, number = time.monotonic(), 0
-        with tqdm(total=total, unit="photo", smoothing=0.05, disable=None if self.process == 0 else True) as bar:
+        with tqdm(total=total, unit="photo", smoothing=0.05, disable=None) as bar:
             prepared = self.workers.prepared(itertools.chain([first], photos))
             for batch in by_shape(prepared, size):
                 self.judge_batch(batch)
@@ -254,39 +232,11 @@ class Sort:
 
     def judge_batch(self, batch: list[tuple[Found, dict]]):
         """Judge photos of one shape, write their small pictures, and note them in the journal."""
-        if error := batch[0][1].get("error"):
-            self.note([row_of(*batch[0])])
-            logger.warning(f"{batch[0][0].file}: {error}")
-            return
-        inputs = [
-            {"preview": p["preview"], "size": p["size"], "pixel_values": torch.from_numpy(p["pixel_values"])}
-            for _, p in batch
-        ]
-        outputs = self.pipe.forward({"photo": inputs})["photo"]
-        rows = []
-        for (photo, prepared), output in zip(batch, outputs, strict=True):
-            try:
-                report = self.pipe.postprocess({"photo": output})
-                row = row_of(photo, prepared, report)
-                row |= write_thumbnails(self.out, row["path"], prepared["thumbnail"], report)
-            except Exception as error:  # whatever it is, the other photos go on
-                if getattr(error, "errno", None) in FULL:
-                    raise
-                if not isinstance(error, PhotoError):
-                    error = PhotoError(f"its small pictures cannot be written ({first_line(error)}).")
-                row = row_of(photo, failed(error))
+        rows = judge(self.pipe, batch, lambda *photo: write_thumbnails(self.out, *photo))
+        for (photo, _), row in zip(batch, rows, strict=True):
+            if row["error"]:
                 logger.warning(f"{photo.file}: {row['error']}")
-            rows.append(row)
         self.note(rows)
-
-    def wait_for_others(self):
-        """Until all processes of the job have done their share; hours may lie between them."""
-        self.journal.close()
-        if self.processes > 1:
-            torch.distributed.init_process_group("gloo", timeout=timedelta(days=100))
-            torch.distributed.barrier()
-            torch.distributed.destroy_process_group()
-            self.index.load()
 
     def finish(self, prune: bool = False, bursts: bool = True) -> int:
         """Write the table and what is made of it, unless they would be those there are; returns the exit status.
@@ -295,8 +245,6 @@ class Sort:
             prune: tidy up the journal, which nobody must be writing.
             bursts: look for them, which opens the photos in them again.
         """
-        if self.process:
-            return 0
         if prune:
             self.index.prune()
         labels = self.index.labels()
@@ -336,44 +284,14 @@ class Sort:
         return names
 
     def say(self, sentence: str) -> None:
-        """Log the progress, on one process of a job."""
-        if self.process == 0:
-            logger.info(sentence)
+        """Log the progress."""
+        logger.info(sentence)
 
     def stop(self):
         """In the middle of it: keep what is done, and make the table of it."""
         self.workers.stop()
         self.journal.close()
-        if self.processes > 1:
-            self.index.load()
         self.finish(bursts=False)
-
-
-def share() -> tuple[int, int]:
-    """The number of this process and of all, as torchrun and `accelerate launch` tell them."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def own_device() -> str | None:
-    """The accelerator that is this process's of several; None leaves the choice to `load_pipeline`."""
-    device = torch.accelerator.current_accelerator()
-    if share()[1] == 1 or device is None or not torch.accelerator.is_available():
-        return None
-    return f"{device.type}:{os.environ.get('LOCAL_RANK', 0)}"
-
-
-def model_folder(model: str | os.PathLike | None) -> Path:
-    """A folder of the model, fetched from the Hub if it has to be.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if model is None or os.path.isdir(model):
-        return Path(model or BUNDLED)
-    try:
-        return download(str(model))
-    except Exception as error:
-        raise no_model(model, error) from error
 
 
 def fingerprint(model: Path) -> str:
@@ -385,58 +303,14 @@ def fingerprint(model: Path) -> str:
     return sha.hexdigest()
 
 
-def by_shape(photos: Iterable[tuple[Found, dict]], size: int, waiting: int = 8) -> Iterator[list[tuple[Found, dict]]]:
-    """Batches of photos of one shape, at most `size`. A photo that could not be opened is a batch of its own. No more
-    than `waiting` * `size` photos wait for others of their shape."""
-    groups: dict[tuple, list] = {}
-    for photo, prepared in photos:
-        if "error" in prepared:
-            yield [(photo, prepared)]
-            continue
-        shape = prepared["pixel_values"].shape
-        groups.setdefault(shape, []).append((photo, prepared))
-        if len(groups[shape]) == size:
-            yield groups.pop(shape)
-        elif sum(len(group) for group in groups.values()) >= waiting * size:
-            yield groups.pop(next(iter(groups)))
-    yield from groups.values()
-
-
-def row_of(photo: Found, prepared: dict, report: BlurReport | None = None) -> dict:
-    """A row of the journal; figures are rounded to those that the table can hold."""
-    row = dict.fromkeys(SHARD_COLUMNS.names) | {"bytes": photo.bytes, "modified": photo.modified}
-    row |= {name: prepared[name] for name in row.keys() & prepared.keys()}
-    row |= {"path": path_text(photo.path), "raw_path": photo.raw_path and path_text(photo.raw_path)}
-    if report:
-        row |= {"width": report.size[0], "height": report.size[1], "label": report.label, "reason": report.reason}
-        between = None if report.certain else " or ".join(report.verdict.between)
-        row |= {"certain": report.certain, "between": between, "kind": report.kind}
-        figures = {name: getattr(report, name) for name in FIGURES}
-        figures |= dict(zip(PROBABILITIES, report.probabilities.values(), strict=True))
-        left, top, right, bottom = subject_box(report.small_attention_map, report.size)
-        figures |= {"subject_x": (left + right) / 2 / report.size[0], "subject_y": (top + bottom) / 2 / report.size[1]}
-        row |= {name: float(np.float32(value)) for name, value in figures.items()}
-    return row
-
-
 def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport) -> dict:
     """Write the small pictures of a photo (see `thumbnail_files`); returns what the journal says of them."""
     photo, blur = thumbnail_files(out, path)
-    attention = attention_file(out, path)
-    pictures = {photo: thumbnail}
-    for file, values, side in (
-        (blur, report.small_blur_map, MAP_SIDE),
-        (attention, report.small_attention_map, ATTENTION_SIDE),
-    ):
-        data = io.BytesIO()
-        grey_image(resize_map(values, working_shape(values.shape[0], values.shape[1], side))).save(
-            data, "png", compress_level=3
-        )
-        pictures[file] = data.getvalue()
+    pictures = small_pictures(path, thumbnail, report).values()
     photo.parent.mkdir(parents=True, exist_ok=True)
-    for file, data in pictures.items():
+    for file, data in zip((photo, blur, attention_file(out, path)), pictures, strict=True):
         write_bytes(file, data, sync=False)  # a picture that is lost is made again
-    return {PICTURES: [[len(data), zlib.crc32(data)] for data in pictures.values()], NOTED: time.time()}
+    return {PICTURES: [[len(data), zlib.crc32(data)] for data in pictures], NOTED: time.time()}
 
 
 def refresh(out: Path):
@@ -470,10 +344,3 @@ def checksum_of(path: Path) -> str | None:
         return sha256(str(path))
     except (OSError, ValueError):
         return None
-
-
-if __name__ == "__main__":
-    import runpy
-
-    sys.argv.insert(1, "sort")
-    runpy.run_module("abc_hf", run_name="__main__", alter_sys=True)

@@ -35,8 +35,6 @@ def watch_library(
         the exit status, 0.
     """
     with Sort(out, **options) as job:
-        if job.processes > 1:
-            raise ValueError("One process watches a folder; start it without a launcher.")
         try:
             keep_watching(job, list(sources), sleep, clock)
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 
 import contextlib
 import io
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..inference.loading import no_model
 from ..inference.opening import load_photo
 from ..inference.processes import Processes, cores
-from ..photos import SETTINGS, reason
+from ..photos import SETTINGS, name_of, reason
 from ..pipeline import prepare
 from .find import PARQUET, Found, Reader, sha256, split_member
 from .xmp import XmpError, said
@@ -41,17 +42,17 @@ class Preparer:
             raise no_model(model, error) from error
         self.hash_content, self.reader = hash_content, Reader()
 
-    def __call__(self, path: str, data: bytes | None = None) -> dict:
+    def __call__(self, path: str, data=None) -> dict:
         """What `prepare` returns, its pixels as NumPy; "thumbnail", JPEG bytes; and of the table's columns those
         that the file says, perceptual_hash and content. Or "error", the reason alone.
 
         Args:
-            data: the photo's file, if it has been read.
+            data: the photo's file, or whatever else `load_photo` takes, if it has been read.
         """
         name = path
         try:
             with self.reader.photo(path) if data is None else contextlib.nullcontext(data) as photo:
-                name = photo if isinstance(photo, str) else "the given bytes"
+                name = name_of(photo)
                 prepared = prepare(photo, self.image_processor, load_photo)
                 if "error" in prepared:
                     raise prepared["error"]
@@ -125,26 +126,31 @@ class Workers:
             processes.stop()
         self.preparers = self.rows = None
 
-    def prepared(self, photos: Iterable[Found]) -> Iterator[tuple[Found, dict]]:
-        """The photos in their order, with what `Preparer` makes of them."""
+    def prepared(self, photos: Iterable[Found], contents: Iterable = ()) -> Iterator[tuple[Found, dict]]:
+        """The photos in their order, with what `Preparer` makes of them.
+
+        Args:
+            contents: their files, where they have been read; None for a photo whose file has not.
+        """
+        given = zip(photos, itertools.chain(contents, itertools.repeat(None)), strict=False)
         if not self.number:
-            yield from ((photo, self.here(photo.file)) for photo in photos)
+            yield from ((photo, self.here(photo.file, content)) for photo, content in given)
             return
         waiting: deque[tuple[Found, Future]] = deque()
-        for photo in photos:
-            waiting.append((photo, self.submit(photo)))
+        for photo, content in given:
+            waiting.append((photo, self.submit(photo, content)))
             if len(waiting) > AHEAD * self.number:
                 yield self.result(*waiting.popleft())
         while waiting:
             yield self.result(*waiting.popleft())
 
-    def submit(self, photo: Found) -> Future:
+    def submit(self, photo: Found, content) -> Future:
         """One more process reads the rows of Parquet files, because they can only be read one after the other."""
         self.start()
         assert self.preparers
         file, row = split_member(photo.path)
-        if not (row and file.lower().endswith(PARQUET)):
-            return self.preparers.submit(photo.file)
+        if content is not None or not (row and file.lower().endswith(PARQUET)):
+            return self.preparers.submit(photo.file, content)
         if self.rows is None:
             self.rows = Processes(1, RowReader, ())
         return self.preparers.submit(photo.path, self.rows.submit(file, row))

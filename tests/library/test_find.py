@@ -234,7 +234,7 @@ def test_parquet_files(find, tmp_path, monkeypatch):
     ):
         found, complaints = find(*sources, skip=["out"])
         assert sorted(set(names(found, tmp_path))) == sorted(expected) and not complaints
-    assert found[3] == Found(f"{path}!/image/03", None, path.stat().st_mtime, place=3 / 11)
+    assert found[3] == Found(f"{path}!/image/03", None, path.stat().st_mtime)
     reader = Reader()
     for photo, file in zip(found, files, strict=True):
         with reader.photo(photo.path) as opened:

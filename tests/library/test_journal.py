@@ -101,25 +101,25 @@ def test_an_error_is_a_row(tmp_path):
 def test_shards(tmp_path, monkeypatch):
     """Some hundred rows each; the later row of a photo counts; what is no use any more goes."""
     monkeypatch.setattr(journal, "SHARD_ROWS", 3)
-    writer = Writer(tmp_path, {"model": "m"}, process=1)
+    writer = Writer(tmp_path, {"model": "m"})
     for number in range(7):
         writer.add([row_of(str(number), bytes=1, modified=None)])
     writer.close()
-    assert [path.name for path in shards(tmp_path).values()] == [f"00001-00001-0000{n}.jsonl" for n in (1, 2, 3)]
-    (tmp_path / "00001-00001-00002.jsonl").write_bytes(b"damaged\n")
+    assert [path.name for path in shards(tmp_path).values()] == [f"00001-0000{n}.jsonl" for n in (1, 2, 3)]
+    (tmp_path / "00001-00002.jsonl").write_bytes(b"damaged\n")
     write(tmp_path, [row_of("0")], {"model": "other"})
     write(tmp_path, [row_of("6", bytes=2, modified=None)])
     (tmp_path / ".0123456789abcdef.partial").touch()
     with contextlib.closing(Index(tmp_path, {"model": "m"})) as index:
-        assert index.load() == 1 and index.damaged == {"00001-00001-00002": 1}
+        assert index.load() == 1 and index.damaged == {"00001-00002": 1}
         index.find(Found(str(number), 2 if number == 6 else 1, None) for number in range(8))
         assert [row["path"] for row in index.rows()] == ["0", "1", "2", "6"]
         assert [photo.path for photo, _ in index.todo()] == ["3", "4", "5", "7"]
         index.prune()
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
-        "00001-00001-00001.jsonl",
-        "00001-00001-00002.jsonl",
-        "00003-00000-00001.jsonl",
+        "00001-00001.jsonl",
+        "00001-00002.jsonl",
+        "00003-00001.jsonl",
         "set-aside",
     ]
 

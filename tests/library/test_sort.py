@@ -18,19 +18,16 @@ import imagehash
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import ExifTags, Image
 
 from abc_hf import BlurUnderstandingPipeline, load_pipeline
 from abc_hf.cli import main
-from abc_hf.library import sort
+from abc_hf.library import assess, sort
 from abc_hf.library import workers as sort_workers
-from abc_hf.library.find import Found, find_photos
-from abc_hf.library.journal import Index, dealt_to, line_of, read_shard, shards
-from abc_hf.library.parquet import ParquetPhotos
+from abc_hf.library.find import Found
+from abc_hf.library.journal import line_of, read_shard, shards
 from abc_hf.library.table import COLUMNS, PROBABILITIES, attention_file, thumbnail_files
 from abc_hf.photos import load_photo
-from tests.library.sort_toys import Counted
 
 ROOT = Path(__file__).parents[2]
 
@@ -499,55 +496,15 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(run, library, tmp_pa
     assert len(judged) == len(set(judged)) == 9 == len(table(tmp_path / "out"))
 
 
-def test_work_is_dealt_by_path(tmp_path):
-    shares = []
-    for process in range(3):
-        index = Index(tmp_path, {}, process, 3)
-        index.find(Found(f"/photos/{number}.jpg", 1, 1.0) for number in range(300))
-        shares.append({photo.path for photo, _ in index.todo()})
-        index.close()
-    assert len(set.union(*shares)) == sum(map(len, shares)) == 300
-    assert min(map(len, shares)) > 70
-
-
-def test_of_a_parquet_file_each_process_reads_its_part(tmp_path, monkeypatch):
-    """Of 24 row groups of 10 KB, a third each."""
-    monkeypatch.setattr("abc_hf.library.parquet.BUFFER", 1024)
-    files = [tmp_path / f"{number}.jpg" for number in range(48)]
-    for number, file in enumerate(files):
-        file.write_bytes(np.random.default_rng(number).bytes(5000))
-    sets = [parquet_of(tmp_path / "set" / f"{name}.parquet", files, rows_per_group=2) for name in "ab"]
-    shares = []
-    for process in range(3):
-        with contextlib.closing(Index(tmp_path, {}, process, 3)) as index:
-            index.find(find_photos(map(str, sets), pytest.fail))
-            share = [photo.path for photo, _ in index.todo()]
-        shares.append(share)
-        for file in sets:
-            opened = Counted(file.read_bytes())
-            photos = ParquetPhotos(opened)
-            mine = [path.split("!/")[1] for path in share if path.startswith(str(file))]
-            opened.count = 0
-            for name in mine:
-                photos.open(name)
-            assert len(mine) == 16 and 80_000 < opened.count < 90_000
-    assert len(set(sum(shares, []))) == 96
-
-
-def test_each_process_has_the_first_part_of_some_parquet_files():
-    firsts = [dealt_to(f"{number}.parquet!/image/0", 0.0, 3) for number in range(300)]
-    assert all(70 < firsts.count(process) < 130 for process in range(3))
-
-
 def test_batches_are_of_one_shape():
     def photo(number, shape):
         return Found(str(number), 1, 1.0), {"pixel_values": np.zeros(shape)}
 
     stream = [photo(0, 1), photo(1, 2), (Found("2", 1, 1.0), {"error": "damaged"}), photo(3, 1), photo(4, 2)]
-    batches = [[int(found.path) for found, _ in batch] for batch in sort.by_shape(stream, 2)]
+    batches = [[int(found.path) for found, _ in batch] for batch in assess.by_shape(stream, 2)]
     assert batches == [[2], [0, 3], [1, 4]]
     stream = [photo(number, number) for number in range(50)]
-    sizes = [len(batch) for batch in sort.by_shape(stream, 2, waiting=4)]
+    sizes = [len(batch) for batch in assess.by_shape(stream, 2, waiting=4)]
     assert sizes == [1] * 50, "shapes without company do not wait for ever"
 
 
@@ -588,7 +545,7 @@ def test_a_killed_run_goes_on(run, photo, tmp_path, tiny_folder, judged):
 
 STUCK = """
 import sys, threading
-from abc_hf.library import sort
+from abc_hf.library import assess, sort
 from abc_hf import cli
 forward, photos = sort.write_thumbnails, []
 def write_thumbnails(*arguments):
@@ -665,44 +622,6 @@ def test_a_photo_that_cannot_be_judged_or_written_does_not_stop_the_rest(run, li
     assert all((row["label"] is None) == (row["error"] is not None) for row in rows.values())
 
 
-def test_shares_of_a_job(run, library, tmp_path, judged, monkeypatch):
-    """As two processes have them, one after the other."""
-    run(library)
-    alone, all_paths = table(tmp_path / "out"), set(judged)
-    (tmp_path / "out").rename(tmp_path / "alone")
-    judged.clear()
-    for name in ("init_process_group", "barrier", "destroy_process_group"):
-        monkeypatch.setattr(torch.distributed, name, lambda *_, **__: None)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for process in ("1", "0"):
-        monkeypatch.setenv("RANK", process)
-        status, out, _ = run(library)
-        assert status == 0 and bool(out) == (process == "0"), "the first one speaks"
-        assert 0 < len(judged) < 9 or process == "0"
-    assert len(judged) == 9 and set(judged) == all_paths
-    assert_same(table(tmp_path / "out"), alone)
-
-
-@pytest.mark.slow
-def test_several_processes(run, library, tmp_path, tiny_folder):
-    (library / "broken.jpg").write_bytes(b"no photo")
-    run(library)
-    alone = table(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / "alone")
-    options = ["--out", tmp_path / "out", "--model", tiny_folder, "--device", "cpu", "--workers", "0"]
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "abc_hf.library.sort", library, *options],
-        env=environment(PYTHONWARNINGS="ignore"),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and "1 without a verdict" in done.stdout, done.stderr
-    assert_same(table(tmp_path / "out"), alone)
-    processes = {stem.split("-")[1] for stem in shards(tmp_path / "out" / "shards")}
-    assert processes == {"00000", "00001"}, "each wrote its own"
-
-
 @pytest.mark.slow
 @pytest.mark.skipif("ABC_SHARED" not in os.environ, reason="ABC_SHARED does not name the folder of research data")
 def test_bad_files(tmp_path):
@@ -742,7 +661,7 @@ def test_memory_stays_flat(photo, tmp_path, tiny_folder):
 MEASURED = r"""
 import re, sys
 from pathlib import Path
-from abc_hf.library import sort
+from abc_hf.library import assess, sort
 from abc_hf import cli
 batches = 0
 judge_batch = sort.Sort.judge_batch
@@ -793,11 +712,11 @@ def test_a_damaged_journal_is_said_and_set_aside(run, library, tmp_path, judged,
 def test_files_of_others_in_the_journal_are_set_aside(run, library, tmp_path):
     run(library)
     folder = tmp_path / "out" / "shards"
-    (folder / "00001-00000-00001.parquet").write_bytes(b"PAR1")
+    (folder / "00001-00001.parquet").write_bytes(b"PAR1")
     (folder / "notes.jsonl").write_text("mine")
     status, _, err = run(library)
     assert status == 0 and err.count("this is no file of the journal; it is kept in") == 2 == err.count("\n")
-    assert {path.name for path in (folder / "set-aside").iterdir()} == {"00001-00000-00001.parquet", "notes.jsonl"}
+    assert {path.name for path in (folder / "set-aside").iterdir()} == {"00001-00001.parquet", "notes.jsonl"}
     assert run(library)[2] == ""
 
 
