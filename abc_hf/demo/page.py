@@ -11,6 +11,7 @@ import gradio as gr
 from ..pipeline import BlurUnderstandingPipeline
 from .batch_tab import batch_tab
 from .compare_tab import compare_tab
+from .docs import docs_pages
 from .endpoints import api_endpoints
 from .guard import answer_in_sentences, guarded
 from .photo_tab import EXAMPLES, photo_tab
@@ -44,6 +45,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
         api_endpoints(judge)
         markup(about(pipeline.model.name_or_path or ""), "about")
         markup(web_file("credits.html"))
+    docs_pages(demo)
     answer_in_sentences(demo)
     return demo
 

@@ -6,11 +6,15 @@ without it one is started, with the bundled weights.
 
 import argparse
 import contextlib
+import io
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+import pillow_heif
+from PIL import Image, ImageFilter
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "abc_hf" / "examples").glob("*.jpg"))
@@ -51,10 +55,48 @@ def opened(browser: Browser, address: str, width: int, theme: str, query: str = 
         yield page
 
 
-def send(page: Page, selector: str, files: list[Path] | dict, until: str) -> None:
+def send(page: Page, selector: str, files: list | dict, until: str) -> None:
     page.set_input_files(f"{selector} input[type=file]", files)
     page.wait_for_selector(until)
     page.wait_for_timeout(800)
+
+
+@contextlib.contextmanager
+def held(page: Page, address: str) -> Iterator[None]:
+    """Requests to this address wait until the end."""
+    waiting: list[Route] = []
+    page.route(address, lambda route: waiting.append(route))
+    yield
+    for route in waiting:
+        route.continue_()
+    page.unroute(address)
+
+
+def upload(name: str, picture: Image.Image | None = None) -> dict:
+    """A file as Playwright sends it: the picture in the format that the name says, or text."""
+    data = io.BytesIO(b"not a photo")
+    if picture:
+        pillow_heif.register_heif_opener()
+        picture.save(data, "HEIF" if name.endswith(".heic") else "JPEG")
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": data.getvalue()}
+
+
+def zipped(name: str) -> dict:
+    """A zip of photos in folders, with one file that is none and one hidden file."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for photo in EXAMPLES[:3]:
+            archive.write(photo, f"holiday in the mountains/first day/DSC_20260814_153012_{photo.name}")
+        archive.writestr("holiday in the mountains/broken.jpg", b"not a photo")
+        archive.writestr("__MACOSX/._broken.jpg", b"hidden")
+    return {"name": name, "mimeType": "application/zip", "buffer": data.getvalue()}
+
+
+def burst() -> list[dict]:
+    """Four shots of one scene."""
+    with Image.open(EXAMPLES[-1]) as scene:
+        shots = [scene.filter(ImageFilter.GaussianBlur(radius)) for radius in (2, 0, 1, 4)]
+    return [upload(f"IMG_2026081415301{number}_long_name.jpg", shot) for number, shot in enumerate(shots)]
 
 
 def states(page: Page) -> Iterator[str]:
@@ -65,15 +107,43 @@ def states(page: Page) -> Iterator[str]:
     for summary in page.locator("summary").all():
         summary.click()
     yield "attention-and-details"
-    broken = {"name": "holiday.jpg", "mimeType": "image/jpeg", "buffer": b"not a photo"}
-    send(page, "#photo", broken, ".one[data-state=failed]")
+    for summary in page.locator("summary").all():
+        summary.click()
+    with Image.open(EXAMPLES[0]) as photo:
+        upright = photo.transpose(Image.Transpose.ROTATE_90)
+    with held(page, "**/upload*"):
+        send(page, "#photo", upload("upright.jpg", upright), ".one[data-state=judging] img.base")
+        yield "sending-another"
+    page.wait_for_selector(".one[data-state=judged]")
+    page.wait_for_timeout(500)
+    yield "upright"
+    with held(page, "**/queue/join*"):
+        send(page, "#photo", upload("IMG_0042.heic", upright), ".one[data-state=judging] .nothing")
+        yield "judging-heic"
+    page.wait_for_selector(".one[data-state=judged]")
+    page.wait_for_timeout(500)
+    yield "heic"
+    send(page, "#photo", upload("holiday.jpg"), ".one[data-state=failed]")
     yield "broken-file"
+    send(
+        page,
+        "#photo",
+        upload("pixel.jpg", Image.new("RGB", (1, 1))),
+        ".one:is([data-state=failed], [data-state=judged])",
+    )
+    yield "one-pixel"
     page.get_by_role("tab", name="Many photos").click()
     page.wait_for_timeout(500)
     yield "many-empty"
-    send(page, "#photos", EXAMPLES, "#gallery .summary")
+    with held(page, "**/queue/join*"):
+        photos = [{"name": path.name, "mimeType": "image/jpeg", "buffer": path.read_bytes()} for path in EXAMPLES]
+        send(page, "#photos", [*photos, upload("notes.jpg")], "#photos .again:visible")
+        yield "many-judging"
     page.wait_for_selector("#table td")
+    page.wait_for_timeout(800)
     yield "many"
+    send(page, "#photos", [zipped("holiday.zip")], "#gallery .failed :text('mountains')")
+    yield "many-zip"
     page.locator("#gallery [data-photo]").first.click()
     page.wait_for_selector("#gallery dialog[open] img")
     page.wait_for_timeout(500)
@@ -82,11 +152,12 @@ def states(page: Page) -> Iterator[str]:
     page.get_by_role("tab", name="Compare shots").click()
     page.wait_for_timeout(500)
     yield "compare-empty"
-    send(page, "#shots", EXAMPLES[:1], "#ranking .ask")
+    send(page, "#shots", burst()[:1], "#ranking .ask")
     yield "compare-one"
-    night = [path for path in EXAMPLES if path.stem in ("night", "panning")]
-    send(page, "#shots", night, "#ranking .shots")
-    yield "compare"
+    send(page, "#shots", burst()[1:], "#ranking .shots")
+    yield "compare-four"
+    send(page, "#shots", [path for path in EXAMPLES if path.stem == "panning"], "#ranking .ask")
+    yield "compare-unrelated"
 
 
 def take_all(browser: Browser, address: str, out: Path) -> None:
@@ -95,6 +166,7 @@ def take_all(browser: Browser, address: str, out: Path) -> None:
         for theme in THEMES:
             with opened(browser, address, width, theme) as page:
                 for state in states(page):
+                    page.evaluate("scrollTo(0, 0)")
                     for name, full in (("", False), ("-whole", True)):
                         page.screenshot(path=out / f"{state}-{width}-{theme}{name}.png", full_page=full)
 

@@ -1,0 +1,27 @@
+# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
+"""The pages of docs/, which the demo serves beside its own page: docs/training.md at /training."""
+
+import re
+from pathlib import Path
+
+import gradio as gr
+
+PACKAGE = Path(__file__).parents[1]
+DOCS = PACKAGE / "docs" if (PACKAGE / "docs").is_dir() else PACKAGE.parent / "docs"
+"""abc_hf/docs is a symbolic link to docs. Git writes a plain file in its place on Windows."""
+
+
+def docs_pages(demo: gr.Blocks) -> None:
+    """Add one page to the demo for each file of docs/."""
+    for file in sorted(DOCS.glob("*.md")):
+        text = file.read_text("utf-8")
+        with demo.route(text.partition("\n")[0].strip("# "), file.stem, show_in_navbar=False):
+            gr.Markdown(as_page(text), header_links=True, elem_id="docs")
+
+
+def as_page(text: str) -> str:
+    """The Markdown of a file of docs/, with links that lead to the demo's pages. Links to other files of the repository
+    become plain text, and pictures and comments are left out."""
+    text = re.sub(r"<!--.*?-->\n|!\[[^]]*\]\((?!https?:)[^)]*\)\n", "", text)
+    text = re.sub(r"\]\(([\w-]+)\.md(#[\w-]+)?\)", r"](\1\2)", text)
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*/[^)]*\)", r"\1", text) + "\n\n[Back to the demo](.)\n"
