@@ -66,8 +66,8 @@ SHOW_KINDS = {"All": lambda row: True} | {
 }
 
 LIMITS = (
-    f"Up to {MAX_PHOTOS} photos, or zips of them that unpack to {MAX_TOTAL_BYTES >> 30} GB at most; "
-    f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels a photo. They are deleted here after an hour."
+    f"At most {MAX_PHOTOS} photos, each of {MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels. Zips may "
+    f"unpack to {MAX_TOTAL_BYTES >> 30} GB. Your photos are deleted after an hour."
 )
 
 
@@ -92,7 +92,7 @@ def batch_tab(judge_photo: Judge) -> None:
         found = shown(rows, threshold, show, kind)
         return found, found, gr.Column(visible=bool(rows))
 
-    upload = sender("photos", "photos", "Or a zip of photos. Those that you send later are added.")
+    upload = sender("photos", "photos", "A zip of photos works, too. You can add more later.")
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320, visible=False) as controls:
             threshold = gr.Slider(
@@ -101,7 +101,7 @@ def batch_tab(judge_photo: Judge) -> None:
                 THRESHOLD,
                 step=0.01,
                 label="Reject scores below",
-                info="Flags photos at once; their verdicts stay.",
+                info="Photos below it are flagged. Their verdicts stay.",
                 elem_id="threshold",
             )
             show = gr.Radio(list(SHOW), value=next(iter(SHOW)), label="Show", elem_id="show")

@@ -16,7 +16,7 @@ def docs_pages(demo: gr.Blocks) -> None:
     for file in sorted(DOCS.glob("*.md")):
         text = file.read_text("utf-8")
         with demo.route(text.partition("\n")[0].strip("# "), file.stem, show_in_navbar=False):
-            gr.Markdown(as_page(text), header_links=True, elem_id="docs")
+            gr.Markdown(as_page(text), elem_id="docs")
 
 
 def as_page(text: str) -> str:

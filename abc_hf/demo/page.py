@@ -57,28 +57,26 @@ def about(model: str) -> str:
     scores = record.get("validation", {}).get("verdicts", {})
     if "all" not in scores:
         return web_file("about.html").format(figures="<p>These weights come without scores.</p>")
-    snapshots = scores.get(SNAPSHOTS, scores["all"])
-    seen, found = scores["all"]["certain"], scores["all"]["bad_found"]
-    rows = [
-        (
-            f"Right verdicts, {each['agreed']['photos']} {what} on which all annotators agree",
-            percent(each["agreed"]["accuracy"]),
-            f"{percent(each['always_one_label'])}, if the answer is always the same",
-        )
-        for each, what in ((scores["all"], "photos"), (snapshots, "snapshots"))
-    ]
-    rows += [
-        ("Verdicts that are certain, and the right ones of these", percent(seen["share"]), percent(seen["accuracy"])),
-        (
-            f"Good photos called bad: of {snapshots['false_bad']['photos']} snapshots, and of "
-            f"{scores['all']['false_bad']['photos']} photos",
-            percent(snapshots["false_bad"]["share"]),
-            percent(scores["all"]["false_bad"]["share"]),
-        ),
-        (f"Bad blur that is found, of {found['photos']} photos", percent(found["share"]), ""),
-    ]
-    cells = "".join(f"<tr><th scope='row'>{name}</th><td>{one}</td><td>{two}</td></tr>" for name, one, two in rows)
-    return web_file("about.html").format(figures=f"<table>{cells}</table>")
+    columns = [("all photos", scores["all"]), ("snapshots", scores.get(SNAPSHOTS, scores["all"]))]
+    measures = {
+        "Right verdicts, where all annotators agree": lambda each: figure(each["agreed"], "accuracy"),
+        "Right, if every verdict were the most frequent one": lambda each: percent(each["always_one_label"]),
+        "Verdicts that are sure": lambda each: percent(each["certain"]["share"]),
+        "Right verdicts among the sure ones": lambda each: percent(each["certain"]["accuracy"]),
+        "Photos called bad, though no annotator does so": lambda each: figure(each["false_bad"], "share"),
+        "Photos with bad blur that are found": lambda each: figure(each["bad_found"], "share"),
+    }
+    head = "".join(f"<th scope='col'>{each['photos']} {name}</th>" for name, each in columns)
+    rows = "".join(
+        f"<tr><th scope='row'>{name}</th>{''.join(f'<td>{measure(each)}</td>' for _, each in columns)}</tr>"
+        for name, measure in measures.items()
+    )
+    figures = f"<table><thead><tr><th scope='col'>On photos kept out of training</th>{head}</tr></thead>{rows}</table>"
+    return web_file("about.html").format(figures=figures)
+
+
+def figure(score: dict, name: str) -> str:
+    return f"{percent(score[name])} of {score['photos']}"
 
 
 def percent(share: float | None) -> str:

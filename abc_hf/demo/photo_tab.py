@@ -218,13 +218,13 @@ def why_panels(report: BlurReport, folder: str) -> dict:
         (title, meaning, picture_data(Image.fromarray(colorize(values)), folder, name, "png"))
         for title, meaning, name, values in maps
     ]
-    where = "Here the sharper part of the subject"
+    where = "In this photo the sharper part of the subject"
     if not report.facts.has_subject:
-        where = "Here no subject stands out; the sharper part of the photo"
+        where = "In this photo no subject stands out; its sharper part"
     return {
         "panels": panels,
-        "means": f"{where} has a blur of {report.blur_on_subject:.2f} and the background one of "
-        f"{report.blur_on_background:.2f}, on a scale of 0 to 1.",
+        "means": f"{where} has a blur of {report.blur_on_subject:.2f}, the background {report.blur_on_background:.2f}; "
+        "0 is sharp, 1 is high blur.",
     }
 
 

@@ -47,7 +47,7 @@ def opened(browser: Browser, address: str, width: int, theme: str, query: str = 
     options = {"has_touch": phone, "is_mobile": phone, "device_scale_factor": 2 if phone else 1}
     size = {"width": width, "height": WIDTHS[width]}
     with browser.new_context(viewport=size, color_scheme=theme, reduced_motion="reduce", **options) as context:
-        context.set_default_timeout(120_000)
+        context.set_default_timeout(300_000)
         page = context.new_page()
         page.goto(address + query)
         page.wait_for_selector(".one[data-state=judged]")

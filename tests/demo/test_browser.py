@@ -608,3 +608,15 @@ def test_app_starts_without_a_network(browser, tmp_path):
         finally:
             process.terminate()
     assert not (tmp_path / "outside.txt").exists()
+
+
+def test_how_it_works_leads_to_the_pages_of_the_docs(page, address):
+    page.locator("summary", has_text="How it works").click()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="How it works, step by step").click()
+    docs = opened.value
+    assert docs.locator("h1").inner_text() == "How it works"
+    docs.goto(address + docs.get_by_role("link", name="training.md").get_attribute("href"))
+    assert docs.locator("h1").inner_text() == "Training"
+    docs.get_by_role("link", name="Back to the demo").wait_for()
+    docs.close()
