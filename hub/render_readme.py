@@ -189,9 +189,9 @@ def threshold_text(run: dict) -> str:
         bad = run[name]["desirability"]["per_class"]["bad-blur"]
         if rejected:
             sentences.append(
-                f"On {title}, {percent(rejected['share'])} of the photos score below {rejected['threshold']}: "
-                f"{percent(rejected['precision'])} of these are bad-blur (precision), and they are "
-                f"{percent(rejected['recall'])} of all {bad['photos']} bad-blur photos (recall)."
+                f"On {title}, {percent(rejected['share'])} of the photos score below {rejected['threshold']}. For "
+                f"bad-blur, this threshold has a precision of {percent(rejected['precision'])} and a recall of "
+                f"{percent(rejected['recall'])}; {bad['photos']} photos have bad-blur."
             )
         else:
             sentences.append(

@@ -101,7 +101,8 @@ def test_verdicts_are_shown_where_they_were_scored():
     shown = " ".join(render(TEXT, **given).split())
     assert "validation: right verdicts where all annotators agree | 51 | 0.912 | 0.614 (always the same label)" in shown
     assert "On validation 71.7% of the verdicts are certain, and 96.8% of these are right." in shown
-    assert "10.0% of the photos score below 0.35: 62.0% of these are bad-blur (precision), and they are none" in shown
+    assert "10.0% of the photos score below 0.35. For bad-blur, this threshold has a precision of 62.0%" in shown
+    assert "and a recall of none;" in shown
     assert "| validation, consumer/pet | 51 | 0.912 | 0.813 | 0.614 | 1.5% | 81.6% | 71.7% | 96.8% | 91.9% |" in shown
 
 
