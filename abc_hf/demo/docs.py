@@ -12,10 +12,13 @@ DOCS = PACKAGE / "docs" if (PACKAGE / "docs").is_dir() else PACKAGE.parent / "do
 
 
 def docs_pages(demo: gr.Blocks) -> None:
-    """Add one page to the demo for each file of docs/."""
+    """Add one page to the demo for each file of docs/. A bar above each leads back to the demo."""
+    with demo:
+        gr.Navbar(visible=False)
     for file in sorted(DOCS.glob("*.md")):
         text = file.read_text("utf-8")
         with demo.route(text.partition("\n")[0].strip("# "), file.stem, show_in_navbar=False):
+            gr.Navbar(main_page_name="Back to the demo")
             gr.Markdown(as_page(text), elem_id="docs")
 
 
@@ -24,4 +27,4 @@ def as_page(text: str) -> str:
     become plain text, and pictures and comments are left out."""
     text = re.sub(r"<!--.*?-->\n|!\[[^]]*\]\((?!https?:)[^)]*\)\n", "", text)
     text = re.sub(r"\]\(([\w-]+)\.md(#[\w-]+)?\)", r"](\1\2)", text)
-    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*/[^)]*\)", r"\1", text) + "\n\n[Back to the demo](.)\n"
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*/[^)]*\)", r"\1", text)

@@ -57,16 +57,16 @@ def about(model: str) -> str:
     scores = record.get("validation", {}).get("verdicts", {})
     if "all" not in scores:
         return web_file("about.html").format(figures="<p>These weights come without scores.</p>")
-    columns = [("all photos", scores["all"]), ("snapshots", scores.get(SNAPSHOTS, scores["all"]))]
+    columns = [("All photos", scores["all"]), ("Snapshots", scores.get(SNAPSHOTS, scores["all"]))]
     measures = {
         "Right verdicts, where all annotators agree": lambda each: figure(each["agreed"], "accuracy"),
         "Right, if every verdict were the most frequent one": lambda each: percent(each["always_one_label"]),
         "Verdicts that are sure": lambda each: percent(each["certain"]["share"]),
         "Right verdicts among the sure ones": lambda each: percent(each["certain"]["accuracy"]),
-        "Photos called bad, though no annotator does so": lambda each: figure(each["false_bad"], "share"),
-        "Photos with bad blur that are found": lambda each: figure(each["bad_found"], "share"),
+        "Called bad, though no annotator does so": lambda each: figure(each["false_bad"], "share"),
+        "Bad blur that is found": lambda each: figure(each["bad_found"], "share"),
     }
-    head = "".join(f"<th scope='col'>{each['photos']} {name}</th>" for name, each in columns)
+    head = "".join(f"<th scope='col'>{name} ({each['photos']})</th>" for name, each in columns)
     rows = "".join(
         f"<tr><th scope='row'>{name}</th>{''.join(f'<td>{measure(each)}</td>' for _, each in columns)}</tr>"
         for name, measure in measures.items()

@@ -8,7 +8,7 @@ function enlarge(index) {
   dialog().querySelector(".frame").innerHTML = `<div class="stage" style="--ratio: ${photo.width / photo.height}">
     <img class="base" src="${photo.picture.url}" alt="${photo.file}">
     <div class="over"><img src="${photo.map.url}" alt="Its blur map"></div></div>`;
-  dialog().querySelector(".about").innerHTML = `<b>${photo.file}</b> ${photo.certain ?
+  dialog().querySelector(".about").innerHTML = `<span class="note">${photo.file}</span><br>${photo.certain ?
     `<b>${props.verdicts[photo.label][0]}.</b> ` : ""}${photo.reason} Score ${photo.score.toFixed(2)}.`;
 }
 element.addEventListener("click", event => {
