@@ -273,7 +273,7 @@ def _identify(file) -> Image.Image:
     prefix = file.read(16)
     if not prefix:
         raise PhotoError("the file is empty.")
-    error: Exception = PhotoError(f"not a photo that can be read; convert it to one of {', '.join(FORMATS)}.")
+    error: Exception = PhotoError("not a photo that can be read; if it is one, save it as JPEG or PNG.")
     known = [Image.OPEN[name] for name in FORMATS if name in Image.OPEN]
     for factory, accept in [*known, (_open_heif, _is_heif), (_open_jxl, _is_jxl)]:
         if len(prefix) > 2 and accept and accept(prefix) is True:

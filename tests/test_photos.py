@@ -100,7 +100,7 @@ def test_errors_name_the_file(tmp_path):
     for name, reason in [
         ("missing.jpg", "there is no such file."),
         ("", "this is a folder; name the photos in it."),
-        ("notes.jpg", "not a photo that can be read; convert it to one of JPEG, PNG,"),
+        ("notes.jpg", "not a photo that can be read; if it is one, save it as JPEG or PNG."),
         ("cut.png", "cannot be read; it is damaged, cut short or of a rare kind ("),
     ]:
         with pytest.raises(PhotoError) as caught:

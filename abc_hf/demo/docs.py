@@ -14,7 +14,7 @@ DOCS = PACKAGE / "docs" if (PACKAGE / "docs").is_dir() else PACKAGE.parent / "do
 def docs_pages(demo: gr.Blocks) -> None:
     """Add one page to the demo for each file of docs/. A bar above each leads back to the demo."""
     with demo:
-        gr.Navbar(visible=False)
+        gr.Navbar(visible="hidden")  # type: ignore[arg-type]  # with False, Gradio shows it all the same
     for file in sorted(DOCS.glob("*.md")):
         text = file.read_text("utf-8")
         with demo.route(text.partition("\n")[0].strip("# "), file.stem, show_in_navbar=False):

@@ -620,3 +620,4 @@ def test_how_it_works_leads_to_the_pages_of_the_docs(page, address):
     assert docs.locator("h1").inner_text() == "Training"
     docs.get_by_role("link", name="Back to the demo").wait_for()
     docs.close()
+    assert page.get_by_role("navigation").all_inner_texts() == [page.inner_text(".examples")]  # no bar above the demo
