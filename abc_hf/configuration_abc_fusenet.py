@@ -42,7 +42,7 @@ class ABCFuseNetConfig(PreTrainedConfig):
         decoder_channels: channels of the pyramid after its bottleneck, before it meets the low-level features.
         refinement_layers, refinement_growth: densely connected 3x3 layers at stride 2, and the channels each adds.
         attention_channels: hidden channels of the attention branch's fully convolutional head.
-        fusion_inputs: what is stacked for the classifier, of `MAPS`. The paper's baselines are ("content",),
+        fusion_inputs: the maps stacked for the classifier, names of `MAPS`. The paper's baselines are ("content",),
             ("blur",), ("blur", "content"), ("blur", "attention") and ("blur", "attention", "content").
         fusion_channels: channels of the classifier's two convolutions.
         fusion_dropout: of the classifier's two dropout layers (0.5 in the paper).

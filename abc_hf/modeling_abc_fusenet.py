@@ -26,7 +26,7 @@ BRANCHES = ("blur", "attention", "content")
 
 @dataclass
 class ABCFuseNetOutput(ModelOutput):
-    """What the network says of a batch of B photos of H x W pixels.
+    """The answers of the network for a batch of B photos of H x W pixels.
 
     Args:
         loss: scalar, equation (2), when any label was given.
@@ -34,7 +34,7 @@ class ABCFuseNetOutput(ModelOutput):
             their softmax is the probability.
         kind_logits: (B, 3), defocus, motion, camera-shake: the kind of blur, if there is blur.
         blur_map: (B, 1, H, W), 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
-        attention_map: (B, 1, H, W), 0 = unimportant, 1 = what the photo is about.
+        attention_map: (B, 1, H, W), 0 = unimportant, 1 = the subject of the photo.
         content_features: (B, channels, H / s, W / s) of the content trunk, s its output stride.
         blur_features: the same of the blur trunk.
         blur_loss, attention_loss, desirability_loss, kind_loss: the terms of `loss`, unweighted.
@@ -159,12 +159,12 @@ def profile_channels(texture_channels: int) -> int:
 
 
 def blur_profile(blur_map, attention_map, blur_features) -> torch.Tensor:
-    """How blur is spread over subject and background, and what it looks like: (B, profile_channels) for the classifier.
+    """How blur is spread over subject and background, and its look: (B, profile_channels) for the classifier.
 
     Five regions follow from the attention map: the frame, the subject, the subject's core, its rim and the background.
-    Of each region, the share that is blurred by at least each of seven amounts (so that its sharpest and its most
-    blurred parts are told apart), and its mean blur; of subject, core and rim, their share of the frame. The look of
-    the blur is the mean of the blur trunk's features over what is blurred. The paper has no such part.
+    Each region gives its mean blur, and the share of it that reaches each of seven amounts, which tells its sharpest
+    from its most blurred parts. Subject, core and rim also give their share of the frame. The look of the blur is the
+    mean of the blur trunk's features over the blurred places. The paper has no such part.
 
     Args:
         blur_map, attention_map: (B, 1, H, W) in 0..1.
@@ -212,7 +212,7 @@ class DesirabilityClassifier(nn.Module):
         self.kind = nn.Linear(features, len(KINDS))
 
     def forward(self, stacked: torch.Tensor, profile: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores of desirability (B, num_labels) and of the kind of blur (B, 3), from what `fuse` gives."""
+        """Scores of desirability (B, num_labels) and of the kind of blur (B, 3), from the answer of `fuse`."""
         features = self.dropout(self.conv1(self.normalization(stacked)))
         features = self.conv2(features).mean((-2, -1))
         if self.profile is not None and profile is not None:
@@ -273,7 +273,7 @@ class ABCFuseNetModel(ABCFuseNetPreTrainedModel):
         """
         Args:
             pixel_values: (B, 3, H, W) as `ABCFuseNetImageProcessor` makes them; H and W multiples of `config.stride`.
-            branches: which of "blur", "attention" and "content" to run; what the others would give is None.
+            branches: which of "blur", "attention" and "content" to run. The answers of the others are None.
 
         Raises:
             ValueError: for sides that are no multiple of the stride, or an unknown branch.
@@ -344,7 +344,7 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
                 saliency pre-training gives them (in the paper's joint training attention learns from `labels` alone).
             kind_labels: (B,) the kind of blur, 0..2 in the order of `KINDS`; -100 where a photo has none.
             branches: which of "blur", "attention" and "content" to run; there are logits only when all three do.
-            label_counts: what `losses.count_labels` counts, of a whole step that this batch is a part of.
+            label_counts: the counts of `losses.count_labels` for the whole step that this batch is a part of.
 
         Raises:
             ValueError: for sides that are no multiple of the stride, map labels of another shape, an unknown branch, or
@@ -391,7 +391,7 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         )
 
     def fuse(self, output: ABCFuseNetOutput) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What the classifier is given: the maps of `config.fusion_inputs` stacked along channels on C's grid (the dual
+        """The input of the classifier: the maps of `config.fusion_inputs` stacked along channels on C's grid (the dual
         attention of section 4.3), and the `blur_profile` (None without `config.blur_profile`)."""
         names = ("blur_map", "attention_map", "content_features", "blur_features")
         blur, attention, content, blur_features = (output[name] for name in names)

@@ -435,7 +435,7 @@ def _check_scans(image: Image.Image):
     scans = _count_scans(file.read(), MAX_SCANS + 1)
     file.seek(place)
     if scans > MAX_SCANS:
-        raise PhotoError(f"it has more than {MAX_SCANS} scans, which take too long to decode; save it anew.")
+        raise PhotoError(f"it has more than {MAX_SCANS} scans, which take too long to decode; save it again.")
 
 
 def _count_scans(data: bytes, most: int) -> int:

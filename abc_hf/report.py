@@ -25,7 +25,7 @@ class BlurReport:
         size: width and height of the photo [pixels].
         preview: the photo at the working size, at which it was judged.
         small_blur_map: float32 (h, w) at the preview's size; 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
-        small_attention_map: the same for what the photo is about; 0 = unimportant, 1 = its subject.
+        small_attention_map: float32 (h, w) of the same size; 0 = unimportant, 1 = the subject of the photo.
         kind_probabilities: of defocus, motion and camera-shake, if there is blur; they add up to 1.
         certain_from: the probability from which a verdict is certain, as the model says.
         closely: what a look at the photo's own pixels says, a `SubjectSharpness`; None if nobody looked, or if the

@@ -14,18 +14,18 @@ VERDICTS = {
     "ok-blur": ("OK blur", "There is blur, and it does no harm."),
     "bad-blur": ("Bad blur", "The blur is unwanted: it spoils the photo."),
 }
-"""What each label is called on the pages, and what it means."""
+"""The name of each label on the pages, and its meaning."""
 KINDS = {"defocus": "Defocus", "motion": "Motion", "camera-shake": "Camera shake"}
-"""What each kind of blur is called on the pages."""
+"""The name of each kind of blur on the pages."""
 NOT_SURE = "not sure"
 """The badge and the XMP keyword of a verdict that is not certain."""
 GROUPS = ("good-blur", "ok-blur", "no-blur", "bad-blur")
 """The order of the groups on the pages."""
 WORTH = {"no-blur": 1.0, "good-blur": 1.0, "ok-blur": 0.5, "bad-blur": 0.0}
-"""What each class adds to the score."""
+"""The part of each class in the score."""
 THRESHOLD = 0.35
-"""The score below which a photo is flagged as rejected, unless the user sets another: rather too low than too high, so
-that no good photo is thrown away."""
+"""The score below which a photo is flagged as rejected, unless the user sets another. It is low, so that no good photo
+is thrown away."""
 
 STARS = (0.125, 0.375, 0.625, 0.875)
 """The scores from which a photo has 2, 3, 4 and 5 stars, unless the user sets others."""
@@ -33,8 +33,8 @@ STARS = (0.125, 0.375, 0.625, 0.875)
 BLURRED, CLEARLY_BLURRED = 1 / 6, 1 / 2
 """Where low and medium blur begin in a blur map: halfway to the level below."""
 CORE_ATTENTION, CORE_QUANTILE = 0.7, 0.2
-"""The subject surely is where attention is above the first; its blur is the second quantile of the blur map there,
-since people look at what is sharp in a subject."""
+"""The core of the subject is where attention reaches the first. The blur of the subject is the second quantile of the
+blur map there, because people look at the sharp parts of a subject."""
 SOME = 0.01
 """The smallest share of blur that counts as blur."""
 SMALLEST_CORE = 0.005
@@ -45,11 +45,11 @@ NEARLY_ALL = 0.9
 
 @dataclass(frozen=True)
 class MapFacts:
-    """What the two maps say in figures, each 0..1.
+    """The two maps in figures, each 0..1.
 
-    subject: blur of the subject, the sharper part of attention's core; of the frame where no subject stands out.
-    background: mean blur where attention is low. blurred: the share of the frame that is blurred. background_blurred:
-    the same of the background. core: the share of the frame where the subject surely is.
+    subject: blur of the sharper part of the subject's core; of the whole frame if no subject stands out. background:
+    mean blur where attention is low. blurred: the share of the frame that is blurred. background_blurred: the share of
+    the background that is blurred. core: the share of the frame that is the subject's core.
     """
 
     subject: float
@@ -82,7 +82,7 @@ def read_maps(blur_map: np.ndarray, attention_map: np.ndarray) -> MapFacts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a photo as a whole.
+    """The verdict on a photo.
 
     label: the most probable class that the maps allow. kind: of the blur, "defocus", "motion" or "camera-shake"; None
     for no-blur. certain: whether the label is sure enough to act on. score: the expected worth, 0..1, of the classes
@@ -111,9 +111,9 @@ class Verdict:
 def judge(
     probabilities: dict[str, float], kinds: dict[str, float], facts: MapFacts, certain_from: float = 0.0
 ) -> Verdict:
-    """The rule. The label is the most probable class that the maps do not rule out; the score leaves out what they
-    rule out. The label is certain if it is the most probable class, from a probability of `certain_from` on, and the
-    maps do not speak against it."""
+    """The rule. The label is the most probable class that the maps allow; the score counts only such classes. The
+    label is certain if no class is more probable, its probability is at least `certain_from`, and the maps do not
+    speak against it."""
     ranked = sorted(probabilities, key=lambda name: probabilities[name], reverse=True)
     likeliest = max(kinds, key=lambda name: kinds[name]) if kinds else None
     allowed = [name for name in ranked if not ruled_out(name, likeliest, facts)]
@@ -140,9 +140,8 @@ def ruled_out(label: str, kind: str | None, facts: MapFacts) -> bool:
 
 
 def follows(label: str, kind: str | None, facts: MapFacts) -> bool:
-    """Whether the maps allow a label. They speak against no-blur where much is blurred, against good and ok blur where
-    nothing is or the subject is (unless motion is what the photo is about), and against bad blur where the subject is
-    sharp."""
+    """Whether the maps allow a label. They speak against no-blur if much is blurred, against good and ok blur if
+    nothing or the subject is blurred (by anything but motion), and against bad blur if the subject is sharp."""
     wanted = facts.blurred >= SOME and (facts.subject < CLEARLY_BLURRED or kind == "motion")
     return {
         "no-blur": facts.subject < BLURRED and facts.blurred < 0.3,
@@ -169,7 +168,7 @@ def share(value: float) -> str:
 
 
 def explain(verdict: Verdict, facts: MapFacts) -> str:
-    """One sentence that gives the reason for the verdict, or says what speaks for each side if it is not certain."""
+    """One sentence: the reason for the verdict or, if it is not certain, the two labels and the facts of the maps."""
     if not verdict.certain:
         return f"{verdict.words}; {observed(facts)}."
     return {"no-blur": no_blur, "good-blur": good_blur, "ok-blur": ok_blur, "bad-blur": bad_blur}[verdict.label](
@@ -178,7 +177,7 @@ def explain(verdict: Verdict, facts: MapFacts) -> str:
 
 
 def observed(facts: MapFacts) -> str:
-    """What the maps show, without a judgement."""
+    """The facts of the maps, without a judgement."""
     if not facts.has_subject:
         return f"no subject stands out, and {share(facts.blurred)} of the photo is blurred"
     return f"the subject is {amount(facts.subject)}, and {share(facts.background_blurred)} of the background is blurred"
@@ -200,7 +199,7 @@ def good_blur(kind: str | None, facts: MapFacts) -> str:
     if facts.has_subject and facts.subject < BLURRED and facts.background_blurred >= SOME:
         part = share(facts.background_blurred)
         return f"The subject is sharp and {part} of the background is blurred, which sets it off."
-    return "The blur looks wanted: it leads the eye to what is sharp."
+    return "The blur looks wanted: it leads the eye to the sharp part."
 
 
 def ok_blur(kind: str | None, facts: MapFacts) -> str:

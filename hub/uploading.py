@@ -30,7 +30,7 @@ def parser_of(name: str, text: str) -> argparse.ArgumentParser:
         prog=f"python -m hub.{name}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repo", required=True, metavar="USER/NAME", help="the repository on the Hub")
-    parser.add_argument("--yes", action="store_true", help="upload; without it, what would be is checked and listed")
+    parser.add_argument("--yes", action="store_true", help="upload; without it, the files are only checked and listed")
     parser.add_argument("--private", action="store_true", help="the repository, if it is new, is private")
     parser.add_argument("--revision", help="a branch, made if need be, or refs/pr/NUMBER of an open pull request")
     parser.add_argument("--create_pr", "--create-pr", action="store_true", help="open a pull request")
@@ -168,7 +168,9 @@ def upload(folder: Path, kind: str, args: argparse.Namespace, new: bool) -> str:
     )
     changed, extra = differences(api, folder, repo, commit.pr_revision or commit.oid)
     if changed or extra:
-        raise ValueError(f"After the upload {(changed + extra)[0]} is not what was sent; run the same command again.")
+        raise ValueError(
+            f"After the upload {(changed + extra)[0]} differs from the file sent; run the same command again."
+        )
     where = f"pull request {commit.pr_url}" if commit.pr_url else f"{kind} {args.repo}, commit {commit.oid}"
     return f"Uploaded and compared: {where}; {number} of {len(files_in(folder))} files were new or changed."
 

@@ -16,15 +16,15 @@ def add_actions(command: argparse.ArgumentParser):
     )
     place = group.add_mutually_exclusive_group()
     place.add_argument("--copy-to", type=Path, metavar="DIR", help="copy photos into a folder per label")
-    place.add_argument("--move-to", type=Path, metavar="DIR", help="move them there")
-    place.add_argument("--link-to", type=Path, metavar="DIR", help="make hard links there")
+    place.add_argument("--move-to", type=Path, metavar="DIR", help="move photos into a folder per label")
+    place.add_argument("--link-to", type=Path, metavar="DIR", help="make hard links to photos in a folder per label")
     group.add_argument("--xmp", action="store_true", help="write sidecars with rating, colour label and keywords")
     group.add_argument(
         "--decisions",
         type=Path,
         metavar="FILE",
-        help="what the report exported: kept photos go to `kept`, rejected ones are moved to `rejected`, and neither "
-        "copied nor linked",
+        help="the file that the report exports: kept photos go to `kept`, and rejected ones are moved to `rejected`, "
+        "never copied or linked",
     )
     group.add_argument(
         "--threshold",
@@ -65,8 +65,8 @@ def add_actions(command: argparse.ArgumentParser):
         metavar="A,B,C,D",
         help="the scores from which sidecars give 2, 3, 4 and 5 stars (default: 0.125,0.375,0.625,0.875)",
     )
-    group.add_argument("--dry-run", action="store_true", help="say what the actions would do, and do nothing")
-    group.add_argument("--undo", type=Path, metavar="FILE", help="take back what this undo file tells of, and end")
+    group.add_argument("--dry-run", action="store_true", help="list the actions, and do nothing")
+    group.add_argument("--undo", type=Path, metavar="FILE", help="take back the actions in this undo file, and end")
 
 
 def check_sort(args: argparse.Namespace) -> None:
@@ -74,7 +74,7 @@ def check_sort(args: argparse.Namespace) -> None:
     if args.undo:
         return
     if not args.photos:
-        raise ValueError("Name what to sort, such as a folder; or give --undo FILE alone.")
+        raise ValueError("Name a folder or photos to sort, or give --undo FILE alone.")
     args.out = args.out or beside(args.photos)
     check_folder(args.out, "--out")
     if isinstance(args.threshold, Path):

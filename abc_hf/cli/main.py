@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
             "photos",
             nargs="*" if each is sort_command else "+",
             metavar="FOLDER",
-            help="a folder and those below, a photo, a glob, a zip, tar or Parquet file, or a URL: hf://datasets/NAME",
+            help="a folder, a photo, a pattern such as *.jpg, a zip, tar or Parquet file, or a URL: hf://datasets/NAME",
         )
         each.add_argument(
             "--out",
@@ -145,7 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--prune",
             action="store_true",
-            help="drop photos from the table whose folder, archive or disk is missing; otherwise they stay in it",
+            help="drop photos from the table if their folder, archive or disk is missing; without it they stay",
         )
     sort_command.add_argument(
         "--verify-content", action="store_true", help="tell changed photos by their content, not by size and time"
@@ -203,7 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     for each in (command, sort_command, watch_command):
         each.add_argument(
-            "--engine", default="torch", help="what runs it on a CPU: torch, bf16, openvino (default: %(default)s)"
+            "--engine", default="torch", help="the engine on a CPU: torch, bf16, openvino (default: %(default)s)"
         )
     for each in (command, sort_command, watch_command, exporter, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")

@@ -36,7 +36,7 @@ def say(sentence: str) -> None:
 
 
 class Sentences(logging.Handler):
-    """Shows what the package logs: warnings as the command's own on stderr, the progress on stdout."""
+    """Shows the log of the package: warnings on stderr, in the command's own form, and progress on stdout."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
@@ -47,7 +47,7 @@ class Sentences(logging.Handler):
 
 @contextlib.contextmanager
 def sentences_shown() -> Iterator[None]:
-    """Show what the package logs while the command runs, and the progress of `abc_hf.library`."""
+    """Show the log of the package, with the progress of `abc_hf.library`, while the command runs."""
     package, library, handler = logging.getLogger("abc_hf"), logging.getLogger("abc_hf.library"), Sentences()
     level = library.level
     package.addHandler(handler)

@@ -1,4 +1,4 @@
-"""A folder of a process's own for what it writes, which does not outlive the process by long."""
+"""A folder for the files of one process. It is deleted when the process ends, or when the next one starts."""
 
 import atexit
 import contextlib

@@ -46,13 +46,13 @@ def markdown(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 @contextlib.contextmanager
-def waiting(what: str, seconds: float = 3) -> Iterator[None]:
-    """Say every few seconds on standard error that something goes on, and for how long already."""
+def waiting(sentence: str, seconds: float = 3) -> Iterator[None]:
+    """Print the sentence and the time so far to standard error every few seconds."""
     done, start = threading.Event(), time.monotonic()
 
     def say():
         while not done.wait(seconds):
-            print(f"{what}: {time.monotonic() - start:.0f} s so far ...", file=sys.stderr, flush=True)
+            print(f"{sentence}: {time.monotonic() - start:.0f} s so far ...", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=say, daemon=True)
     thread.start()

@@ -56,7 +56,7 @@ MAKER = 2
 
 
 def write_shard(job: tuple) -> tuple[str, list[str]]:
-    """Write one Parquet file from a row maker and its arguments; returns its name, and what was left out and why."""
+    """Write one Parquet file from a row maker and its arguments. Returns its name and the errors of rows left out."""
     path, make, arguments = job
     rows, errors = [], []
     for argument in arguments:

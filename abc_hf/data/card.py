@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What lies beside the Parquet of a data set, for people: README.md with counts and sources, and a contact sheet."""
+"""The files for people beside the Parquet of a data set: README.md with counts and sources, and a contact sheet."""
 
 import collections
 from pathlib import Path
@@ -28,11 +28,11 @@ SIZES = (
 TEXTS = {
     "folders": (
         "Blurred photos",
-        "Photos with what is known of where they are blurred and whether the blur is wanted.",
+        "Photos with labels: where they are blurred, and whether the blur is wanted. Some labels are unknown.",
     ),
     "cuhk": (
         "CUHK blur detection",
-        "Photos with masks of what is blurred (Shi, Xu and Jia, *Discriminative Blur Detection Features*, CVPR 2014), "
+        "Photos with masks of their blur (Shi, Xu and Jia, *Discriminative Blur Detection Features*, CVPR 2014), "
         "for testing only.",
     ),
     "smartblur": (
@@ -51,7 +51,7 @@ SCHEMA = f"""| column | |
 | `image` | the photo |
 | `blur_map` | 8 bits: levels 0 (none), 1 (low), 2 (medium), 3 (high); {AMOUNT_UNKNOWN} blurred, amount unknown; {UNKNOWN} unknown |
 | `blur_amount` | the same between the levels, {AMOUNT_STEPS} values to a level, as the radius of the blur has it, or two annotators on average; {AT_LEAST_HIGH} high or more |
-| `salient_mask` | 255 = what the photo is about, 0 = the rest |
+| `salient_mask` | 255 = the subject of the photo, 0 = the rest |
 | `desirability` | {", ".join(DESIRABILITY)} |
 | `blur_kind` | defocus, motion, camera-shake |
 | `source`, `license` | where the photo comes from, under which terms; of computed blur, terms of photo + subject |
@@ -118,7 +118,7 @@ def write_card(out: Path, kind: str, command: str) -> str:
 
 
 def contact_sheet(out: Path, split: str = "train", most: int = 32) -> None:
-    """Write `out/contact_sheet.png`: photos of a split, evenly spread, each above its level map and what it is."""
+    """Write `out/contact_sheet.png`: photos of a split, evenly spread, each above its level map and its label."""
     files = shards(out, split)
     ends = np.cumsum([pq.read_metadata(file).num_rows for file in files])
     wanted = sorted({round(i) for i in np.linspace(0, ends[-1] - 1, min(most, ends[-1]))})

@@ -36,10 +36,10 @@ def region_cells(grid: list[str]) -> np.ndarray:
 
 
 def region_amounts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """What two annotators' levels say together of each cell, as an amount.
+    """Amounts of blur from the levels that two annotators gave each cell.
 
-    The mean where they are a level apart at most; high by both is `AT_LEAST_HIGH`; who is sure decides where the other
-    is not; more than a level apart is unknown.
+    The amount is their mean if they are at most one level apart, and unknown if they are further apart. If both say
+    high, the amount is `AT_LEAST_HIGH`. If only one of them is sure, that one decides.
     """
     sure = np.where(first == UNKNOWN, second, first)
     other = np.where(second == UNKNOWN, sure, second)

@@ -72,7 +72,7 @@ def build_sample(out: Path, count: int = 64) -> list[str]:
 
 
 def sample_settings(settings, out: Path):
-    """The settings of a run of about a minute on a CPU on that data set; what was asked for otherwise stays."""
+    """The settings of a run of about a minute on a CPU on that data set. Settings that the user gave stay."""
     small = {
         "variant": "tiny", "working_size": 256, "crop_size": 160, "max_train_steps": 80, "eval_steps": 40,
         "warmup_steps": 10, "ema_decay": 0.9, "max_eval_samples": 8, "per_device_train_batch_size": 6,

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The SmartBlur schema: its columns, and what the values in its maps mean."""
+"""The SmartBlur schema: its columns and the meaning of the values in its maps."""
 
 import datasets
 import numpy as np
@@ -25,7 +25,7 @@ FEATURES = datasets.Features(
         "license": datasets.Value("string"),
     }
 )
-"""The SmartBlur schema, and what is finer than its levels. blur_map: levels 0..3, 254 = blurred, amount unknown, 255 =
+"""The SmartBlur schema, with columns finer than its levels. blur_map: levels 0..3; 254 = blurred, amount unknown; 255 =
 unknown. blur_amount: the same between the levels, `losses.AMOUNT_STEPS` to a level; 253 = high or more. votes: the
 share of annotators who chose each class; sure: all of them chose the same and were sure; subject_blur, rest_blur: the
 annotators' mean level on the subject and on the rest, 0..3; kind_agreed: all of them named `blur_kind`. Any label may
@@ -35,7 +35,7 @@ MAP_COLUMNS = ("blur_map", "blur_amount", "salient_mask")
 
 
 class DamagedDataError(ValueError):
-    """A file of a data set does not hold what it should."""
+    """A file of a data set is damaged."""
 
 
 def conform(rows, name: str, split: str):
@@ -86,7 +86,7 @@ def group_of(row: dict) -> str:
 
 
 def level_table(steps: int, *kept: int) -> np.ndarray:
-    """(256,) from the values of a column to levels: `steps` values to a level; some are kept; NaN for what is none."""
+    """(256,) the level of each value of a column, `steps` values to a level. Values in `kept` stay; others are NaN."""
     values = np.arange(256, dtype=np.float32)
     levels = np.where(values <= steps * (NUM_LEVELS - 1), values / steps, np.nan)
     levels[[*kept]] = kept

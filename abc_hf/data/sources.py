@@ -68,11 +68,11 @@ def read_votes(path: Path) -> dict[str, list[dict]]:
 
 
 def vote_columns(row: dict, votes: list[dict]) -> dict:
-    """What annotators said of a photo, as columns of the schema.
+    """The answers of the annotators of a photo, as columns of the schema.
 
     Args:
         row: of `desirability.csv`. Its `annotators` and `agreeing` count all votes and those for the majority's class.
-        votes: single votes, which may be some of them: those against the majority say what the others chose.
+        votes: single votes, perhaps not all. Votes against the majority tell which class the others chose.
     """
     if not row["desirability"] or not row.get("annotators"):
         return dict.fromkeys(("votes", "sure", "subject_blur", "rest_blur", "kind_agreed"))
@@ -111,7 +111,7 @@ def weak_blur_map(mask: np.ndarray) -> np.ndarray:
 
 
 def real_row(folder: Path, row: dict, grids: list[list[str]], votes: list[dict]) -> dict:
-    """One photo as it is, with what is known of it. grids: its regions as one or two annotators labelled them."""
+    """One photo as it is, with all its labels. grids: its regions as one or two annotators labelled them."""
     file = row["file"]
     source = Path(file).parts[0]
     image = load_photo(folder / file)
@@ -172,7 +172,7 @@ def smartblur_row(folder: Path, row: dict, levels: tuple[int, ...]) -> dict:
 
 
 def cuhk_row(photo: Path, mask: Path) -> dict:
-    """One photo of CUHK; what is blurred is, by an unknown amount."""
+    """One photo of CUHK. Its mask says where it is blurred, and the amount is unknown."""
     image, blurred = load_photo(photo), np.asarray(load_photo(mask).convert("L")) > 127
     if abs(blurred.shape[1] * image.height / (blurred.shape[0] * image.width) - 1) > 0.03:
         raise ValueError(

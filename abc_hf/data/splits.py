@@ -25,7 +25,7 @@ def load_splits(settings):
     Where no data set has a validation split, a share of train becomes it. With `streaming`, train is an
     `IterableDataset`.
 
-    Raises ValueError, in one sentence, for what cannot be loaded and for rows and columns that do not fit the schema.
+    Raises ValueError, in one sentence, if a data set cannot be loaded or its rows or columns do not fit the schema.
     """
     options = {"revision": settings.dataset_revision, "cache_dir": settings.cache_dir, "streaming": settings.streaming}
     loaded = [(name, open_splits(name, **options)) for name in settings.dataset_name]
@@ -58,10 +58,10 @@ def load_splits(settings):
 
 
 def open_splits(name: str, *, cache_dir: str | None = None, **options):
-    """The splits of a data set, by name: what is in its files now. Everything that trains or scores opens data here.
+    """The splits of a data set, by name, read from its files as they are now. All training and scoring opens data here.
 
-    `datasets.load_dataset` knows a local folder by its name and returns what it read there before, although the files
-    have changed. So each content of a folder has a cache of its own here, named by the digest of the bytes.
+    `datasets.load_dataset` knows a local folder by its name, and returns the rows that it read before even if the files
+    have changed. So each content of a folder has its own cache here, named by the digest of the bytes.
 
     Args:
         name: a folder or a Hub name (the Hub names each content by its commit).
@@ -115,7 +115,7 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def digest_of(files: list[Path], folder: Path) -> str:
-    """What tells the content of a folder from any other: the SHA-256 of the paths and the bytes of its files."""
+    """The SHA-256 of the paths and the bytes of the files of a folder. It changes if the content changes."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -155,7 +155,7 @@ def check_class_range(table: pa.Table, path: Path, first: int) -> None:
 
 
 def digest_of_rows(rows) -> dict:
-    """What tells a split from another: its rows, and a digest of everything that is in them."""
+    """The number of rows of a split, and a digest of all their values."""
     if isinstance(rows, datasets.IterableDataset):
         return {"rows": None, "digest": "of a stream"}
     digest = hashlib.sha256()

@@ -26,7 +26,7 @@ LEVEL_RADII = (0.0016, 0.004, 0.010)
 """Where low, medium and high blur begin, as a fraction of the long side: 0.8, 2 and 5 pixels of 512. Section 3.2
 puts it in words: visible, but details can be seen; details not clear any more; textures and shapes changed."""
 MELTED_RADIUS = 0.05
-"""Where the amount of blur ends: what is blurred more looks the same."""
+"""The radius from which more blur looks the same, as a fraction of the long side."""
 _LOW, _MEDIUM, _HIGH = np.log(LEVEL_RADII)
 AMOUNT_LOGARITHMS = (_LOW - (_MEDIUM - _LOW) / 2, _LOW, _MEDIUM, _HIGH, np.log(MELTED_RADIUS))
 AMOUNT_LEVELS = (0, 0.5, 1.5, 2.5, NUM_LEVELS - 1)
@@ -44,13 +44,13 @@ SCENES = {
     "turning-subject": 0.04,
     "turning-frame": 0.02,
 }
-"""What is blurred, and how often: nothing; all but the subject; the subject; with depth; everything, by defocus or by
-camera shake; the subject by its motion; the background by the camera's following the subject; the subject or the frame
-by what turns, comes near or goes away."""
+"""The scenes and their shares. sharp: nothing is blurred. background: all but the subject. subject: the subject alone.
+depth: blur grows with depth. frame, shake: everything, by defocus or camera shake. moving-subject: it moves. panning:
+the camera follows the subject. turning-subject, turning-frame: subject or frame turns, comes near or goes away."""
 HELD_OUT_SCENES = tuple(scene for scene in SCENES if not scene.startswith("turning"))
 """Scenes of the test split: those that have kernels or paths of its own."""
 KIND_OF = {"moving-subject": "motion", "panning": "motion", "shake": "camera-shake"}
-"""What blurs a scene, where it is not defocus."""
+"""The kind of blur of scenes; all others are defocus."""
 LARGEST_SHARE = 0.03
 SHARE = {"background": 0.05, "panning": 0.05, "moving-subject": 0.05, "turning-subject": 0.05, "shake": 0.035}
 """The largest radius of a scene as a fraction of the long side, where it is not `LARGEST_SHARE`."""
@@ -75,7 +75,7 @@ def to_srgb(light: torch.Tensor) -> torch.Tensor:
 
 
 def levels_of(share: torch.Tensor) -> torch.Tensor:
-    """Equivalent radii as fractions of the long side (NaN = mixed) to levels with what lies between them, 0..3; 255 =
+    """Levels 0..3, with fractions, from equivalent radii as fractions of the long side. NaN, a mixed radius, gives 255,
     unknown.
 
     They grow with the logarithm of the radius: 1/2, 3/2 and 5/2 are where low, medium and high blur begin, 3 is
@@ -130,8 +130,8 @@ def convolve(planes: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
 
 
 def fill_holes(light: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """Continue (B, C, H, W) into the holes (B, 1, H, W) in 0..1 from what surrounds them: means of ever coarser cells
-    of what is known, each level giving what the finer ones lack."""
+    """Fill the holes (B, 1, H, W), in 0..1, of (B, C, H, W) from their surroundings: by means of the known pixels of
+    ever coarser cells. Each coarser level fills the holes that the finer ones leave."""
     known = 1 - hole
     shape = light.shape[-2:]
     result, trust = light * known, known
@@ -179,8 +179,8 @@ def turned(planes: torch.Tensor, centre: torch.Tensor, angle: torch.Tensor, zoom
 
 @dataclass
 class Blurred:
-    """light: (B, 3, H, W), linear; levels: (B, 1, H, W), 0..3 and what lies between, 255 = unknown; labels: (B,)
-    desirability, -100 where nothing follows; kinds: (B,) of blur, in the order of the configuration's `KINDS`."""
+    """light: (B, 3, H, W), linear; levels: (B, 1, H, W), 0..3 with fractions, 255 = unknown; labels: (B,)
+    desirability, -100 = unknown; kinds: (B,) of blur, in the order of the configuration's `KINDS`."""
 
     light: torch.Tensor
     levels: torch.Tensor

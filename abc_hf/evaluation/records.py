@@ -1,4 +1,4 @@
-"""What a model, or a folder of maps, says of the rows of a split, and each photo's part in the scores."""
+"""The predictions of a model, or of a folder of maps, for the rows of a split, and each photo's part in the scores."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -106,7 +106,7 @@ def predict(model, processor, photo, branches=BRANCHES) -> dict[str, np.ndarray]
 
 
 def score_photo(index: int, row: dict, predicted: dict[str, np.ndarray]) -> PhotoRecord:
-    """Score what was predicted of a row; maps are brought to the size of their truth, as the peers' are.
+    """Score the predictions for a row. Maps are resized to the size of their truth, as those of the peers are.
 
     Binary truth of blur is level > 0, and 254 (blurred, amount unknown) counts as blurred (section 5.2 of the paper).
     """
@@ -130,7 +130,7 @@ def score_photo(index: int, row: dict, predicted: dict[str, np.ndarray]) -> Phot
 
 
 def judge_photo(record: PhotoRecord, row: dict, predicted: dict) -> None:
-    """Note the verdict that the product would give, and what the annotators said."""
+    """Note the verdict that the product would give, and the annotators' answers."""
     probabilities, kinds = softmax(predicted["logits"]), softmax(predicted["kind_logits"])
     record.facts = read_maps(predicted["blur_map"], predicted["attention_map"])
     record.verdict = judge(

@@ -76,7 +76,7 @@ def sum_levels(records: list[PhotoRecord]) -> np.ndarray | None:
 
 
 def sharp_scores(records: list[PhotoRecord]) -> dict:
-    """What the blur map says of photos labelled no-blur, where it should be 0."""
+    """The mean blur maps of photos labelled no-blur; 0 would be right."""
     means = np.array(
         [record.mean_blur for record in records if record.group == "sharp" and record.mean_blur is not None]
     )
@@ -93,8 +93,8 @@ def classes_of(records: list[PhotoRecord]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def groups_of(records: list[PhotoRecord]) -> dict[str, list[PhotoRecord]]:
-    """Records with a blur map: all, by kind of blur, and by source, which is the folder, and what numbered names of its
-    photos begin with (`cuhk/motion`)."""
+    """Records with a blur map: all, by kind of blur, and by source. A source is a folder, with the beginning of its
+    photos' names if they are numbered, such as `cuhk/motion`."""
     records = [record for record in records if record.blur is not None]
     numbered = [re.sub(r"[\d_]+$", "", record.source).rstrip("/") for record in records]
     common = Counter(numbered)
@@ -108,7 +108,7 @@ def groups_of(records: list[PhotoRecord]) -> dict[str, list[PhotoRecord]]:
 
 
 def summarize(records: list[PhotoRecord]) -> dict:
-    """All scores of some records, by what they are about: what results.json holds (README.md says what is what)."""
+    """All scores of some records, by topic, as results.json holds them; docs/evaluating.md explains each."""
     groups = groups_of(records)
     scores: dict = {"photos": len(records), "curves": {}}
     if groups["all"]:
@@ -143,16 +143,16 @@ def verdict_groups(records: list[PhotoRecord]) -> dict[str, list[PhotoRecord]]:
 
 
 def verdict_scores(records: list[PhotoRecord]) -> dict:
-    """How far verdicts can be trusted. Each share says of how many photos; None where there are none.
+    """How far verdicts can be trusted. Each share comes with its number of photos, and is None without photos.
 
     majority, agreed, sure: accuracy and kappa against the annotators' majority, on all photos, on those where all
     annotators agree and on those where all were sure. always_one_label: accuracy on `agreed` of the commonest label.
     false_bad: photos called bad-blur though no annotator did. bad_found: photos of bad-blur that were called so.
     rejected: photos that score less than the default threshold: their share, the share of them that is bad-blur
-    (precision), and the share of bad-blur photos among them (recall). called_ok: photos called ok-blur, and what
-    annotators called so. certain: the share of certain verdicts, and their accuracy. subject_*: sharp subjects told
-    blurred, blurred ones told sharp, and the rank correlation with annotators. kind: accuracy of the kind of blur where
-    all annotators name one.
+    (precision), and the share of bad-blur photos among them (recall). called_ok: the share of photos called ok-blur,
+    by us and by the annotators. certain: the share of certain verdicts, and their accuracy. subject_*: sharp subjects
+    called blurred, blurred ones called sharp, and the rank correlation with annotators. kind: accuracy of the kind of
+    blur if all annotators name one.
     """
     bad = DESIRABILITY.index("bad-blur")
     truth = np.array([record.desirability for record in records])
@@ -184,8 +184,8 @@ def verdict_scores(records: list[PhotoRecord]) -> dict:
 
 
 def subject_scores(records: list[PhotoRecord]) -> dict:
-    """What is said of the subject against the annotators' levels (0..3): "sharp" is below 0.5 for them and below
-    `BLURRED` for us, "blurred" 1.5 or more for them."""
+    """Our blur of the subject against the annotators' levels of 0..3. "Sharp" is below 0.5 for them and below `BLURRED`
+    for us; "blurred" is 1.5 or more for them."""
     told = [record for record in records if record.subject_blur is not None]
     truth = np.array([record.subject_blur for record in told])
     found = np.array([record.facts.subject for record in told])
@@ -222,7 +222,7 @@ def photo_entry(record: PhotoRecord) -> dict:
 
 
 def score_split(model, processor, dataset, progress: bool = True) -> dict:
-    """`summarize` of a model on a whole split, without what only the figures need."""
+    """`summarize` of a model on a whole split, without the details that only figures need."""
     records = score_rows(dataset, list(range(len(dataset))), model_predictor(model, processor), progress)
     return without_details(summarize(records))
 

@@ -1,1 +1,1 @@
-"""What train_accelerate.py is made of."""
+"""The parts of train_accelerate.py."""

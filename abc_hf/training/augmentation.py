@@ -137,7 +137,7 @@ CHROMA[:4, :4] = torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 
 
 
 def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
-    """What JPEG with its annex K's tables and halved chroma makes of (B, 3, H, W) in 0..255; H and W multiples of 16.
+    """The photos (B, 3, H, W), in 0..255, after JPEG with annex K's tables and halved chroma. H and W: multiples of 16.
 
     quality: (B,) 1 to 100, scaled as libjpeg does."""
     frequency = torch.arange(8, device=images.device)

@@ -1,4 +1,4 @@
-"""Rows of the SmartBlur schema -> training batches. What a step draws depends on (seed, step) and nothing else."""
+"""Rows of the SmartBlur schema -> training batches. The draws of a step depend on (seed, step) alone."""
 
 import itertools
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ SHUFFLE_ROWS = 500
 
 
 def class_labels(row: dict) -> dict[str, torch.Tensor]:
-    """What the classifier learns of a row: `labels` (4,), the share of annotators who chose each class (all of them the
-    row's class where single votes are not known, 0 where there is no class), and `kind_labels`, the kind of blur."""
+    """The labels of a row for the classifier. `labels` (4,): the share of annotators who chose each class. Without
+    single votes, all chose the row's class; without a class, all shares are 0. `kind_labels`: the kind of blur."""
     labels = torch.zeros(len(DESIRABILITY))
     if row.get("votes") is not None:
         labels = torch.tensor(row["votes"])
@@ -42,7 +42,7 @@ def rows_by_group(
     """Indices of the rows that can take part in a phase, by group; the groups are the keys of `mix`. With
     `emphasis` (see `Phase`), a row stands in its group as many times as it is drawn.
 
-    Raises ValueError if a column is missing or no row has what the phase needs.
+    Raises ValueError if a column is missing or no row has the labels of the phase.
     """
     column = LABELS_OF_PHASE[phase]
     missing = {"image", "source", "desirability", column} - set(dataset.column_names)
@@ -81,8 +81,8 @@ class StepSampler(torch.utils.data.Sampler):
     """Yields the batches of one process, each a list of (draw, row).
 
     Draw number d of a run takes its group and row from a generator keyed on (seed, d); the batches of a step hold the
-    next draws in order, process after process. So a run that goes on at step s draws what it would have drawn anyway,
-    and the photos of a step do not depend on how many processes share them.
+    next draws in order, process after process. So a run that goes on at step s draws the same photos as an unbroken
+    one, and the photos of a step do not depend on how many processes share them.
 
     first, last: the batches of a process to begin with and to end before.
     """
@@ -113,7 +113,7 @@ class TrainingPhotos(torch.utils.data.Dataset):
     See `augmentation`. Without `augment`, a sample is the top left `crop` pixels of the photo as it is. With `amounts`,
     blur labels are those of the column blur_amount where there is one.
 
-    Raises ValueError, with row and column, for what cannot be read or is no label.
+    Raises ValueError, with row and column, for a photo that cannot be read and for a wrong label.
     """
 
     def __init__(
@@ -159,8 +159,8 @@ class TrainingPhotos(torch.utils.data.Dataset):
 class StreamedPhotos(torch.utils.data.IterableDataset):
     """The samples of `photos` (a `TrainingPhotos`) made of a stream of rows, for one of several processes.
 
-    The stream, shuffled anew for each pass, holds this process's share of the rows; those without a `column` are
-    skipped, and so are the samples before number `first`, undecoded: a run that goes on reads what it would have read.
+    The stream is shuffled differently for each pass and holds this process's share of the rows. Rows without a `column`
+    are skipped. Samples before number `first` are skipped undecoded, so a run that goes on reads the same rows.
     """
 
     def __init__(self, stream, photos: TrainingPhotos, column: str, first: int, process: int = 0, processes: int = 1):

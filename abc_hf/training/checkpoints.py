@@ -1,4 +1,4 @@
-"""Checkpoints, the moving average of the weights, and what the best are picked by."""
+"""Checkpoints, the moving average of the weights, and the score that picks the best."""
 
 import contextlib
 import hashlib
@@ -50,7 +50,7 @@ def find_checkpoint(wanted: str | None, folder: Path, say: Callable[[str], None]
             return checkpoint
         say(f"{checkpoint} is damaged (its file {damaged}); the run goes on from the checkpoint before it.")
     if found:
-        say(f"No checkpoint in {folder} is whole; the phase begins anew.")
+        say(f"No checkpoint in {folder} is whole; the phase starts from the beginning.")
     return None
 
 
@@ -81,7 +81,7 @@ def damaged_file(checkpoint: Path) -> str | None:
 
 @contextlib.contextmanager
 def in_a_sentence(folder: Path) -> Iterator[None]:
-    """What goes wrong while a folder is written is a ValueError of one sentence."""
+    """Turn each error of writing a folder into a ValueError of one sentence."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:

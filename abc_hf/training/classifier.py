@@ -15,8 +15,8 @@ from .recipes import Phase
 
 @dataclass(frozen=True)
 class FusedPhoto:
-    """What the classifier sees of a photo, and what it is to say: `stacked` (channels, h, w) in half precision, the
-    `profile` (channels,), `labels` (4,) and `kind_label` as in `data.class_labels`."""
+    """The classifier's input and labels for one photo: `stacked` (channels, h, w) in half precision, `profile`
+    (channels,), and `labels` (4,) and `kind_label` as in `batches.class_labels`."""
 
     stacked: torch.Tensor
     profile: torch.Tensor

@@ -27,7 +27,8 @@ def trained_parts(model: ABCFuseNetForBlurUnderstanding, phase: Phase) -> dict[s
 
 
 def parameter_groups(model: ABCFuseNetForBlurUnderstanding, phase: Phase) -> list[dict]:
-    """Freeze what the phase does not train; the rest as optimizer groups (no weight decay on norms and biases)."""
+    """Freeze the parts that the phase does not train. Returns the others as optimizer groups, norms and biases without
+    weight decay."""
     model.requires_grad_(False)
     groups = []
     for name, part in trained_parts(model, phase).items():

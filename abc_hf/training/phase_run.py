@@ -59,7 +59,7 @@ class PhaseRun:
         self.log.say_changed_data(extra.get("data"))
         changed = {key for key, value in self.settings.record().items() if extra["settings"].get(key) != value}
         if changed := sorted(changed - {"resume_from_checkpoint", "output_dir"}):
-            say(self.accelerator, f"settings that are not what they were: {', '.join(changed)}")
+            say(self.accelerator, f"settings that differ: {', '.join(changed)}")
 
     def save(self, folder: Path) -> None:
         extra = {

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 class Phase:
     """One stage of the protocol.
 
-    branches: what runs; losses: which labels the model is given; parts: what trains, by the names of `parts_of`, each
-    with the factor on the learning rate; mix: how often a group of rows is drawn; emphasis: how often a row is drawn
-    within its group, by how its source begins (1 for all others, in steps of a quarter); batch_size: photos of a step,
-    over all processes; crop, scales, amounts: see `TrainingPhotos`; freeze_batch_norm: see `train_mode`.
+    branches: the branches that run; losses: the labels that the model is given; parts: the parts that train, by their
+    name in `parts_of`, each with its factor on the learning rate; mix: how often a group of rows is drawn; emphasis:
+    how often a row is drawn within its group, by the beginning of its source, in steps of a quarter, 1 for all others;
+    batch_size: photos of a step, over all processes; crop, scales, amounts: see `TrainingPhotos`; freeze_batch_norm:
+    see `train_mode`.
     """
 
     branches: tuple[str, ...]
@@ -111,8 +112,8 @@ OURS = {
         freeze_batch_norm=True, amounts=True, emphasis=PHOTOS_OF_MOTION | CHOSEN_SNAPSHOTS,
     ),
 }  # fmt: skip
-"""What did better with the data at hand (EXPERIMENTS.md). Between blur and joint, the classifier alone trains on the
-frozen branches, whose outputs are computed once."""
+"""The recipe that scores better here, see EXPERIMENTS.md. Between blur and joint, the classifier alone trains on
+the frozen branches, whose outputs are computed once."""
 
 GPU = {
     "blur": dataclasses.replace(

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What a training run says of itself: run.json, metrics.jsonl, curves, samples and the model card."""
+"""The record of a training run: run.json, metrics.jsonl, curves, samples and the model card."""
 
 import importlib.metadata
 import json
@@ -46,7 +46,7 @@ class RunLog:
         self.restore([])
 
     def restore(self, history: list[dict]) -> None:
-        """Go on from what had been logged at a checkpoint."""
+        """Go on from the log of a checkpoint."""
         self.history = history
         if self.accelerator.is_main_process:
             (self.out / "metrics.jsonl").write_text("".join(json.dumps(plain(entry)) + "\n" for entry in history))
@@ -87,7 +87,7 @@ class RunLog:
 
 
 def flatten(entry: dict, prefix: str = "") -> dict[str, float]:
-    """The numbers of a nested dict, by phase and path: what trackers take."""
+    """The numbers of a nested dict, by phase and path, as trackers take them."""
     prefix = prefix or f"{entry['phase']}/"
     numbers: dict[str, float] = {}
     for key, value in entry.items():
@@ -145,7 +145,7 @@ def curves(history: list[dict]) -> Figure:
 def samples(model, processor, rows, branches: tuple[str, ...]) -> Figure | None:
     """Photos of a data set, a row each: the photo; of each map of the branches that run, the truth and the prediction.
 
-    Maps are on their full range of 0..1; what nobody labelled is grey. None if no branch has a map or there is no row.
+    Maps are on their full range of 0..1; places without a label are grey. None without a map or without a row.
     """
     maps = [(f"{name}_map", column) for name, column in (("blur", "blur_map"), ("attention", "salient_mask"))]
     maps = [(output, column) for output, column in maps if output.removesuffix("_map") in branches]
@@ -168,7 +168,7 @@ def samples(model, processor, rows, branches: tuple[str, ...]) -> Figure | None:
 
 
 def model_card(account: dict, scores: dict, name: str = "PATH OR NAME OF THIS MODEL") -> str:
-    """README.md of a trained model, from what the run says of itself; `name` is that of its repository on the Hub."""
+    """README.md of a trained model, from the record of its run; `name` is that of its repository on the Hub."""
     settings = account["settings"]
     names = [Path(each).name if Path(each).is_absolute() else each for each in settings["dataset_name"]]
     card = ModelCard.from_template(

@@ -141,7 +141,7 @@ class TrainSettings:
         return tuple(RECIPES[self.recipe]) if self.phase == "all" else (self.phase,)
 
     def preset(self, name: str) -> Phase:
-        """The preset of a phase with what the settings change in it."""
+        """The preset of a phase, changed by the settings."""
         phase = RECIPES[self.recipe][name]
         changed = {
             "steps": self.max_train_steps,
@@ -157,9 +157,9 @@ class TrainSettings:
         return dataclasses.replace(phase, parts=parts, **changed)  # type: ignore[arg-type]  # options of one type each
 
     def overrides(self) -> dict:
-        """`architecture` by key; a value is read as JSON, and as text where it is none.
+        """`architecture` by key. A value is read as JSON, or as text if it is not JSON.
 
-        Raises ValueError, in one sentence, for what the configuration refuses."""
+        Raises ValueError, in one sentence, if the configuration refuses a value."""
         overrides = {}
         for entry in self.architecture or ():
             key, _, value = entry.partition("=")
@@ -176,7 +176,7 @@ class TrainSettings:
         return overrides
 
     def device_batch(self, phase: Phase, processes: int) -> int:
-        """Photos in a batch of one process: a step has the preset's number over all processes, or a few more."""
+        """The photos in a batch of one process. Over all processes, a step has the preset's number, or a few more."""
         if self.per_device_train_batch_size:
             return self.per_device_train_batch_size
         return -(-phase.batch_size // (processes * self.gradient_accumulation_steps))
@@ -220,7 +220,7 @@ def parse_settings(argv: list[str] | None = None, description: str = "") -> Trai
 
 
 def check(settings: TrainSettings) -> None:
-    """Raise ValueError, in one sentence that says what to do, for options that cannot be or contradict each other."""
+    """Raise ValueError, in one sentence that says what to do, for impossible or contradictory options."""
     given = {name for name, value in vars(settings).items() if value != getattr(TrainSettings, name)}
     for limits, holds, words in LIMITS:
         for name, limit in limits.items():
@@ -256,7 +256,7 @@ def check(settings: TrainSettings) -> None:
     if settings.streaming and "classifier" in settings.phases():
         raise ValueError("The classifier phase cannot stream: choose another --phase, or --recipe paper.")
     if not settings.push_to_hub and given & {"hub_model_id", "hub_private_repo", "hub_token"}:
-        raise ValueError("Options of the Hub were given, but nothing is to be uploaded: add --push_to_hub.")
+        raise ValueError("Options of the Hub need --push_to_hub: without it nothing is uploaded.")
     trackers = ["none", *(tracker.value for tracker in get_available_trackers())]
     chosen = settings.report_to or []
     for name in chosen:

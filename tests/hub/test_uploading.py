@@ -168,7 +168,7 @@ def test_what_arrived_is_compared(hub, folder, monkeypatch):
         return commit
 
     monkeypatch.setattr(HfApi, "upload_folder", damaging)
-    assert "model.safetensors is not what was sent" in failure(folder)
+    assert "model.safetensors differs from the file sent" in failure(folder)
 
 
 @pytest.mark.parametrize(

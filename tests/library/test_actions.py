@@ -510,7 +510,7 @@ def test_the_command(tmp_path, tiny_folder, photo, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Name what to sort"),
+        ([], "Name a folder or photos to sort"),
         (["a", "--out", "b", "--dry-run"], "--decisions, --only, --only-certain and --dry-run go with"),
         (["a", "--out", "b", "--review"], "--review and --rejects go with --copy-to, --move-to or --link-to"),
         (["a", "--out", "b", "--xmp", "--rejects"], "--review and --rejects go with --copy-to, --move-to or --link-to"),

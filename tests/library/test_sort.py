@@ -385,7 +385,7 @@ def test_a_mistake_is_one_sentence(library, tmp_path, tiny_folder, monkeypatch, 
         (["a", "--review"], "--review and --rejects go with --copy-to"),
         (["a", "--xmp", "--out", "file/x"], "--out file/x cannot be a folder, because a file has that name"),
         (["a", "--move-to", "file"], "--move-to file cannot be a folder, because a file has that name"),
-        ([], "Name what to sort, such as a folder; or give --undo FILE alone."),
+        ([], "Name a folder or photos to sort, or give --undo FILE alone."),
     ],
 )
 def test_options_are_checked_before_torch_is_imported(tmp_path, arguments, message):

@@ -77,7 +77,7 @@ def test_without_one_that_is_whole_the_phase_begins_anew(checkpoints):
     for checkpoint in checkpoints.iterdir():
         cut_short(checkpoint)
     assert find_checkpoint("latest", checkpoints, said.append) is None
-    assert len(said) == 3 and said[-1].endswith("the phase begins anew.")
+    assert len(said) == 3 and said[-1].endswith("the phase starts from the beginning.")
 
 
 def test_a_damaged_later_one_does_not_push_out_a_whole_one(checkpoints):

@@ -202,7 +202,7 @@ export function explain({label, kind, certain, between}, facts, settings) {
     }
     return facts.has_subject && sharp && somewhere
       ? `The subject is sharp and ${background} of the background is blurred, which sets it off.`
-      : "The blur looks wanted: it leads the eye to what is sharp.";
+      : "The blur looks wanted: it leads the eye to the sharp part.";
   }
   if (label === "ok-blur") {
     const what = facts.has_subject ? "The subject" : "The photo";
