@@ -27,7 +27,9 @@ def resize_map(map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def eight_bits(image):
-    """A grey PIL image of 16 bits, or an array of them, scaled to 8; anything else as it is."""
+    """A grey PIL image of 16 bits, or an array of them, scaled to 8; a tensor on the CPU; anything else as it is."""
+    if hasattr(image, "cpu"):
+        return image.cpu()
     if isinstance(image, Image.Image) and image.mode.startswith("I"):
         image = np.asarray(image)
         image = np.clip(image, 0, 65535).astype(np.uint16)

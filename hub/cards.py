@@ -13,7 +13,6 @@ from huggingface_hub import (
     ModelCard,
     ModelCardData,
     SpaceCard,
-    SpaceCardData,
     eval_result_entries_to_yaml,
     hf_hub_download,
 )
@@ -240,7 +239,7 @@ def networks(weights: str) -> str:
 
 
 def space_card(template: str, weights: Path, repo: str | None = None, links: Sequence[str] = ()) -> str:
-    """The card of the Space `repo` that holds `weights`."""
+    """The card of the Space `repo` that shows `weights`: space/README.md or static_card.md, filled in."""
     run = weights / "run.json"
     record = json.loads(run.read_text()) if run.is_file() else {}
     processor = json.loads((weights / "preprocessor_config.json").read_text())
@@ -254,37 +253,7 @@ def space_card(template: str, weights: Path, repo: str | None = None, links: Seq
         results=results_table(record, published()) if "cuhk" in record else "",
         working_size=processor["size"]["longest_edge"],
         see_also=see_also(links),
-    )
-    return str(card).rstrip() + "\n"
-
-
-ISOLATION = {
-    "cross-origin-embedder-policy": "require-corp",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "cross-origin",
-}
-"""The headers without which a browser allows no threads."""
-
-
-def static_card(repo: str, working_size: int, links: Sequence[str] = ()) -> str:
-    """The card of the Space `repo` that is a static page."""
-    data: Any = SpaceCardData(
-        title="ABC-FuseNet in the browser",
-        emoji="📷",
-        colorFrom="green",
-        colorTo="indigo",
-        sdk="static",
-        app_file="index.html",
-        license="apache-2.0",
-        short_description="Judges the blur of photos, which stay with you",
-        thumbnail=f"https://huggingface.co/spaces/{repo}/resolve/main/examples/bokeh.jpg",
-        tags=["blur-detection", "bokeh", "photo-culling", "image-quality"],
-        models=linked(links, "model"),
-        datasets=linked(links, "dataset"),
-        custom_headers=ISOLATION,
-    )
-    card = SpaceCard.from_template(
-        data, template_path=str(HERE / "static_card.md"), working_size=working_size, see_also=see_also(links)
+        address=f"https://{repo.replace('/', '-').lower()}.hf.space" if repo else "",
     )
     return str(card).rstrip() + "\n"
 

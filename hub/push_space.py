@@ -14,7 +14,7 @@ from pathlib import Path
 from abc_hf import load_pipeline
 from abc_hf.demo.static import write_static
 from hub.build_space import ROOT, build_space
-from hub.cards import static_card
+from hub.cards import HERE, space_card
 from hub.uploading import parser_of, push, run_cold
 
 ENDPOINTS = {"/assess", "/full_size", "/sort", "/compare"}
@@ -43,7 +43,8 @@ def build_static(args: argparse.Namespace, folder: Path) -> None:
         write_static(pipeline, folder)
     except ImportError as error:
         raise ValueError(str(error)) from None
-    card = static_card(args.repo, pipeline.image_processor.size.longest_edge, args.links)
+    weights = Path(str(pipeline.model.name_or_path))  # a folder, also for a model from the Hub
+    card = space_card((HERE / "static_card.md").read_text(), weights, args.repo, args.links)
     (folder / "README.md").write_text(card)
 
 

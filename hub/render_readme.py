@@ -2,7 +2,7 @@
 """Write every figure of README.md and docs/ from JSON files.
 
 Run `python -m hub.render_readme`. It reads run.json beside the bundled weights (written by hub/bundle.py) and, in
-tests/benchmarks, the published figures and the results of peers.py, speed.py and engines.py. The cards for the Hub are
+tests/benchmarks, the published figures and the results of peers.py, speed.py, engines.py and browser.py. The cards for the Hub are
 written when something is uploaded (hub/cards.py).
 """
 
@@ -48,6 +48,7 @@ def sources() -> dict:
         "peers": json.loads((BENCHMARKS / "results" / "peers.json").read_text()),
         "speed": json.loads((BENCHMARKS / "results" / "speed.json").read_text()),
         "engines": json.loads((BENCHMARKS / "results" / "engines.json").read_text()),
+        "browser": json.loads((BENCHMARKS / "results" / "browser.json").read_text()),
         "weights": digest_of_weights(RUN.parent),
     }
 
@@ -128,6 +129,32 @@ def speed_table(speed: dict, engines: dict, weights: str) -> str:
     rows = [[name, f"{each['value']:.2f}", each["wanted"]] for name, each in speed["targets"].items()]
     lines += ["", *markdown([f"with `--engine {speed['engine']}`", "measured", "aim"], rows)]
     return "\n".join(lines)
+
+
+def processor_text(speed: dict) -> str:
+    """What our image processor costs beside the network, in a sentence."""
+    small, large = (speed["stages"][size] for size in ("1 MP", "24 MP"))
+    text = (
+        f"On two CPU cores it takes {1000 * small['preprocess']:.1f} ms for a photo of 1 megapixel and "
+        f"{1000 * large['preprocess']:.1f} ms for one of 24 megapixels, which is decoded smaller; the network takes "
+        f"{1000 * small['model']:.0f} ms."
+    )
+    return "\n".join(textwrap.wrap(text, 120))
+
+
+def page_text(browser: dict, weights: str) -> str:
+    """How far the page in the browser is from Python, and what it takes. Says if other weights were measured."""
+    page, sizes = browser["page"], browser["bytes"]
+    earlier = "" if browser["weights"] == weights else ", with earlier weights"
+    text = (
+        f"The network is {sizes['network'] / 1e6:.1f} MB. A first visit loads {sizes['with_wasm'] / 1e6:.0f} MB, or "
+        f"{sizes['with_webgpu'] / 1e6:.0f} MB with WebGPU; later visits load nothing. Of {page['photos']} validation "
+        f"photos, the page gives {page['same_verdict']} the verdict that Python gives{earlier}. The maps differ by "
+        f"{page['maps_mean']:.4f} on average and by {page['maps_largest']:.3f} at most. In Chromium on two cores "
+        f"({page['engine']}), the page is ready after {page['load_seconds']:.1f} s, the first answer takes "
+        f"{page['first_seconds']:.1f} s, and half of the photos take less than {page['median_seconds']:.1f} s."
+    )
+    return "\n".join(textwrap.wrap(text, 120))
 
 
 def summary(run: dict, published: dict, peers: dict) -> str:
@@ -219,7 +246,9 @@ def verdicts_table(run: dict) -> str:
     return "\n".join(markdown(header, rows))
 
 
-def render(page: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, weights: str) -> str:
+def render(
+    page: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, browser: dict, weights: str
+) -> str:
     """Fill the sections of a page whose figures come from JSON."""
     sections = {
         "results": summary(run, published, peers),
@@ -228,6 +257,8 @@ def render(page: str, run: dict, published: dict, peers: dict, speed: dict, engi
         "verdicts": verdicts_table(run),
         "peers": peers_table(peers, weights),
         "speed": speed_table(speed, engines, weights),
+        "processor": processor_text(speed),
+        "page": page_text(browser, weights),
     }
     for name, text in sections.items():
         section = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)

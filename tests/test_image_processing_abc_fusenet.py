@@ -272,3 +272,25 @@ def test_grey_of_16_bits_is_scaled(kind):
     expected = processor(eight, return_tensors="pt")["pixel_values"]
     assert torch.equal(processor(photo, return_tensors="pt")["pixel_values"], expected)
     assert torch.equal(processor([photo], return_tensors="pt")["pixel_values"], expected)
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that NumPy cannot read, as one on a GPU."""
+
+    def numpy(self, *_, **__):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    __array__ = numpy
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_tensors_on_a_gpu_are_copied():
+    photo = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
+    far, processor = photo.as_subclass(OnGpu), ABCFuseNetImageProcessor()
+    with pytest.raises(TypeError, match="cuda"):
+        far.numpy()
+    expected = processor(photo, return_tensors="pt")["pixel_values"]
+    for given in (far, [far], far[None]):
+        assert torch.equal(processor(given, return_tensors="pt")["pixel_values"], expected)

@@ -58,9 +58,18 @@ def test_a_changed_speed_or_engine_would_be_noticed():
         assert render(TEXT, **given) != TEXT
 
 
+def test_a_changed_figure_of_the_page_or_of_the_processor_would_be_noticed():
+    given = sources()
+    given["browser"]["page"]["same_verdict"] = 7
+    given["speed"]["stages"]["24 MP"]["preprocess"] = 0.1234
+    shown = " ".join(render(TEXT, **given).split())
+    assert "the page gives 7 the verdict" in shown and "123.4 ms for one of 24 megapixels" in shown
+
+
 def test_engines_measured_with_other_weights_say_so():
     shown = render(TEXT, **{**sources(), "weights": "other"})
     assert shown.count("| verdicts changed (earlier weights) |") == 1
+    assert shown.count(", with earlier weights.") == 1
 
 
 def test_peers_measured_beside_other_weights_say_so():

@@ -4,6 +4,7 @@
 import html
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from PIL import Image
 from ..inference.opening import load_photo
 from ..photos import PHOTO_EXTENSIONS, PhotoError
 from ..report import BlurReport
-from ..verdicts import AMOUNTS, BLURRED, CLEARLY_BLURRED, KINDS, VERDICTS, MapFacts, amount, share
+from ..verdicts import AMOUNTS, BLURRED, CLEARLY_BLURRED, KINDS, VERDICTS
 from ..visualization import COLOR_SCALE, LAYER_SCALE, LEVEL_COLORS, LEVELS, colorize, grey_image, layer, overlay
 from .style import markup, web_file
 from .uploads import (
@@ -53,8 +54,17 @@ DOWNLOADS = {
     "report": "Report (JSON)",
 }
 """The files of a photo that can be downloaded at its full size, and their names on the page."""
-CAUSES = {"defocus": "the focus is elsewhere", "motion": "something moved", "camera-shake": "the camera moved"}
-"""The causes of each kind of blur in plain words."""
+WORDS = {
+    "amounts": AMOUNTS,
+    "kinds": KINDS,
+    "rule": {"blurred": BLURRED, "clearly_blurred": CLEARLY_BLURRED},
+    "verdicts": VERDICTS,
+}
+"""The words from which web/static/reasons.js makes sentences, and the bounds between them."""
+TEMPLATE = (
+    "${(() => {" + web_file("static/reasons.js").replace("export ", "") + f"return `{web_file('photo.html')}`;}})()}}"
+)
+"""The tab as a JavaScript template that knows the functions of reasons.js."""
 SAVE = web_file("save.js")
 """JavaScript that saves a file on the visitor's machine."""
 
@@ -75,8 +85,7 @@ def photo_tab(judge_photo: Judge) -> None:
             "name": html.escape(sent.name),
             "example": event._data.get("example"),
             "figures": report.to_dict(),
-            "why": why(report),
-            "sides": sides(report),
+            "facts": {**asdict(report.facts), "has_subject": report.facts.has_subject},
             **show(report, picture, page.GRADIO_CACHE),
             **why_panels(report, page.GRADIO_CACHE),
             **answer,
@@ -89,12 +98,11 @@ def photo_tab(judge_photo: Judge) -> None:
         name: [caption, f"gradio_api/file={quote(str(EXAMPLES / name))}.jpg"] for name, caption in CAPTIONS.items()
     }
     page = markup(
-        web_file("photo.html"),
+        TEMPLATE,
         "photo",
         value={"state": "judging"},
         script=web_file("share.js") + web_file("photo.js"),
         accept=",".join(("image/*", *PHOTO_EXTENSIONS)),
-        amounts=AMOUNTS,
         downloads=DOWNLOADS,
         examples=examples,
         layer_scale=LAYER_SCALE,
@@ -102,6 +110,7 @@ def photo_tab(judge_photo: Judge) -> None:
         limit=f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels",
         max_bytes=MAX_PHOTO_BYTES,
         scale_colors=COLOR_SCALE,
+        words=WORDS,
     )
     ready = gr.File(visible="hidden")
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "photo", "api_visibility": "private"}
@@ -159,51 +168,6 @@ def show(report: BlurReport, picture: Image.Image, folder: str) -> dict:
             "values": picture_data(values, folder, "values", "png"),
         },
     }
-
-
-def why(report: BlurReport) -> list[tuple[str, str]]:
-    """The reasons for a verdict in words for everybody: terms and what there is to say of each."""
-    facts, kind = report.facts, report.kind
-    ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
-    if facts.has_subject:
-        rows = [
-            ("Subject", f"{amount(facts.subject).capitalize()}."),
-            ("Background", f"{share(facts.background_blurred).capitalize()} of it is blurred."),
-        ]
-    else:
-        rows = [("Subject", "None stands out."), ("Photo", f"{share(facts.blurred).capitalize()} of it is blurred.")]
-    if kind:
-        rows.append(("Kind of blur", f"{KINDS[kind]}: {CAUSES[kind]}."))
-    if report.certain:
-        label, probability = ranked[0]
-        return [*rows, ("How sure", f"Sure: {probability:.0%} for {VERDICTS[label][0]}.")]
-    return [*rows, ("How sure", "Not sure: look at the photo yourself.")]
-
-
-def sides(report: BlurReport) -> list[tuple[str, str]]:
-    """If a verdict is not certain: the two labels in question, and what speaks for each."""
-    if report.certain:
-        return []
-    return [(label, speaks_for(label, report.kind, report.facts)) for label in report.verdict.between]
-
-
-def speaks_for(label: str, kind: str | None, facts: MapFacts) -> str:
-    """The facts of the maps that speak for a label, as a sentence."""
-    subject = f"the subject is {amount(facts.subject)}" if facts.has_subject else "nothing in it is quite sharp"
-    blurred = f"{share(facts.blurred)} of the photo is blurred"
-    sharp = facts.subject < BLURRED
-    said = {
-        "no-blur": {subject: sharp and facts.has_subject, f"only {blurred}": facts.blurred < 0.3},
-        "good-blur": {
-            subject: sharp and facts.has_subject,
-            "motion is often wanted": kind == "motion",
-            blurred: kind != "motion" and facts.blurred >= 0.3,
-        },
-        "ok-blur": {subject: facts.has_subject and facts.subject < CLEARLY_BLURRED, blurred: facts.blurred < 0.7},
-        "bad-blur": {subject: not sharp, blurred: facts.blurred >= 0.5},
-    }[label]
-    text = " and ".join(words for words, holds in said.items() if holds) or "the look of the photo, not its maps"
-    return f"For it: {text}."
 
 
 def why_panels(report: BlurReport, folder: str) -> dict:

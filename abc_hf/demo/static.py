@@ -31,10 +31,10 @@ RUNTIME_FILES = {
     "ort-wasm-simd-threaded.jspi.wasm": "ort-wasm-simd-threaded.jspi.wasm",
 }
 """The files of the npm package that the page needs, and their names in `ort`. A browser loads one pair of them."""
-PAGE_FILES = ("index.html", "page.css", "page.js", "judge.js", "worker.js")
+PAGE_FILES = ("index.html", "page.css", "page.js", "judge.js", "reasons.js", "worker.js")
 WEIGHTS = "fp16"
 """How the network's weights are stored, see `store_weights`: int8 is smaller, and changes maps by up to 0.1."""
-NAMES = "value, verdicts, colors, levels, layer_scale, examples, limit"
+NAMES = "value, verdicts, colors, levels, layer_scale, examples, limit, words"
 """The names that the templates read."""
 PARTS = {"viewer": "figure", "verdict": "article", "examples": "nav"}
 """The parts of the demo's web/photo.html that the page uses: class and element."""
@@ -89,7 +89,8 @@ def write_page(pipeline: BlurUnderstandingPipeline, folder: Path) -> None:
     for name in PAGE_FILES:
         (folder / name).write_text(web_file(f"static/{name}"), "utf-8")
     page = folder / "index.html"
-    page.write_text(page.read_text("utf-8").replace("{credits}", web_file("static/credits.html")), "utf-8")
+    credits = between(web_file("credits.html"), "<p", '<p class="note">Photos that you send')
+    page.write_text(page.read_text("utf-8").replace("{credits}", credits), "utf-8")
     (folder / "demo.css").write_text(CSS, "utf-8")
     (folder / "templates.js").write_text(templates(), "utf-8")
     (folder / "settings.json").write_text(json.dumps(settings(pipeline)), "utf-8")
@@ -118,14 +119,16 @@ def write_page(pipeline: BlurUnderstandingPipeline, folder: Path) -> None:
 
 
 def templates() -> str:
-    """The demo's templates and the script of its viewer, as a JavaScript module."""
+    """The demo's templates, the script of its viewer and its picture to share, as a JavaScript module."""
     photo = web_file("photo.html")
     parts = {"header": web_file("header.html")}
     for name, element in PARTS.items():
         parts[name] = between(photo, f'<{element} class="{name}"', f"</{element}>\n") + f"</{element}>"
     script = between(web_file("photo.js"), "async function load() {", 'element.addEventListener("click"')
     functions = [f"export const {name} = ({{{NAMES}}}) => `{text}`;" for name, text in parts.items()]
-    return "\n".join([*functions, web_file("static/viewer.js").replace("{script}", script)])
+    viewer = web_file("static/viewer.js").replace("{script}", script)
+    share = web_file("share.js") + "export {share_picture};"
+    return "\n".join(['import {sides, why} from "./reasons.js";', *functions, viewer, share])
 
 
 def between(text: str, first: str, end: str) -> str:
@@ -144,11 +147,9 @@ def settings(pipeline: BlurUnderstandingPipeline) -> dict:
         "image_std": list(processor.image_std),
         "certain_from": pipeline.model.config.certain_from,
         "labels": list(DESIRABILITY),
-        "kinds": list(KINDS),
-        "kinds_on_page": verdicts.KINDS,
+        "kinds": {kind: verdicts.KINDS[kind] for kind in KINDS},
         "worth": verdicts.WORTH,
         "verdicts": verdicts.VERDICTS,
-        "not_sure": verdicts.NOT_SURE,
         "amounts": verdicts.AMOUNTS,
         "blur_of_kind": {kind or "none": words for kind, words in verdicts.BLUR_OF_KIND.items()},
         "rule": {

@@ -10,12 +10,9 @@ differences.
 
 import argparse
 import base64
-import functools
 import os
 import tempfile
-import threading
 import time
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +25,7 @@ from abc_hf.evaluation.records import open_split, spread
 from abc_hf.evaluation.results import write_json
 from abc_hf.inference import export
 from hub.render_readme import digest_of_weights
+from tests.served import served
 
 ASK = """async base => {
   const photo = window.photos[base];
@@ -39,25 +37,18 @@ ASK = """async base => {
 }"""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 def ask_page(folder: Path, files: list[tuple[str, bytes]], reports: list) -> dict:
     """The page's verdicts and maps beside those of the reports, and its times."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     same, certain, failed, seconds, means, largest = 0, 0, [], [], [], []
-    with sync_playwright() as playwright:
+    with served(folder) as address, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=flags
         )
         page = chromium.new_page()
         page.set_default_timeout(600_000)
         started = time.perf_counter()
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.goto(address)
         page.wait_for_selector("html[data-engine][data-offline=ready]")
         loaded = time.perf_counter() - started
         engine = page.get_attribute("html", "data-engine")
@@ -77,7 +68,6 @@ def ask_page(folder: Path, files: list[tuple[str, bytes]], reports: list) -> dic
                 means.append(float(off.mean()))
                 largest.append(float(off.max()))
         chromium.close()
-    server.shutdown()
     return {
         "engine": engine,
         "photos": len(files),

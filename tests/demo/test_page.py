@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 import abc_hf
 from abc_hf import load_photo, load_pipeline
 from abc_hf.demo import about, build_demo, launch
-from abc_hf.demo.photo_tab import CAPTIONS, EXAMPLES, PAGE_SIDE, photo_of, read, show, sides, why, why_panels
+from abc_hf.demo.photo_tab import CAPTIONS, EXAMPLES, PAGE_SIDE, photo_of, read, show, why_panels
 from abc_hf.demo.uploads import Sent
 from abc_hf.inference.loading import BUNDLED
 from abc_hf.verdicts import VERDICTS
@@ -137,25 +137,6 @@ def test_what_the_viewer_is_given(pipeline, photo, tmp_path):
     assert list(panels) == ["B", "A", "B × A", "B × (1 − A)"]
     for title, expected in (("B × A", blur * attention), ("B × (1 − A)", blur * (1 - attention))):
         assert (np.asarray(Image.open(panels[title])) == colorize(expected)).all()
-
-
-def test_the_reasons_in_words(make_report):
-    attention = np.zeros((40, 60))
-    attention[10:30, 20:40] = 1
-    sure = make_report(1 - attention, attention, "good-blur", defocus=0.9, motion=0.1)
-    assert sure.certain and sides(sure) == []
-    assert dict(why(sure)) == {
-        "Subject": "Sharp.",
-        "Background": "All of it is blurred.",
-        "Kind of blur": "Defocus: the focus is elsewhere.",
-        "How sure": "Sure: 70% for Good blur.",
-    }
-    unsure = make_report(np.ones((40, 60)), np.zeros((40, 60)), "no-blur")
-    assert not unsure.certain
-    assert dict(why(unsure))["Subject"] == "None stands out." and "Kind of blur" not in dict(why(unsure))
-    first, second = sides(unsure)
-    assert (first, second[0]) == (("no-blur", "For it: the look of the photo, not its maps."), "good-blur")
-    assert second[1] == "For it: all of the photo is blurred."
 
 
 def test_an_example_is_a_photo_and_no_other_name_is(tmp_path):

@@ -1,12 +1,10 @@
 """The page that judges photos in the browser: its JavaScript says what Python says, and it works without a network."""
 
 import base64
-import functools
 import json
+import os
 import shutil
 import subprocess
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from abc_hf import ABCFuseNetImageProcessor, cli, load_pipeline
 from abc_hf.demo import static
 from abc_hf.pipeline import prepare
 from abc_hf.verdicts import WORTH, explain, judge, read_maps
+from tests.served import answers_of, served
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "abc_hf" / "examples"
@@ -87,6 +86,68 @@ def test_javascript_reads_maps_and_judges_as_python_does(node, plain_pipe):
     assert len({"".join(c for c in reason if not c.isdigit()) for _, _, reason in expected}) > 20
 
 
+def test_the_reasons_in_words(node, plain_pipe, make_report):
+    attention = np.zeros((40, 60))
+    attention[10:30, 20:40] = 1
+    nothing = np.zeros((40, 60))
+    reports = (
+        make_report(1 - attention, attention, "good-blur", defocus=0.9, motion=0.1),
+        make_report(np.ones((40, 60)), nothing, "no-blur", defocus=1),
+        make_report(attention * 0.5, attention, "no-blur", motion=1),
+        make_report(nothing, attention, "ok-blur", defocus=1),
+    )
+    questions = [
+        {
+            "blur": report.small_blur_map.ravel().tolist(),
+            "attention": report.small_attention_map.ravel().tolist(),
+            "probabilities": report.probabilities,
+            "kinds": dict.fromkeys(static.KINDS, 0) | report.kind_probabilities,
+            "certain_from": 0,
+        }
+        for report in reports
+    ]
+    answers = ask(node, {"settings": static.settings(plain_pipe), "photos": [], "maps": questions})["maps"]
+    told = [(dict(answer["why"]), answer["sides"]) for answer in answers]
+    unsure = {"How sure": "Not sure: look at the photo yourself."}
+    assert told == [
+        (
+            {
+                "Subject": "Sharp.",
+                "Background": "All of it is blurred.",
+                "Kind of blur": "Defocus: the focus is elsewhere.",
+                "How sure": "Sure: 70% for Good blur.",
+            },
+            [],
+        ),
+        (
+            {"Subject": "None stands out.", "Photo": "All of it is blurred.", **unsure},
+            [
+                ["no-blur", "For it: the look of the photo, not its maps."],
+                ["good-blur", "For it: all of the photo is blurred."],
+            ],
+        ),
+        (
+            {"Subject": "Clearly blurred.", "Background": "None of it is blurred.", **unsure},
+            [
+                ["no-blur", "For it: only 17% of the photo is blurred."],
+                ["good-blur", "For it: the look of the photo, not its maps."],
+            ],
+        ),
+        (
+            {
+                "Subject": "Sharp.",
+                "Background": "None of it is blurred.",
+                "Kind of blur": "Defocus: the focus is elsewhere.",
+                **unsure,
+            },
+            [
+                ["ok-blur", "For it: the subject is sharp and none of the photo is blurred."],
+                ["no-blur", "For it: the subject is sharp and only none of the photo is blurred."],
+            ],
+        ),
+    ]
+
+
 def test_a_folder_is_never_replaced(plain_pipe, tmp_path):
     (tmp_path / "page").mkdir()
     with pytest.raises(FileExistsError, match="page exists; choose another folder, or remove it."):
@@ -97,11 +158,6 @@ def test_without_npm_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="needs ONNX Runtime Web from npm, which is not installed: install Node."):
         static.copy_runtime(tmp_path / "ort")
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -115,52 +171,108 @@ def page_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def webgpu_browser(browser):
+    """Chromium whose WebGPU runs on the CPU."""
+    flags = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+    other = browser.browser_type.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=flags)
+    yield other
+    other.close()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_page_works_with_the_network_cut(page_folder, browser, axe, tmp_path):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(page_folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address, outside, wrong = f"http://127.0.0.1:{server.server_port}/", [], []
+    outside, wrong = [], []
     context = browser.new_context()
-    context.on(
-        "request", lambda request: request.url.startswith((address, "blob:", "data:")) or outside.append(request.url)
-    )
     page = context.new_page()
     page.set_default_timeout(600_000)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto(address)
-    page.wait_for_selector("html[data-engine][data-offline=ready]")
-    server.shutdown()
-    server.server_close()
+    with served(page_folder) as address:
+        ours = (address, "blob:", "data:")
+        context.on("request", lambda request: request.url.startswith(ours) or outside.append(request.url))
+        page.goto(address)
+        page.wait_for_selector("html[data-engine][data-offline=ready]")
 
     page.goto("about:blank")
     page.goto(address)  # from what the service worker keeps
     page.wait_for_selector("html[data-engine]")
-    assert page.evaluate("crossOriginIsolated")
+    assert page.evaluate("crossOriginIsolated") and page.get_attribute("html", "data-engine").startswith("WebAssembly")
     (tmp_path / "no photo.jpg").write_bytes(b"\xff\xd8 no photo")
     names = ("bokeh.jpg", "missed-focus.jpg")
     page.set_input_files("#files", [*(str(EXAMPLES / name) for name in names), str(tmp_path / "no photo.jpg")])
-    page.wait_for_function("window.photos.length == 3 && window.photos.every(photo => photo.answer || photo.error)")
-    told = page.evaluate("""window.photos.map(({answer, error}) => ({error, ...answer,
-        blur: answer && Array.from(answer.blur), attention: answer && Array.from(answer.attention)}))""")
+    told = answers_of(page, 3)
     assess = load_pipeline(device="cpu")
     for name, answer in zip(names, told, strict=False):
-        report = assess(EXAMPLES / name)
-        assert (answer["label"], answer["kind"]) == (report.label, report.kind)
-        for ours, theirs in ((report.small_blur_map, "blur"), (report.small_attention_map, "attention")):
-            assert np.abs(ours.ravel() - answer[theirs]).max() < 0.02
+        check_answer(answer, assess(EXAMPLES / name))
     assert "this browser cannot open it" in told[2]["error"]
     page.wait_for_selector("#viewer .levels")
     assert page.inner_text("#photos li:nth-child(3) b").startswith("this browser cannot open it")
-    assert page.locator("#verdict h2").inner_text() and page.inner_text("#status").startswith("3 photos are judged")
+    assert page.locator("#verdict h2").inner_text() and page.inner_text("#status").startswith("2 photos are judged")
+    assert page.inner_text("#status").endswith("; 1 could not be opened.")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.evaluate(axe)
         found = page.evaluate("axe.run()")["violations"]
         assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
+    with page.expect_download() as download:
+        page.click("#verdict .share")
+    with Image.open(download.value.path()) as shared:
+        assert (download.value.suggested_filename, shared.format, shared.width) == ("blur-verdict.jpg", "JPEG", 1200)
     assert wrong == [] and outside == []
     context.close()
     sizes = {path.name: path.stat().st_size for path in page_folder.rglob("*") if path.is_file()}
     assert sizes["network.onnx"] < 10e6
     for other in ("jspi", "simd-threaded.wasm"):  # a browser loads one of the two runtimes
         assert sum(size for name, size in sizes.items() if other not in name) < 30e6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_what_speaks_for_each_side_is_shown_where_it_is_not_sure(page_folder, browser, tmp_path):
+    """All photos are not sure for this copy of the page, as its settings say."""
+    folder = shutil.copytree(page_folder, tmp_path / "page")
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps(settings | {"certain_from": 1.1}))
+    with served(folder) as address:
+        page = browser.new_page()
+        page.set_default_timeout(600_000)
+        page.goto(address)
+        page.set_input_files("#files", str(EXAMPLES / "bokeh.jpg"))
+        (answer,) = answers_of(page, 1)
+        page.wait_for_selector("#verdict .why")
+        names = [settings["verdicts"][label][0] for label in answer["between"]]
+        assert page.inner_text("#verdict h2") == "Not sure"
+        assert page.locator("#verdict .sides dt").all_inner_texts() == names
+        assert all(text.startswith("For it: ") for text in page.locator("#verdict .sides dd").all_inner_texts())
+        assert page.locator("#verdict .why dt").all_inner_texts()[0] == "Subject"
+        page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("broken", [False, True])
+def test_webgpu_is_used_where_there_is_one_and_can_fail(page_folder, webgpu_browser, tmp_path, broken):
+    """With Chromium's GPU in software. A broken runtime stands for a browser whose WebGPU does not do: WebAssembly
+    answers instead."""
+    folder = page_folder
+    if broken:
+        folder = shutil.copytree(page_folder, tmp_path / "page")
+        (folder / "ort" / "ort-wasm-simd-threaded.jspi.wasm").write_bytes(b"no program")
+    with served(folder) as address:
+        page = webgpu_browser.new_page()
+        page.set_default_timeout(600_000)
+        page.goto(address)
+        page.wait_for_selector("html[data-engine]")
+        assert page.get_attribute("html", "data-engine").partition(",")[0] == ("WebAssembly" if broken else "WebGPU")
+        page.set_input_files("#files", str(EXAMPLES / "bokeh.jpg"))
+        (answer,) = answers_of(page, 1)
+        check_answer(answer, load_pipeline(device="cpu")(EXAMPLES / "bokeh.jpg"))
+        page.close()
+
+
+def check_answer(answer: dict, report) -> None:
+    """The verdict is that of Python, and both maps are near."""
+    assert (answer["label"], answer["kind"]) == (report.label, report.kind)
+    for ours, theirs in ((report.small_blur_map, "blur"), (report.small_attention_map, "attention")):
+        assert np.abs(ours.ravel() - answer[theirs]).max() < 0.02

@@ -7,6 +7,7 @@ rules of its own that are not published as code; this holds what is written of t
 import re
 
 import yaml
+from huggingface_hub import SpaceHardware
 
 LICENSES = """
 apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m afl-3.0
@@ -152,6 +153,8 @@ def check_space(data: dict) -> list[str]:
     for key in ("sdk_version", "python_version"):
         if not re.fullmatch(r"\d+(\.\d+)+", str(data.get(key, "1.0"))) or not isinstance(data.get(key, ""), str):
             wrong.append(f"{key}: {data[key]!r} is no version in quotes")
+    if data.get("suggested_hardware", "cpu-basic") not in [*SpaceHardware]:
+        wrong.append(f"suggested_hardware: {data['suggested_hardware']!r}")
     if len(data.get("short_description", "")) > 60:
         wrong.append("short_description is longer than 60 characters")
     if re.search(r"[\w\s]", data.get("emoji", "")):

@@ -38,6 +38,15 @@ class Stand:
         assert run.returncode == 0, run.stderr[-3000:]
         return json.loads(run.stdout.splitlines()[-1])
 
+    def run_node(self, code: str, folder: Path) -> str:
+        """Run a script of transformers.js in a folder where that is installed; returns what it printed."""
+        here = f'import {{ env }} from "@huggingface/transformers";\nenv.remoteHost = "{self.url}";\n'
+        (folder / "judge.mjs").write_text(here + code)
+        known = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+        run = subprocess.run(["node", "judge.mjs"], cwd=folder, env=known, capture_output=True, text=True, timeout=600)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
     def asked(self, ending: str) -> int:
         """How often files of that ending were asked for or sent."""
         return sum(path.endswith(ending) for _, path in self.hub.requests)
@@ -62,6 +71,17 @@ def stand(tmp_path_factory):
         yield Stand(hub, url, home)
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def transformers_js(tmp_path_factory) -> Path:
+    """A folder in which the npm package of that name is installed."""
+    if not (shutil.which("npm") and shutil.which("node")):
+        pytest.skip("there is no Node with npm")
+    folder = tmp_path_factory.mktemp("npm")
+    command = ["npm", "install", "--silent", "--ignore-scripts", "--no-audit", "--prefix", str(folder)]
+    subprocess.run([*command, "@huggingface/transformers@4"], check=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,7 @@ def test_the_space_card_is_valid(links):
     assert (data.sdk, data.app_file) == ("gradio", "app.py")
     assert (data.models, data.datasets) == ((["tester/blur"], ["tester/votes"]) if links else (None, None))
     assert data.thumbnail == "https://huggingface.co/spaces/tester/demo/resolve/main/abc_hf/examples/bokeh.jpg"
+    assert "`https://tester-demo.hf.space/gradio_api/mcp/`" in text
     assert f"{RUN['cuhk']['blur_map']['all']['pooled_ap']:.3f}" in text and "{{" not in text
 
 
@@ -130,6 +131,7 @@ def test_the_baseline_is_that_of_run_json():
         ("dataset", "size_categories: [few]", "size_categories"),
         ("space", "title: x\nsdk: gradio\napp_file: a.py\npython_version: 3.12", "no version in quotes"),
         ("space", "title: x\nsdk: gradio\napp_file: a.py\ncolorFrom: teal", "colorFrom"),
+        ("space", "title: x\nsdk: gradio\napp_file: a.py\nsuggested_hardware: zero", "suggested_hardware: 'zero'"),
     ],
 )
 def test_the_schema_would_notice(kind, yaml, said):

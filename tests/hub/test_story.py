@@ -1,6 +1,7 @@
 """From photos to a Space that is asked a question, each step by way of the Hub and by what people type."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -17,10 +18,11 @@ import train_accelerate
 from abc_hf import load_pipeline
 from abc_hf.data.build import main as build_dataset
 from abc_hf.training.settings import TrainSettings
-from hub import push_dataset, push_space
+from hub import cards, push_dataset, push_model, push_space
 from tests.hub.bare_environment import bare_python, started_space
 from tests.hub.card_schema import problems
 from tests.hub.mini_hub import Fault
+from tests.served import answers_of, served
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--variant", "tiny", "--working_size", "96", "--crop_size", "64", "--dataloader_num_workers", "0"]
@@ -67,7 +69,8 @@ def test_an_upload_that_breaks_after_training_says_how_to_repeat_it(stand, tmp_p
 
 
 @pytest.mark.slow
-def test_the_whole_story(stand, tmp_path, monkeypatch, capsys):
+@pytest.mark.timeout(1800)
+def test_the_whole_story(stand, transformers_js, tmp_path, monkeypatch, capsys, request):
     photos = write_photos(tmp_path / "photos")
     build_dataset(["synth", str(photos), "--out", str(tmp_path / "synth"), "--count", "12", "--workers", "1"])
     push_dataset.main([str(tmp_path / "synth"), "--repo", "tester/synth", "--yes"])
@@ -85,25 +88,54 @@ def test_the_whole_story(stand, tmp_path, monkeypatch, capsys):
     assert not [name for name in files if name.startswith(("checkpoints", "best-", "last-"))]
     assert not any(b"hf_test" in path.read_bytes() for path in out.rglob("*") if path.is_file())
 
-    photo = ROOT / "abc_hf" / "examples" / "bokeh.jpg"
-    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    links = ["--links", "tester/blur", "datasets/tester/synth", "spaces/tester/demo", "spaces/tester/page"]
+    push_model.main([str(out), "--repo", "tester/blur", *links, "--yes"])  # with the networks for JavaScript
+    push_space.main(["--repo", "tester/demo", "--model", "tester/blur", *links, "--yes"])
+    push_space.main(["--repo", "tester/page", "--static", "--model", "tester/blur", *links, "--yes"])
+    assert "Checked with the code of the folder alone: the example is judged" in capsys.readouterr().out
+    files = stand.hub.files("model", "tester/blur")
+    pages = {name: tmp_path / name for name in ("demo", "page")}
+    for name, folder in pages.items():
+        snapshot_download(f"tester/{name}", repo_type="space", local_dir=folder)
+        text = (folder / "README.md").read_text()
+        assert problems("space", text) == [] and "- tester/blur" in text and "- tester/synth" in text
+        assert not [*folder.rglob("__pycache__")]
+    weights = pages["demo"] / "abc_hf" / "pretrained" / "mobile" / "model.safetensors"
+    assert weights.read_bytes() == files["model.safetensors"]
+
+    # a stranger's photo, whose size is the one at which it is judged
+    photo = tmp_path / "photo.jpg"
+    Image.open(ROOT / "abc_hf" / "examples" / "bokeh.jpg").resize((96, 64)).save(photo, quality=95, subsampling=0)
     expected = load_pipeline("tester/blur", device="cpu")(photo)
+    likely = list(expected.probabilities.values())
     remote = next(
         block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "trust_remote_code" in block
     )
     told = stand.run(remote + "\nimport json; print(json.dumps(report.to_dict()))", tmp_path)
     assert told["label"] == expected.label and told["score"] == pytest.approx(expected.score, abs=1e-4)
 
-    push_space.main(["--repo", "tester/demo", "--model", "tester/blur", "--yes"])
-    assert "Checked with the code of the folder alone: the example is judged" in capsys.readouterr().out
-    assert not [name for name in stand.hub.files("space", "tester/demo") if "__pycache__" in name]
-    space = snapshot_download("tester/demo", repo_type="space", local_dir=tmp_path / "space")
-    assert (Path(space) / "abc_hf/pretrained/mobile/model.safetensors").read_bytes() == files["model.safetensors"]
-    assert "- tester/blur" in (Path(space) / "README.md").read_text()
+    shutil.copy(photo, transformers_js)
+    snippet = re.search(r"```js\n(.*?)```", (cards.HERE / "model_card.md").read_text(), re.DOTALL)[1]
+    snippet = snippet.replace("{{ repo }}", "tester/blur").replace('"q8"', '"fp32"')
+    said = stand.run_node(snippet + "\nconsole.log(JSON.stringify(scores));", transformers_js)
+    scores = np.exp(json.loads(said.splitlines()[-1]))
+    assert list(scores / scores.sum()) == pytest.approx(likely, abs=0.01)
+
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-    with started_space(Path(space), bare_python(tmp_path / "environment")) as address:
+    with started_space(pages["demo"], bare_python(tmp_path / "environment")) as address:
         stand.hub.repos["space", "tester/demo"].extra["host"] = address
         client = Client("tester/demo", verbose=False, analytics_enabled=False, download_files=tmp_path / "answers")
         figures = client.predict(photo=handle_file(str(photo)), api_name="/assess")[0]
     assert figures["label"] == expected.label
-    assert figures["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert list(figures["probabilities"].values()) == pytest.approx(likely, abs=1e-4)
+
+    browser = request.getfixturevalue("browser")  # last: its event loop stands in the way of others
+    with served(pages["page"]) as address:
+        page = browser.new_page()
+        page.set_default_timeout(600_000)
+        page.goto(address)
+        page.set_input_files("#files", str(photo))
+        (answer,) = answers_of(page, 1)
+        page.close()
+    assert answer["label"] == expected.label
+    assert list(answer["probabilities"].values()) == pytest.approx(likely, abs=0.01)

@@ -1,9 +1,7 @@
 """The pushed model in JavaScript: transformers.js, from the npm registry, in Node, by the snippet of the card."""
 
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,17 +13,6 @@ from hub import push_model
 
 EXAMPLES = Path(__file__).parents[2] / "abc_hf" / "examples"
 PHOTO = EXAMPLES / "bokeh.jpg"
-
-
-@pytest.fixture(scope="module")
-def transformers_js(tmp_path_factory) -> Path:
-    """A folder in which the package is installed."""
-    if not (shutil.which("npm") and shutil.which("node")):
-        pytest.skip("there is no Node with npm")
-    folder = tmp_path_factory.mktemp("npm")
-    command = ["npm", "install", "--silent", "--ignore-scripts", "--no-audit", "--prefix", str(folder)]
-    subprocess.run([*command, "@huggingface/transformers@4"], check=True)
-    return folder
 
 
 @pytest.mark.slow
@@ -43,15 +30,9 @@ def test_each_network_loads_by_name_and_judges_alike(stand, transformers_js, mon
     snippet = re.search(r"```js\n(.*?)```", files["README.md"].decode(), re.DOTALL)[1]
     shutil.copy(PHOTO, transformers_js / "photo.jpg")
     label = load_pipeline(BUNDLED, device="cpu")(PHOTO).label
-    here = f'import {{ env }} from "@huggingface/transformers";\nenv.remoteHost = "{stand.url}";\n'
     for dtype in ("q8", "fp16", "fp32"):
-        (transformers_js / "judge.mjs").write_text(here + snippet.replace('"q8"', f'"{dtype}"'))
-        environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-        done = subprocess.run(
-            ["node", "judge.mjs"], cwd=transformers_js, env=environment, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"{label} [ 1, 1,"), done.stdout
+        said = stand.run_node(snippet.replace('"q8"', f'"{dtype}"'), transformers_js)
+        assert said.startswith(f"{label} [ 1, 1,"), said
 
 
 def test_stored_weights_change_little(tmp_path):

@@ -133,7 +133,7 @@ function ask(x, y) {
   pin.style.top = `${100 * point[1]}%`;
   const column = Math.floor(point[0] * pixels.width), row = Math.floor(point[1] * pixels.height);
   const [blur, attention] = pixels.data.slice(4 * (row * pixels.width + column));
-  const amount = props.amounts[Math.round(blur / 85)], counts = Math.round(attention / 2.55);
+  const amount = props.words.amounts[Math.round(blur / 85)], counts = Math.round(attention / 2.55);
   find(".probe").innerHTML =
     `Here the photo is <b>${amount}</b> (${(blur / 255).toFixed(2)} of 1), and this point counts <b>${counts}%</b>.`;
 }

@@ -1,11 +1,7 @@
 // From pixels to a report in the browser, by the same steps as in Python: image_processing_abc_fusenet.py, verdicts.py
 // and report.py. `settings` is settings.json, which abc_hf/demo/static.py writes. tests/demo/test_static.py compares.
 
-// Python's round: a half goes to the even number.
-export function round(value) {
-  const below = Math.floor(value);
-  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
-}
+import {amountOf, capital, percent, round} from "./reasons.js";
 
 const workingSide = (side, longest, edge) => Math.max(1, round(side * Math.min(1, edge / longest)));
 
@@ -18,7 +14,8 @@ export function draftFactor(width, height, edge) {
 
 // Means of factor x factor pixels. Images are {width, height, data}, with `data` RGBA bytes.
 export function reduce({width, height, data}, factor) {
-  const wide = Math.ceil(width / factor), high = Math.ceil(height / factor), made = new Uint8ClampedArray(4 * wide * high);
+  const [wide, high] = [width, height].map(side => Math.ceil(side / factor));
+  const made = new Uint8ClampedArray(4 * wide * high);
   for (let y = 0; y < high; y++) for (let x = 0; x < wide; x++) {
     const bottom = Math.min(height, (y + 1) * factor), right = Math.min(width, (x + 1) * factor);
     let red = 0, green = 0, blue = 0, count = 0;
@@ -170,12 +167,6 @@ export function judge(probabilities, kinds, facts, settings) {
   return {label, kind, certain, score, between: [label, ranked.find(name => name !== label)]};
 }
 
-const percent = value => {
-  const whole = round(100 * value);
-  return whole === 0 ? "none" : whole === 100 ? "all" : `${whole}%`;
-};
-const capital = text => text[0].toUpperCase() + text.slice(1);
-
 // `verdicts.explain`
 export function explain({label, kind, certain, between}, facts, settings) {
   const {rule, amounts, verdicts} = settings, how = settings.blur_of_kind[kind ?? "none"];
@@ -184,8 +175,8 @@ export function explain({label, kind, certain, between}, facts, settings) {
   if (!certain) {
     const [first, second] = between.map(name => verdicts[name][0]);
     const words = `Not sure: ${first} or ${second === "OK blur" ? second : second[0].toLowerCase() + second.slice(1)}`;
-    const amount = amounts[Math.min(3, round(facts.subject * 3))];
-    return `${words}; ${facts.has_subject ? `the subject is ${amount}, and ${background} of the background is blurred`
+    const subject = amountOf(facts.subject, amounts);
+    return `${words}; ${facts.has_subject ? `the subject is ${subject}, and ${background} of the background is blurred`
       : `no subject stands out, and ${percent(facts.blurred)} of the photo is blurred`}.`;
   }
   if (label === "no-blur") {
@@ -224,7 +215,8 @@ export function explain({label, kind, certain, between}, facts, settings) {
 // What `BlurReport.to_dict` has, and the two maps. `outputs` are arrays by name, as the network gives them.
 export function report(outputs, padded, {width, height}, settings) {
   const [blur, attention] = ["blur_map", "attention_map"].map(name => cropMap(outputs[name], padded, width, height));
-  const probabilities = softmax(outputs.logits, settings.labels), kinds = softmax(outputs.kind_logits, settings.kinds);
+  const probabilities = softmax(outputs.logits, settings.labels);
+  const kinds = softmax(outputs.kind_logits, Object.keys(settings.kinds));
   const facts = readMaps(blur, attention, settings), verdict = judge(probabilities, kinds, facts, settings);
   const counts = Object.fromEntries(Object.keys(settings.levels).map(name => [name, 0]));
   const names = Object.keys(counts);

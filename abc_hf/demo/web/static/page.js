@@ -2,8 +2,8 @@
 import * as templates from "./templates.js";
 
 const settings = await fetch("settings.json").then(answer => answer.json());
-const {verdicts, colors, kinds_on_page: kinds, amounts, level_colors: levels, layer_scale, examples} = settings;
-const drawn = (template, value) => template({value, verdicts, colors, levels, layer_scale, examples});
+const {verdicts, colors, level_colors: levels, layer_scale, examples} = settings;
+const drawn = (template, value) => template({value, verdicts, colors, levels, layer_scale, examples, words: settings});
 const plain = text => Object.assign(document.createElement("p"), {textContent: text}).innerHTML;
 const find = selector => document.querySelector(selector);
 const photos = [];
@@ -27,10 +27,14 @@ worker.onmessage = ({data: {id, answer, error, ready, failed}}) => {
   Object.assign(photo, answer ? {answer} : {error});
   drawItem(photo);
   if (!shown && answer) show(photo);
-  const done = photos.filter(each => each.answer || each.error).length, last = answer ? answer.seconds.toFixed(2) : null;
-  status(done < photos.length ? `${done} of ${photos.length} photos judged.`
-    : `${done === 1 ? "The photo is judged" : `${done} photos are judged${last ? ", the last" : ""}`}${
-      last ? ` in ${last} s` : ""} (${engine}).`);
+  const judged = photos.filter(each => each.answer).length, unread = photos.filter(each => each.error).length;
+  const time = answer ? `${judged === 1 ? "" : ", the last"} in ${answer.seconds.toFixed(2)} s` : "";
+  if (judged + unread < photos.length) status(`${judged + unread} of ${photos.length} photos are done.`);
+  else if (photos.length === 1 && error) status(`${photo.file.name}: ${error}`);
+  else {
+    status(`${judged === 1 ? "One photo is judged" : `${judged} photos are judged`}${time} (${engine})${
+      unread ? `; ${unread} could not be opened` : ""}.`);
+  }
 };
 
 function take(files) {
@@ -44,12 +48,13 @@ function take(files) {
   find("#many").hidden = photos.length < 2;
   if (files.length) {
     shown = null;
-    status(engine ? `${photos.length} photo${photos.length > 1 ? "s" : ""} sent to the network.` : "The network is loading.");
+    status(engine ? `${photos.length > 1 ? `${photos.length} photos are` : "One photo is"} being judged.`
+      : "The network is loading.");
   }
 }
 
 function drawItem({item, file, url, answer, error, ...photo}) {
-  const button = document.createElement("button"), name = document.createElement("span"), said = document.createElement("b");
+  const [button, name, said] = ["button", "span", "b"].map(tag => document.createElement(tag));
   const picture = Object.assign(new Image(), {src: url, alt: ""});
   name.className = "name";
   name.textContent = file.name;
@@ -75,11 +80,7 @@ async function show(photo) {
   for (const each of Object.values(shown?.pictures ?? {})) URL.revokeObjectURL(each.url);
   shown = photo;
   for (const each of photos) each.item.firstChild.setAttribute("aria-pressed", each === photo);
-  const figures = {...answer, blur: null, attention: null}, best = answer.probabilities[answer.label];
-  const why = [["How sure", answer.certain ? `Sure: ${Math.round(100 * best)}% for ${verdicts[answer.label][0]}.`
-    : "Not sure: look at the photo yourself."]];
-  if (answer.kind) why.unshift(["Kind of blur", `${kinds[answer.kind]}.`]);
-  const value = {state: "judged", name: plain(photo.file.name), figures, why, sides: []};
+  const value = {state: "judged", name: plain(photo.file.name), figures: answer, facts: answer.facts};
   find("#verdict").innerHTML = drawn(templates.verdict, value);
   const byte = value => Math.round(255 * Math.min(Math.max(value, 0), 1));
   const layer = values => pngOf(width, height, index => [...settings.table[byte(values[index])], byte(values[index])]);
@@ -89,9 +90,11 @@ async function show(photo) {
   if (shown !== photo) return;
   photo.pictures = {blur: made[0], attention: made[1], values: made[2]};
   const element = document.createElement("div"), ratio = answer.photo[0] / answer.photo[1];
-  element.innerHTML = drawn(templates.viewer, {...value, photo: {url: photo.url}, maps: photo.pictures, ratio});
+  Object.assign(value, {photo: {url: photo.url}, maps: photo.pictures, ratio});
+  element.innerHTML = drawn(templates.viewer, value);
   find("#viewer").replaceChildren(element);
-  templates.watchViewer(element, {amounts});
+  templates.watchViewer(element, {words: settings});
+  find("#verdict .share").onclick = () => templates.share_picture({value, colors, verdicts});
 }
 
 find("header").innerHTML = templates.header({}).replace(/<\/?header>/g, "");

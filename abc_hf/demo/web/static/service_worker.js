@@ -1,5 +1,5 @@
-// Keeps every file of the page, so that it works offline; of the runtime, the files that this browser asks for. Adds the headers that threads of WebAssembly need, which many
-// file servers cannot be told to send.
+// Keeps every file of the page, so that it works offline; of the runtime, the files that this browser asks for. Adds
+// the headers that threads of WebAssembly need, which many file servers cannot be told to send.
 const VERSION = "{version}", FILES = {files};
 
 addEventListener("install", event => {
