@@ -2,8 +2,8 @@
 """Write every figure of README.md and docs/ from JSON files.
 
 Run `python -m hub.render_readme`. It reads run.json beside the bundled weights (written by hub/bundle.py) and, in
-tests/benchmarks, the published figures and the results of peers.py, speed.py, engines.py and browser.py. The cards for the Hub are
-written when something is uploaded (hub/cards.py).
+tests/benchmarks, the published figures and the results of peers.py, speed.py, engines.py and browser.py. The cards for
+the Hub are written when something is uploaded (hub/cards.py).
 """
 
 import hashlib

@@ -1,9 +1,11 @@
 """The Space: exactly the files that are pushed, started with what the Space installs alone."""
 
+import json
 import shutil
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -103,18 +105,20 @@ def test_the_space_starts_from_the_pushed_files_only(card, tmp_path, monkeypatch
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *wanted], check=True)
         found = [python, "-c", "import importlib.util; print(importlib.util.find_spec('abc_hf'))"]
         assert subprocess.run(found, capture_output=True, text=True, cwd=tmp_path).stdout.strip() == "None"
-        figures = figures_of_the_bokeh(python, space, tmp_path / "answers", monkeypatch)
+        figures, tools = figures_of_the_bokeh(python, space, tmp_path / "answers", monkeypatch)
     finally:
         shutil.rmtree(environment)
     assert figures["width"] == 640
     assert sum(figures["probabilities"].values()) == pytest.approx(1)
+    assert {each["name"]: each["description"] for each in tools}["assess"].startswith("Judge the blur in one photo")
 
 
-def figures_of_the_bokeh(python: Path, space: Path, answers: Path, monkeypatch) -> dict:
-    """Start the Space with an interpreter and ask it what it says of its first example."""
+def figures_of_the_bokeh(python: Path, space: Path, answers: Path, monkeypatch) -> tuple[dict, list[dict]]:
+    """Start the Space with an interpreter; ask it what it says of its first example, and for its MCP tools."""
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     monkeypatch.setattr("gradio_client.client.build_hf_headers", lambda **_: {})
     with started_space(space, python) as address:
         client = Client(address, verbose=False, analytics_enabled=False, download_files=answers)
         photo = handle_file(str(space / "abc_hf" / "examples" / "bokeh.jpg"))
-        return client.predict(photo=photo, api_name="/assess")[0]
+        with urllib.request.urlopen(f"{address.rstrip('/')}/gradio_api/mcp/schema") as answer:
+            return client.predict(photo=photo, api_name="/assess")[0], json.load(answer)
