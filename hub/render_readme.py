@@ -144,15 +144,15 @@ def processor_text(speed: dict) -> str:
 
 def page_text(browser: dict, weights: str) -> str:
     """How far the page in the browser is from Python, and what it takes. Says if other weights were measured."""
-    page, sizes = browser["page"], browser["bytes"]
+    page, sizes, times = browser["page"], browser["bytes"], browser["times"]
     earlier = "" if browser["weights"] == weights else ", with earlier weights"
     text = (
         f"The network is {sizes['network'] / 1e6:.1f} MB. A first visit loads {sizes['with_wasm'] / 1e6:.0f} MB, or "
         f"{sizes['with_webgpu'] / 1e6:.0f} MB with WebGPU; later visits load nothing. Of {page['photos']} validation "
         f"photos, the page gives {page['same_verdict']} the verdict that Python gives{earlier}. The maps differ by "
         f"{page['maps_mean']:.4f} on average and by {page['maps_largest']:.3f} at most. In Chromium on two cores "
-        f"({page['engine']}), the page is ready after {page['load_seconds']:.1f} s, the first answer takes "
-        f"{page['first_seconds']:.1f} s, and half of the photos take less than {page['median_seconds']:.1f} s."
+        f"({times['engine']}), the page is ready after {times['load']:.1f} s, the first answer takes "
+        f"{times['first']:.1f} s, and half of the photos take less than {times['median']:.1f} s."
     )
     return "\n".join(textwrap.wrap(text, 120))
 

@@ -5,14 +5,17 @@
 Writes browser.json. The network with its weights in float16 and int8 is compared with the model on all photos of the
 validation split. The page is written, opened in Chromium (the variable CHROMIUM names it), and asked about `--photos`
 of them; it decodes the files itself. It is compared with the pipeline: verdicts, and maps by their mean and largest
-differences.
+differences. What was measured is kept in a file beside it until all is done, so that the same command continues.
+Times need a machine that does nothing else: `--times --photos 20` measures them alone, and keeps all else.
 """
 
 import argparse
 import base64
+import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +40,40 @@ ASK = """async base => {
 }"""
 
 
-def ask_page(folder: Path, files: list[tuple[str, bytes]], reports: list) -> dict:
-    """The page's verdicts and maps beside those of the reports, and its times."""
+class Measured:
+    """Rows of figures by kind and photo, kept in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.is_file() else []
+        self.rows = {(row["kind"], row["index"]): row for row in map(json.loads, lines)}
+
+    def add(self, kind: str, index: int, **figures) -> None:
+        row = {"kind": kind, "index": index, **figures}
+        self.rows[kind, index] = row
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def left(self, kind: str, indices: list[int]) -> list[int]:
+        return [index for index in indices if (kind, index) not in self.rows]
+
+    def of(self, kind: str, name: str) -> list:
+        return [row[name] for row in self.rows.values() if row["kind"] == kind and name in row]
+
+
+def compare_stored(pipe, rows, indices: list[int], whole: Path, measured: Measured) -> None:
+    """Whether the stored networks change the most probable label of each photo."""
+    runs = {"whole": export.run_onnx(whole)}
+    runs |= {kind: export.run_onnx(export.store_weights(whole, kind)) for kind in export.SMALL}
+    for index in tqdm(indices, unit="photo"):
+        values = pipe.image_processor(load_photo(rows[index]["image"]), return_tensors="pt")["pixel_values"].numpy()
+        labels = {kind: run(values)[0].argmax() for kind, run in runs.items()}
+        measured.add("stored", index, **{kind: int(labels[kind] != labels["whole"]) for kind in export.SMALL})
+
+
+def ask_page(files: list[bytes], folder: Path) -> Iterator[dict]:
+    """What the page says of each file; `loaded` and `engine` are of the page."""
     flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    same, certain, failed, seconds, means, largest = 0, 0, [], [], [], []
     with served(folder) as address, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=flags
@@ -50,37 +83,35 @@ def ask_page(folder: Path, files: list[tuple[str, bytes]], reports: list) -> dic
         started = time.perf_counter()
         page.goto(address)
         page.wait_for_selector("html[data-engine][data-offline=ready]")
-        loaded = time.perf_counter() - started
-        engine = page.get_attribute("html", "data-engine")
-        for index, ((name, data), report) in enumerate(tqdm(list(zip(files, reports, strict=True)), disable=None)):
+        about = {"loaded": time.perf_counter() - started, "engine": page.get_attribute("html", "data-engine")}
+        for number, data in enumerate(tqdm(files, unit="photo")):
             kind = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}.get(data[:2], "image/webp")
-            page.set_input_files("#files", [{"name": name, "mimeType": kind, "buffer": data}])
-            told = page.evaluate(ASK, index)
-            if "error" in told:
-                failed.append(name)
-                continue
-            seconds.append(told["seconds"])
-            same += told["label"] == report.label
-            certain += told["certain"] == report.certain
-            for key, ours in (("blur", report.small_blur_map), ("attention", report.small_attention_map)):
-                values = np.frombuffer(base64.b64decode(told[key]), np.uint8).reshape(ours.shape) / 255
-                off = np.abs(values - ours)
-                means.append(float(off.mean()))
-                largest.append(float(off.max()))
+            page.set_input_files("#files", [{"name": "photo", "mimeType": kind, "buffer": data}])
+            yield about | page.evaluate(ASK, number)
         chromium.close()
-    return {
-        "engine": engine,
-        "photos": len(files),
-        "failed": failed,
-        "same_verdict": same,
-        "same_certainty": certain,
-        "maps_mean": float(np.mean(means)),
-        "maps_mean_worst_photo": float(np.max(means)),
-        "maps_largest": float(np.max(largest)),
-        "load_seconds": loaded,
-        "first_seconds": seconds[0],
-        "median_seconds": float(np.median(seconds)),
-    }
+
+
+def compare_page(pipe, files: dict[int, bytes], folder: Path, measured: Measured) -> None:
+    """The page's verdicts and maps beside those of the pipeline."""
+    for (index, data), told in zip(files.items(), ask_page([*files.values()], folder), strict=True):
+        if "error" in told:
+            measured.add("page", index, failed=index)
+            continue
+        report = pipe(data)
+        off = []
+        for key, ours in (("blur", report.small_blur_map), ("attention", report.small_attention_map)):
+            values = np.frombuffer(base64.b64decode(told[key]), np.uint8).reshape(ours.shape) / 255
+            off.append(np.abs(values - ours))
+        same = {name: bool(told[name] == getattr(report, name)) for name in ("label", "certain")}
+        mean, largest = np.mean([each.mean() for each in off]), np.max([each.max() for each in off])
+        measured.add("page", index, **same, mean=float(mean), largest=float(largest))
+
+
+def page_times(files: list[bytes], folder: Path) -> dict:
+    told = [*ask_page(files, folder)]
+    seconds = [each["seconds"] for each in told]
+    figures = {"load": told[0]["loaded"], "first": seconds[0], "median": float(np.median(seconds))}
+    return {"engine": told[0]["engine"], "photos": len(files), **figures}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -89,52 +120,58 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", default="validation")
     parser.add_argument("--photos", type=int, default=300, help="for the page (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="photos for the stored networks (default: all)")
+    parser.add_argument("--times", action="store_true", help="measure only how long the page takes")
     parser.add_argument("--model", help="ours (default: the weights in the package)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 
     rows = open_split(args.dataset, args.split)
     pipe = load_pipeline(args.model, device="cpu")
+    weights = digest_of_weights(Path(str(pipe.model.name_or_path)))
+    args.out.mkdir(parents=True, exist_ok=True)
+    out, measured = args.out / "browser.json", Measured(args.out / f"browser-{weights}.jsonl")
+    known = json.loads(out.read_text()) if out.is_file() else {}
     chosen = spread(list(range(len(rows))), args.limit)
-    changed = dict.fromkeys(export.SMALL, 0)
+    asked = spread(chosen, args.photos)
+    images = rows.cast_column("image", rows.features["image"].__class__(decode=False))
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made) / "page"
+        folder, whole = Path(made) / "page", Path(made) / "model.onnx"
         write_static(pipe, folder)
-        whole = Path(made) / "model.onnx"
-        export.write_onnx(pipe.model, whole)
-        runs = {"whole": export.run_onnx(whole)}
-        runs |= {kind: export.run_onnx(export.store_weights(whole, kind)) for kind in export.SMALL}
-        for index in tqdm(chosen, unit="photo", disable=None):
-            photo = load_photo(rows[index]["image"])
-            values = pipe.image_processor(photo, return_tensors="pt")["pixel_values"].numpy()
-            labels = {kind: run(values)[0].argmax() for kind, run in runs.items()}
-            for kind in changed:
-                changed[kind] += int(labels[kind] != labels["whole"])
-        asked = spread(chosen, args.photos)
-        files, reports = [], []
-        for index in asked:
-            image = rows.cast_column("image", rows.features["image"].__class__(decode=False))[index]["image"]
-            files.append((f"{index}-{Path(image['path'] or 'photo').name}", image["bytes"]))
-            reports.append(pipe(image["bytes"]))
-        page = ask_page(folder, files, reports)
+        if args.times:
+            times = page_times([images[index]["image"]["bytes"] for index in asked], folder)
+            write_json(out, known | {"times": times})
+            return
+        if left := measured.left("page", asked):
+            compare_page(pipe, {index: images[index]["image"]["bytes"] for index in left}, folder, measured)
+        if left := measured.left("stored", chosen):
+            export.write_onnx(pipe.model, whole)
+            compare_stored(pipe, rows, left, whole, measured)
         sizes = {
             path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
         }
+    means, failed = measured.of("page", "mean"), measured.of("page", "failed")
     result = {
-        "weights": digest_of_weights(Path(str(pipe.model.name_or_path))),
+        "weights": weights,
         "split": args.split,
-        "photos": len(chosen),
-        "changed": changed,
-        "page": page,
+        "photos": len(measured.of("stored", "int8")),
+        "changed": {kind: sum(measured.of("stored", kind)) for kind in export.SMALL},
+        "page": {
+            "photos": len(means) + len(failed),
+            "failed": len(failed),
+            "same_verdict": sum(measured.of("page", "label")),
+            "same_certainty": sum(measured.of("page", "certain")),
+            "maps_mean": float(np.mean(means)),
+            "maps_mean_worst_photo": max(means),
+            "maps_largest": max(measured.of("page", "largest")),
+        },
         "bytes": {"network": sizes["network.onnx"], "all": sum(sizes.values())}
         | {
             name: sum(size for path, size in sizes.items() if left not in path)
             for name, left in (("with_wasm", "jspi"), ("with_webgpu", "simd-threaded.wasm"))
         },
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_json(args.out / "browser.json", result)
-    print(result)
+    write_json(out, known | result)
+    measured.path.unlink()
 
 
 if __name__ == "__main__":
