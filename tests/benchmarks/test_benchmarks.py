@@ -13,6 +13,7 @@ from skimage.feature import local_binary_pattern
 from abc_hf.library.find import Reader, find_photos
 from abc_hf.trunks import ConvLayer
 from tests.benchmarks import (
+    browser,
     engines,
     peers,
     scale,
@@ -181,3 +182,17 @@ def test_the_engines_benchmark_counts_what_changes(tmp_path, tiny_folder, monkey
     assert other["blur_map_largest"] == pytest.approx(0.25, abs=1e-5) == other["blur_map_mean"]
     ours, theirs = result["model"]["blur_map"]["pooled_ap"], other["blur_map"]["pooled_ap"]
     assert ours == pytest.approx(theirs, abs=0.01)  # the order of the pixels is the same, but for the bins they fall in
+
+
+def test_the_page_s_benchmark_knows_what_it_measured(tmp_path):
+    first = browser.Measured(tmp_path / "rows.jsonl")
+    first.add("page", 3, label=True)
+    first.add("stored", 3, int8=0)
+    again = browser.Measured(tmp_path / "rows.jsonl")
+    assert again.left("page", [1, 3, 5]) == [1, 5] and again.left("stored", [1, 3]) == [1]
+    again.add("page", 1, label=False)
+    assert (again.of("page", "label"), again.of("stored", "int8"), again.of("page", "failed")) == (
+        [True, False],
+        [0],
+        [],
+    )
