@@ -2,6 +2,7 @@
 """The cards of uploaded models, data sets and Spaces, from the templates beside this file and run.json."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,7 @@ def space_card(template: str, weights: Path, repo: str | None = None, links: Seq
         results=results_table(record, published()) if "cuhk" in record else "",
         working_size=processor["size"]["longest_edge"],
         see_also=see_also(links),
-        address=f"https://{repo.replace('/', '-').lower()}.hf.space" if repo else "",
+        address=f"https://{re.sub(r'[^a-z0-9]+', '-', repo.lower())}.hf.space" if repo else "",
     )
     return str(card).rstrip() + "\n"
 

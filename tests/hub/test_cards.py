@@ -92,12 +92,12 @@ LINKS = ["tester/blur", "datasets/tester/votes", "spaces/tester/demo"]
 @pytest.mark.parametrize("links", [[], LINKS])
 def test_the_space_card_is_valid(links):
     text = space_card(repo="tester/demo", links=links)
+    assert "`https://tester-my-demo-2.hf.space/gradio_api/mcp/`" in space_card(repo="tester/My_demo.2")
     assert problems("space", text) == []
     data = SpaceCard(text).data
     assert (data.sdk, data.app_file) == ("gradio", "app.py")
     assert (data.models, data.datasets) == ((["tester/blur"], ["tester/votes"]) if links else (None, None))
     assert data.thumbnail == "https://huggingface.co/spaces/tester/demo/resolve/main/abc_hf/examples/bokeh.jpg"
-    assert "`https://tester-demo.hf.space/gradio_api/mcp/`" in text
     assert f"{RUN['cuhk']['blur_map']['all']['pooled_ap']:.3f}" in text and "{{" not in text
 
 
