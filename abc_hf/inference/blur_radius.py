@@ -28,9 +28,9 @@ SMALLEST, LARGEST = 0.5, 24.0
 WEIGHTS = Path(__file__).parents[1] / "pretrained" / "blur_radius" / "model.safetensors"
 LOOKED_AT = 12
 """The most tiles of a photo that the network looks at."""
-SURE = 0.35
+SURE = 0.6
 """The expected error of a radius' logarithm below which a cell counts."""
-SHARPEST = 0.25
+SHARPEST = 0.15
 """The share of the subject, as far as it shows edges, that is sharper than the reported radius."""
 
 

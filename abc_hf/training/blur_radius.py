@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from datasets import load_dataset
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm.auto import tqdm
 
 from ..configuration_abc_fusenet import DESIRABILITY
-from ..data.kernels import KernelBank
+from ..data.kernels import KernelBank, NewKernels
 from ..data.marks import RandomNumbers
 from ..data.synthesis import as_map, convolve, random_regions, to_linear, to_srgb
 from ..inference.blur_radius import CELL, LARGEST, SMALLEST, RadiusNet
@@ -35,16 +35,17 @@ WHOLE = 0.97
 """The share of a cell that one of two layers must cover, for the cell to have this layer's radius."""
 
 
-def sharp_photos(dataset, reduction: float = 2.0) -> list[torch.Tensor]:
-    """The photos labelled no-blur as (H, W) grey uint8, reduced until their own softness does not matter."""
+def sharp_photos(dataset, reductions: tuple[float, ...] = (1.25, 2.0)) -> list[torch.Tensor]:
+    """The photos labelled no-blur as (H, W) grey uint8, reduced until their own softness hardly matters."""
     label = np.array(dataset["desirability"])
     rows = np.flatnonzero(label == DESIRABILITY.index("no-blur"))
     photos = []
     for row in tqdm(rows, "photos", disable=None):
         image = dataset[int(row)]["image"].convert("L")
-        width, height = (round(side / reduction) for side in image.size)
-        if min(width, height) >= CROP:
-            photos.append(torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.LANCZOS))))
+        for reduction in reductions:
+            width, height = (round(side / reduction) for side in image.size)
+            if min(width, height) >= CROP:
+                photos.append(torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.LANCZOS))))
     return photos
 
 
@@ -77,7 +78,7 @@ class BlurredCrops(IterableDataset):
         self.photos, self.batch_size = photos, batch_size
         self.rng = np.random.default_rng(seed)
         self.random = RandomNumbers(torch.Generator().manual_seed(seed))
-        self.bank = KernelBank("cpu", seed=seed)
+        self.bank, self.rare = KernelBank("cpu", seed=seed), NewKernels(self.rng, held_out=True)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         while True:
@@ -101,6 +102,9 @@ class BlurredCrops(IterableDataset):
         radius = torch.exp(self.random.uniform(count, low=math.log(SMALLEST / 2), high=math.log(LARGEST)))
         kind = self.random.choice(torch.tensor([0.7, 0.15, 0.15]), count)
         kernels, radius = self.bank.draw(kind, radius, self.random.integers(-self.bank.near, self.bank.near + 1, count))
+        rare = self.random.uniform(count) < 0.2  # rings, squares, arcs and tremors
+        if rare.any():
+            kernels[rare], radius[rare] = self.rare.draw(kind[rare], radius[rare], torch.zeros(0))
         light = self.sharp(count)
         glint = self.random.uniform(count, 1, 1, 1, low=1, high=4)
         light = light * (1 + (glint - 1) * ((light - 0.8) / 0.2).clamp(0, 1))
@@ -168,10 +172,21 @@ def laplace_loss(radius: torch.Tensor, spread: torch.Tensor, truth: torch.Tensor
     return (error / spread[known] + spread[known].log()).mean()
 
 
-def train(photos: list[torch.Tensor], out: Path, steps: int, batch_size: int, rate: float, seed: int = 0) -> RadiusNet:
-    """Train a network from nothing; write its weights and the course of its loss to `out`."""
+def train(
+    photos: list[torch.Tensor],
+    out: Path,
+    steps: int,
+    batch_size: int,
+    rate: float,
+    seed: int = 0,
+    start: Path | None = None,
+) -> RadiusNet:
+    """Train a network, from nothing or from the weights `start`; write its weights and the course of its loss to
+    `out`."""
     torch.manual_seed(seed)
     network = RadiusNet().train()
+    if start:
+        network.load_state_dict(load_file(start), strict=False)
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.05)
     losses = []
@@ -204,13 +219,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--start", type=Path, help="the weights to begin with (default: random ones)")
     parser.add_argument("--leaves", type=int, default=400, help="pages of painted shapes beside the photos")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     photos = sharp_photos(load_dataset(args.data, split="train"))
     rng = np.random.default_rng(args.seed)
     photos += [leaves(rng) for _ in tqdm(range(args.leaves), "leaves", disable=None)]
-    train(photos, args.out, args.steps, args.batch_size, args.rate, args.seed)
+    train(photos, args.out, args.steps, args.batch_size, args.rate, args.seed, args.start)
 
 
 if __name__ == "__main__":
