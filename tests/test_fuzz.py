@@ -36,6 +36,7 @@ from abc_hf.demo.endpoints import check_threshold
 from abc_hf.demo.guard import Guard
 from abc_hf.demo.uploads import Budget, Sent, UploadError, photo_errors, sent_file, sent_photos, unpacked
 from abc_hf.library import actions, journal, xmp
+from abc_hf.library import decisions as decisions_by_hand
 from abc_hf.library.find import Found, Reader, find_photos
 from abc_hf.photos import PhotoError, load_photo
 from tests.library.sort_toys import sort_row
@@ -275,7 +276,7 @@ def read_decisions(data: bytes, folder: Path) -> None:
     path = folder / "decisions"
     path.write_bytes(data)
     try:
-        found = actions.read_decisions(path)
+        found = decisions_by_hand.read_decisions(path)
     except ValueError as error:
         assert_sentence(error)
     else:

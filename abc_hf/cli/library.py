@@ -78,8 +78,7 @@ def check_sort(args: argparse.Namespace) -> None:
     args.out = args.out or beside(args.photos)
     check_folder(args.out, "--out")
     if isinstance(args.threshold, Path):
-        from ..library.actions import read_decisions
-        from ..library.decisions import learned_threshold
+        from ..library.decisions import learned_threshold, read_decisions
 
         args.threshold, sentence = learned_threshold(args.out, read_decisions(args.threshold))
         say(sentence)
@@ -103,8 +102,8 @@ def check_folder(path: Path, option: str) -> None:
 
 
 def sort(args: argparse.Namespace) -> int:
-    from ..library.actions import act, read_decisions, undo
-    from ..library.decisions import write_dataset
+    from ..library.actions import act, undo
+    from ..library.decisions import read_decisions, write_dataset
     from ..library.sort import refresh, sort_library
 
     if args.undo:
@@ -135,7 +134,8 @@ def sort(args: argparse.Namespace) -> int:
 
 def action_request(args: argparse.Namespace):
     """The `Request` that the options of `add_actions` make. None without such an option."""
-    from ..library.actions import Request, read_decisions
+    from ..library.decisions import read_decisions
+    from ..library.plan import Request
 
     folders = {"copy": args.copy_to, "move": args.move_to, "link": args.link_to}
     kind = next((kind for kind, to in folders.items() if to), None)

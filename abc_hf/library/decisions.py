@@ -1,6 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """What is learned from decisions by hand: a threshold of one's own, and a data set to evaluate and train with."""
 
+import csv
 import hashlib
 import io
 import json
@@ -16,10 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..common.files import replacing
-from ..photos import FORMATS, load_photo, open_file
+from ..formats import FORMATS
+from ..photos import load_photo, open_file
 from ..verdicts import WORTH
 from .find import Reader
 from .table import PROBABILITIES, place_of
+from .undo_file import reason
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,31 @@ SCHEMA = pa.schema(
 )
 KNOWN = tuple(extension for name in ("JPEG", "PNG", "WEBP") for extension in FORMATS[name])
 """Extensions of photos whose files are taken as they are; others are written as JPEG."""
+
+
+def read_decisions(path: Path) -> dict[str, str]:
+    """ "keep" or "reject" by path, from what the report exports: CSV with the columns path and decision, or JSON.
+
+    Raises:
+        ValueError: if it holds no decisions.
+    """
+    try:
+        with open_file(path) as file:
+            text = file.read().decode("utf-8-sig")
+        if text.lstrip().startswith("["):
+            rows = json.loads(text)
+        else:
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            if not {"path", "decision"} <= set(rows.fieldnames or ()):
+                raise KeyError
+        decisions = {row["path"]: row["decision"] for row in rows}
+        if not set(decisions.values()) <= {"keep", "reject"} or not all(isinstance(path, str) for path in decisions):
+            raise KeyError
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({reason(error)}).") from None
+    except (KeyError, TypeError, ValueError, RecursionError, csv.Error):
+        raise ValueError(f"{path} holds no decisions; export them as CSV or JSON from the report.") from None
+    return decisions
 
 
 def decided(out: Path, decisions: dict[str, str], columns: Iterable[str]) -> Iterator[tuple[dict, bool]]:

@@ -31,10 +31,10 @@ from ..common.files import PARTIAL, replacing, write_bytes
 from ..common.text import csv_cell
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..photos import PhotoError, open_file
-from .actions import Moves
 from .companions import Folder
 from .find import CONTAINERS, INSIDE, Found
 from .table import COLUMNS, ESCAPED, PROBABILITIES, attention_file, path_from_text, path_text, place_of, thumbnail_files
+from .undo_file import Moves
 from .xmp import said_beside
 
 SHARD_ROWS = 500

@@ -31,7 +31,6 @@ from ..inference.processes import cores
 from ..photos import open_file
 from ..report import BlurReport
 from ..verdicts import THRESHOLD
-from .actions import Moves
 from .assess import FULL, best_batch_size, by_shape, judge, model_folder, small_pictures
 from .bursts import add_bursts
 from .find import EMPTY, Found, expand_names, find_photos, sha256
@@ -39,6 +38,7 @@ from .html_report import check_single_file, write_report
 from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, foreign_files, write_table
 from .lock import only_job
 from .table import attention_file, thumbnail_files
+from .undo_file import Moves
 from .workers import Workers
 
 logger = logging.getLogger(__name__)

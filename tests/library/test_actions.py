@@ -13,9 +13,12 @@ from PIL import ExifTags, Image, ImageFilter
 
 from abc_hf.cli import main
 from abc_hf.library import actions
-from abc_hf.library.actions import Request, act, read_decisions, read_steps, undo
+from abc_hf.library.actions import act, undo
+from abc_hf.library.decisions import read_decisions
 from abc_hf.library.lock import only_job
+from abc_hf.library.plan import Request
 from abc_hf.library.table import path_text
+from abc_hf.library.undo_file import Moves, read_steps
 from tests.library.sort_toys import sort_row, write_sorted
 from tests.library.test_xmp import LIGHTROOM, values
 
@@ -272,20 +275,20 @@ def test_what_was_copied_is_not_copied_again(library):
 def test_moves_are_followed(library):
     photo, to = library / "photos/a/bad.jpg", library / "sorted"
     run(library, kind="move", to=to)
-    once = actions.Moves(library / "out")
+    once = Moves(library / "out")
     assert once.place(str(photo)) == str(to / "bad-blur/bad.jpg")
     assert once.origins[str(to / "bad-blur/bad.jpg")] == str(photo)
     rows = [row | once.places(row) for row in pq.read_table(library / "out/photos.parquet").to_pylist()]
     write_sorted(library / "out", rows, 0)
     run(library, kind="move", to=library / "again")
-    twice = actions.Moves(library / "out")
+    twice = Moves(library / "out")
     assert (
         twice.place(str(photo)) == str(library / "again/bad-blur/bad.jpg")
         and twice.origins.keys() != once.origins.keys()
     )
     first, second = sorted((library / "out").glob("undo-*.jsonl"))
     assert undo(second) == 0 == undo(first)
-    assert actions.Moves(library / "out").origins == {} and photo.exists()
+    assert Moves(library / "out").origins == {} and photo.exists()
 
 
 def test_companions_go_along_and_what_stays_is_named(tmp_path):

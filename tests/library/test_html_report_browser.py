@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
-from abc_hf.library.actions import read_decisions
+from abc_hf.library.decisions import read_decisions
 from abc_hf.library.html_report import write_report
 from abc_hf.library.table import thumbnail_files
 from abc_hf.visualization import layer
