@@ -9,9 +9,9 @@ try it with.
 import contextlib
 import dataclasses
 import datetime
-import functools
 import itertools
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -26,6 +26,7 @@ from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration, is_te
 from datasets.distributed import split_dataset_by_node
 from huggingface_hub import HfApi, RepoUrl
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from abc_hf.configuration_abc_fusenet import DESIRABILITY, VARIANTS, ABCFuseNetConfig
 from abc_hf.data.sample import NEXT_COMMAND, sample_settings
@@ -59,9 +60,11 @@ from abc_hf.training.classifier import (
 from abc_hf.training.fresh_photos import FreshPhotos
 from abc_hf.training.parts import load_trunk_weights
 from abc_hf.training.phase_run import PhaseRun
-from abc_hf.training.run_log import RunLog, say
+from abc_hf.training.run_log import RunLog
 from abc_hf.training.settings import RESNET, TrainSettings, parse_settings
 from abc_hf.verdicts import follows
+
+logger = logging.getLogger("abc_hf.train_accelerate")
 
 MOST_ROWS = 4000
 """Rows of each group that the classifier's features are kept of (0.5 MB each)."""
@@ -105,10 +108,10 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
     accumulation = settings.gradient_accumulation_steps
     share = {"process": accelerator.process_index, "processes": accelerator.num_processes}
     photos = TrainingPhotos(train, processor, phase.crop, phase.scales, settings.seed, settings.augment, phase.amounts)
-    say(accelerator, f"  a step: {batch_size} photos x {accumulation} batches x {accelerator.num_processes} processes")
+    logger.info(f"  a step: {batch_size} photos x {accumulation} batches x {accelerator.num_processes} processes")
     if settings.streaming:
         first = step * accumulation * batch_size
-        say(accelerator, "  a stream: rows come in its own mixture")
+        logger.info("  a stream: rows come in its own mixture")
         stream = split_dataset_by_node(train, accelerator.process_index, accelerator.num_processes)
         data = StreamedPhotos(stream, photos, LABELS_OF_PHASE[name], first, **share)
         workers = min(1, settings.dataloader_num_workers)  # more would each read the whole stream
@@ -116,21 +119,28 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
     groups = rows_by_group(train, name, phase.mix, phase.emphasis)
     first, last = step * accumulation, phase.steps * accumulation
     if settings.photos_on_device:
-        say(accelerator, "  sharp photos get fresh blur for the synthetic share, on the device")
+        logger.info("  sharp photos get fresh blur for the synthetic share, on the device")
         device, seed = accelerator.device, settings.seed
         return FreshPhotos(train, groups, phase, processor, device, seed, first, last, batch_size, **share)
-    say(accelerator, "  rows: " + ", ".join(f"{len(np.unique(rows))} {group}" for group, rows in groups.items()))
+    logger.info("  rows: " + ", ".join(f"{len(np.unique(rows))} {group}" for group, rows in groups.items()))
     sampler = StepSampler(groups, phase.mix, settings.seed, first, last, batch_size, **share)
     return torch.utils.data.DataLoader(photos, batch_sampler=sampler, num_workers=settings.dataloader_num_workers)
 
 
-def train_phase(name: str, model, processor, splits, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
-    """Train one phase; returns the model with the best weights by the validation split."""
+def train_phase(
+    name: str,
+    model,
+    processor,
+    splits,
+    settings: TrainSettings,
+    accelerator: Accelerator,
+    log: RunLog,
+    checkpoint: Path | None,
+):
+    """Train one phase, from a checkpoint on; returns the model with the best weights by the validation split."""
     train, validation = splits
     phase = plan_phase(name, train, settings, accelerator)
-    say(accelerator, f"phase {name}: {phase}")
-    checkpoints = log.out / "checkpoints" / name
-    checkpoint = find_checkpoint(settings.resume_from_checkpoint, checkpoints, functools.partial(say, accelerator))
+    logger.info(f"phase {name}: {phase}")
     run = PhaseRun(name, phase, model, settings, accelerator, log)
     if checkpoint is not None:
         run.restore(checkpoint)
@@ -156,13 +166,13 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, ac
         if scores_due:
             run.score(processor, validation, shown)
         if saves:
-            run.save(checkpoints)
+            run.save(log.out / "checkpoints" / name)
     bar.close()
     if trained:
         log.account.setdefault("waiting_share", {})[name] = round(waited / trained, 4)
-        say(accelerator, f"{name}: {waited / trained:.1%} of {trained:.0f} s of training was waiting for data")
+        logger.info(f"{name}: {waited / trained:.1%} of {trained:.0f} s of training was waiting for data")
     if run.skipped:
-        say(accelerator, f"{name}: left out {run.skipped} steps, because their gradients were no numbers")
+        logger.info(f"{name}: left out {run.skipped} steps, because their gradients were no numbers")
     log.save(run.judged, processor, log.out / f"last-{name}")
     accelerator.wait_for_everyone()
     return load_model(run.best_folder)
@@ -177,13 +187,13 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
         stored.pop("synthetic")
     rows, weights = classifier_rows(train, dataclasses.replace(phase, mix=stored), MOST_ROWS)
     phase = settings.with_epochs(phase, len(rows), phase.batch_size)
-    say(accelerator, f"phase classifier: {phase}")
+    logger.info(f"phase classifier: {phase}")
     folder = log.out / "best-classifier"
     if settings.resume_from_checkpoint and (folder / "run.json").is_file():
         record = json.loads((folder / "run.json").read_text())
         log.restore(record["history"])
         log.say_changed_data(record["data"])
-        say(accelerator, f"going on from {folder}")
+        logger.info(f"going on from {folder}")
         return load_model(folder)
     model = model.to(accelerator.device, memory_format=torch.channels_last)
     with accelerator.autocast():
@@ -198,7 +208,7 @@ def train_classifier(model, processor, splits, settings: TrainSettings, accelera
     share_weights(model.classifier)
     scores = evaluate(model.eval(), processor, validation, phase.branches, settings.max_eval_samples)
     log.log(phase="classifier", step=phase.steps, selection=pick_by(selection_score, scores, phase.branches), **scores)
-    say(accelerator, f"classifier: score {log.history[-1]['selection']:.4f} (metrics.jsonl has all)")
+    logger.info(f"classifier: score {log.history[-1]['selection']:.4f} (metrics.jsonl has all)")
     log.save(model, processor, folder, scores=log.history[-1], history=log.history)
     return model
 
@@ -242,8 +252,6 @@ def run(settings: TrainSettings) -> None:
     demonstration = settings.dataset_name is None
     out = Path(settings.output_dir)
     out.mkdir(parents=True, exist_ok=True)
-    for name in settings.phases():  # before anything is written over another run's files
-        find_checkpoint(settings.resume_from_checkpoint, out / "checkpoints" / name, say=lambda text: None)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.allow_tf32
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision,
@@ -255,11 +263,16 @@ def run(settings: TrainSettings) -> None:
             InitProcessGroupKwargs(timeout=datetime.timedelta(hours=2))
         ],  # the first one may evaluate long
     )
+    logging.getLogger("abc_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    # before anything is written over another run's files
+    checkpoints = {
+        name: find_checkpoint(settings.resume_from_checkpoint, out / "checkpoints" / name) for name in settings.phases()
+    }
     set_seed(settings.seed)
     if accelerator.device.type == "cpu":
         keep_freed_memory(2**31 - 1)
         if accelerator.mixed_precision == "bf16" and not has_bfloat16():
-            say(accelerator, f"{SLOW_BFLOAT16}: train without --mixed_precision")
+            logger.info(f"{SLOW_BFLOAT16}: train without --mixed_precision")
     if settings.push_to_hub and accelerator.is_main_process:
         make_repository(settings, out)  # now: a token that will not do is no news for the end
     with accelerator.main_process_first():
@@ -273,31 +286,31 @@ def run(settings: TrainSettings) -> None:
         accelerator.init_trackers("abc-fusenet", config=plain_settings)
     processor = ABCFuseNetImageProcessor(size={"longest_edge": settings.working_size})
     model = build_model(settings)
-    say(accelerator, f"recipe {settings.recipe}, phases {', '.join(settings.phases())}, code {log.account['code']}")
-    say(accelerator, f"data: {data}")
+    logger.info(f"recipe {settings.recipe}, phases {', '.join(settings.phases())}, code {log.account['code']}")
+    logger.info(f"data: {data}")
 
     for name in settings.phases():
         if name == "classifier":
             model = train_classifier(model, processor, splits, settings, accelerator, log)
         else:
-            model = train_phase(name, model, processor, splits, settings, accelerator, log)
+            model = train_phase(name, model, processor, splits, settings, accelerator, log, checkpoints[name])
         accelerator.free_memory()
     model = model.to(accelerator.device)
     if settings.phases()[-1] in ("classifier", "joint"):
         temperature = calibrate(model.eval(), processor, splits[1])
-        say(accelerator, f"temperature {temperature:.3f}")
+        logger.info(f"temperature {temperature:.3f}")
 
     best = run_log.best_scores(log.history)
     log.save(model, processor, out, scores=best, history=log.history)
     if accelerator.is_main_process:
         (out / "all_results.json").write_text(json.dumps(plain(best), indent=2) + "\n")
         (out / "README.md").write_text(run_log.model_card(log.account, best))
-        say(accelerator, f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
+        logger.info(f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
         if settings.push_to_hub:
             push(settings, out, log.account, best)
     accelerator.end_training()
     if demonstration:
-        say(accelerator, NEXT_COMMAND.format(out=out))
+        logger.info(NEXT_COMMAND.format(out=out))
 
 
 @contextlib.contextmanager
@@ -335,18 +348,24 @@ def push(settings: TrainSettings, out: Path, account: dict, scores: dict) -> Non
     with hub_in_a_sentence(url.repo_id):
         api = HfApi(token=settings.hub_token)
         api.upload_folder(repo_id=url.repo_id, folder_path=out, ignore_patterns=NOT_UPLOADED)
-    print(f"uploaded: {url}")
+    logger.info(f"uploaded: {url}")
 
 
 def main(argv: list[str] | None = None) -> None:
     settings = parse_settings(argv, __doc__.split("\n\n")[0])
+    package, lines = logging.getLogger("abc_hf"), logging.StreamHandler(sys.stdout)
+    package.addHandler(lines)
     try:
-        run(settings)
+        with logging_redirect_tqdm([package]):
+            run(settings)
     except (ValueError, OSError) as error:  # what is wrong with data or weights
         sentence = str(error).strip()
         if "Original Traceback" in sentence:  # of a loader's process
             sentence = sentence.splitlines()[-1].removeprefix("ValueError: ")
         sys.exit(f"train_accelerate.py: {sentence}")
+    finally:
+        package.removeHandler(lines)
+        package.setLevel(logging.NOTSET)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..common.text import first_line
 
+logger = logging.getLogger(__name__)
+
 SUMS = "sha256.json"
 """The file of a checkpoint that holds the SHA-256 of its other files."""
 
 
-def find_checkpoint(wanted: str | None, folder: Path, say: Callable[[str], None] = print) -> Path | None:
-    """The checkpoint to resume from: the one that is wanted, or with "latest" the last one that is whole, if any.
-
-    Args:
-        say: told of each damaged checkpoint that is passed over.
+def find_checkpoint(wanted: str | None, folder: Path) -> Path | None:
+    """The checkpoint to resume from: the one that is wanted, or with "latest" the last one that is whole, if any. Each
+    damaged one that is passed over is logged.
 
     Raises:
         ValueError: if the wanted one is damaged, or none is wanted but the folder holds some of another run.
@@ -48,9 +49,9 @@ def find_checkpoint(wanted: str | None, folder: Path, say: Callable[[str], None]
         damaged = damaged_file(checkpoint)
         if damaged is None:
             return checkpoint
-        say(f"{checkpoint} is damaged (its file {damaged}); the run goes on from the checkpoint before it.")
+        logger.warning(f"{checkpoint} is damaged (its file {damaged}); the run goes on from the checkpoint before it.")
     if found:
-        say(f"No checkpoint in {folder} is whole; the phase starts from the beginning.")
+        logger.warning(f"No checkpoint in {folder} is whole; the phase starts from the beginning.")
     return None
 
 

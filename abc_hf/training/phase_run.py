@@ -1,6 +1,7 @@
 """A phase in progress: its steps, its scores on the validation split, and its checkpoints."""
 
 import contextlib
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from .batches import seed_dropout
 from .checkpoints import moving_average, pick_by, save_checkpoint, share_weights
 from .parts import parameter_groups, train_mode
 from .recipes import Phase
-from .run_log import RunLog, say
+from .run_log import RunLog
 from .settings import TrainSettings
+
+logger = logging.getLogger(__name__)
 
 
 class PhaseRun:
@@ -55,11 +58,11 @@ class PhaseRun:
             self.average.load_state_dict(extra["average"])
         if not self.best_folder.exists():
             self.best = -math.inf
-        say(self.accelerator, f"going on from {checkpoint}")
+        logger.info(f"going on from {checkpoint}")
         self.log.say_changed_data(extra.get("data"))
         changed = {key for key, value in self.settings.record().items() if extra["settings"].get(key) != value}
         if changed := sorted(changed - {"resume_from_checkpoint", "output_dir"}):
-            say(self.accelerator, f"settings that differ: {', '.join(changed)}")
+            logger.info(f"settings that differ: {', '.join(changed)}")
 
     def save(self, folder: Path) -> None:
         extra = {
@@ -124,7 +127,7 @@ class PhaseRun:
         scores = evaluate(self.judged, processor, validation, branches, self.settings.max_eval_samples)
         score = pick_by(selection_score, scores, branches)
         self.log.log(phase=self.name, step=self.step, selection=score, **scores)
-        say(accelerator, f"{self.name}, step {self.step}: score {score:.4f} (metrics.jsonl has all)")
+        logger.info(f"{self.name}, step {self.step}: score {score:.4f} (metrics.jsonl has all)")
         if accelerator.is_main_process:
             self.log.draw("curves.png", run_log.curves(self.log.history))
             figure = run_log.samples(self.judged, processor, shown, branches)

@@ -3,6 +3,7 @@
 
 import importlib.metadata
 import json
+import logging
 import math
 import platform
 import re
@@ -13,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from huggingface_hub import ModelCard, ModelCardData
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from ..data.card import truth_colors
 from ..evaluation.records import predict, spread
 from ..evaluation.scoring import plain
 from ..visualization import colorize
 from .checkpoints import in_a_sentence, replacing_folder
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow")
 
@@ -74,10 +76,9 @@ class RunLog:
         for split, now in self.account["data"].items():
             was = (before or {}).get(split, now)
             if was != now:
-                say(
-                    self.accelerator,
+                logger.warning(
                     f"The {split} split is not the one the checkpoint was trained with: its digest was {was['digest']} "
-                    f"({was['rows']} rows) and is {now['digest']} ({now['rows']} rows).",
+                    f"({was['rows']} rows) and is {now['digest']} ({now['rows']} rows)."
                 )
 
     def draw(self, name: str, figure: Figure) -> None:
@@ -187,12 +188,6 @@ def model_card(account: dict, scores: dict, name: str = "PATH OR NAME OF THIS MO
         scores={key.strip(): value for key, value in flatten(scores, " ").items() if math.isfinite(value)},
     )
     return str(card).rstrip() + "\n"
-
-
-def say(accelerator, text: str) -> None:
-    """Print on the main process, beside progress bars."""
-    if accelerator.is_main_process:
-        tqdm.write(text)
 
 
 def sample_rows(validation, column: str, most: int = 4):

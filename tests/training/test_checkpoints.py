@@ -63,21 +63,20 @@ def flipped(checkpoint):
         lambda checkpoint: (checkpoint / SUMS).write_text("[]"),
     ],
 )
-def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(checkpoints, damage):
-    said = []
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(checkpoints, damage, caplog):
     damage(checkpoints / "step-000003")
-    assert find_checkpoint("latest", checkpoints, said.append).name == "step-000002"
+    assert find_checkpoint("latest", checkpoints).name == "step-000002"
+    said = caplog.messages
     assert len(said) == 1 and "step-000003 is damaged" in said[0] and said[0].endswith(".")
     with pytest.raises(ValueError, match=r"step-000003: its file .* is damaged; give an earlier one, or latest\."):
         find_checkpoint(str(checkpoints / "step-000003"), checkpoints)
 
 
-def test_without_one_that_is_whole_the_phase_begins_anew(checkpoints):
-    said = []
+def test_without_one_that_is_whole_the_phase_begins_anew(checkpoints, caplog):
     for checkpoint in checkpoints.iterdir():
         cut_short(checkpoint)
-    assert find_checkpoint("latest", checkpoints, said.append) is None
-    assert len(said) == 3 and said[-1].endswith("the phase starts from the beginning.")
+    assert find_checkpoint("latest", checkpoints) is None
+    assert len(caplog.messages) == 3 and caplog.messages[-1].endswith("the phase starts from the beginning.")
 
 
 def test_a_damaged_later_one_does_not_push_out_a_whole_one(checkpoints):
