@@ -2,47 +2,20 @@
 """The one door for photos: `load_photo` takes files, bytes, images and arrays, and returns upright sRGB images."""
 
 import base64
-import contextlib
 import io
-import math
 import os
 import re
 import stat
 import threading
 import warnings
-from datetime import datetime
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms
 
 from .close_ups import close_ups
-
-FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "AVIF": (".avif", ".avifs"),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
-    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
-    "ICO": (".ico",),
-}
-"""The formats that Pillow tries, by content, with their usual extensions. Others are left out: some run programs."""
-HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-JXL_EXTENSIONS = (".jxl",)
-RAW_EXTENSIONS = tuple(
-    ".3fr .arw .cr2 .cr3 .crw .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .srf "
-    ".sr2 .srw .x3f".split()
-)
-OTHERS = (".insp",)  # JPEG of 360-degree cameras
-PHOTO_EXTENSIONS = tuple(
-    sorted({*sum(FORMATS.values(), ()), *HEIF_EXTENSIONS, *JXL_EXTENSIONS, *RAW_EXTENSIONS, *OTHERS})
-)
-"""Extensions, in lower case, of the files `load_photo` opens. Only camera RAW is recognised by its extension."""
+from .exif import orientation_of, shot_of
+from .formats import RAW_EXTENSIONS, PhotoError, identify, open_raw
 
 MAX_FILE_BYTES = 2 * 2**30
 """The largest file that is opened as a photo."""
@@ -52,21 +25,6 @@ MAX_RATIO = 500
 """The largest ratio of long to short side. A narrower photo would vanish at the working size."""
 MAX_SCANS = 50
 """The most scans of a JPEG. Each scan costs as much time as a decoding; encoders write about 10."""
-MAX_PAGES = 16
-"""The most pages of a TIFF file that are looked at."""
-MAX_TEXT = 200
-"""The most characters kept of a text in EXIF."""
-
-SETTINGS = {
-    "exposure_time": ExifTags.Base.ExposureTime,
-    "f_number": ExifTags.Base.FNumber,
-    "iso": ExifTags.Base.ISOSpeedRatings,
-    "exposure_bias": ExifTags.Base.ExposureBiasValue,
-    "focal_length": ExifTags.Base.FocalLength,
-    "subject_distance": ExifTags.Base.SubjectDistance,
-}
-"""The numbers that are read from EXIF [s, -, -, EV, mm, m]."""
-
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -96,10 +54,6 @@ _LOADING = _Loading()
 _NO_WARNINGS = ("ignore", _LOADING, Warning, None, 0)
 
 
-class PhotoError(ValueError):
-    """A photo that cannot be opened; the message is its name and the reason, in one line."""
-
-
 def load_photo(
     photo: str | os.PathLike | bytes | Image.Image | np.ndarray | dict | BinaryIO,
     *,
@@ -125,7 +79,7 @@ def load_photo(
     Returns:
         an RGB image. `image.info["original_size"]` is the (width, height) of the whole photo, upright; where EXIF
         says so, `"taken"` is when it was taken, by the camera's clock (ISO 8601), `"camera"` by which, and so on: see
-        `_exif_shot`.
+        `exif.shot_of`.
 
     Raises:
         PhotoError: if the photo cannot be opened, is damaged, or is larger than `max_pixels` or the limits of this
@@ -159,13 +113,13 @@ def _load(photo, max_pixels, working_size, look_closely):
     if isinstance(photo, np.ndarray):
         return _finish(_from_array(photo), max_pixels, None, look_closely)
     if isinstance(photo, bytes | bytearray | memoryview):
-        return _finish(_identify(io.BytesIO(photo)), max_pixels, working_size, look_closely)
+        return _finish(identify(io.BytesIO(photo)), max_pixels, working_size, look_closely)
     if isinstance(photo, str | os.PathLike):
-        identify = _open_raw if os.fspath(photo).lower().endswith(RAW_EXTENSIONS) else _identify
+        open_image = open_raw if os.fspath(photo).lower().endswith(RAW_EXTENSIONS) else identify
         with open_file(photo) as file:
             if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                 raise PhotoError(f"the file is larger than {MAX_FILE_BYTES >> 20} MB; give a smaller copy.")
-            return _finish(identify(file), max_pixels, working_size, look_closely)
+            return _finish(open_image(file), max_pixels, working_size, look_closely)
     raise PhotoError(
         f"a photo is a path, bytes, an open file, a PIL image or a NumPy array, not a {type(photo).__name__}."
     )
@@ -267,114 +221,6 @@ def reason(error: Exception) -> str:
     return f"cannot be read; it is damaged, cut short or of a rare kind ({detail})."
 
 
-def _identify(file) -> Image.Image:
-    """`Image.open` for `FORMATS` and HEIF, without Pillow's pixel limit, which holds for the whole process."""
-    Image.init()
-    prefix = file.read(16)
-    if not prefix:
-        raise PhotoError("the file is empty.")
-    error: Exception = PhotoError("not a photo that can be read; if it is one, save it as JPEG or PNG.")
-    known = [Image.OPEN[name] for name in FORMATS if name in Image.OPEN]
-    for factory, accept in [*known, (_open_heif, _is_heif), (_open_jxl, _is_jxl)]:
-        if len(prefix) > 2 and accept and accept(prefix) is True:
-            file.seek(0)
-            try:
-                image = factory(file, "")
-            except Exception as failure:  # another format may begin with the same bytes
-                error = failure
-            else:
-                return _full_picture(image, file) if isinstance(image, TiffImagePlugin.TiffImageFile) else image
-    raise error
-
-
-def _full_picture(image: TiffImagePlugin.TiffImageFile, file) -> Image.Image:
-    """The full picture of a TIFF file. Its first page may be a thumbnail, as tag 254 says. The picture is then another
-    page, or a directory below the first (tag 330). If that is a sensor's (tag 262), this is camera RAW under another
-    name."""
-    if not image.tag_v2.get(254, 0) & 1:
-        return image
-    below = image.tag_v2.get(330, ())
-    for offset in (below if isinstance(below, tuple) else (below,))[:MAX_PAGES]:
-        file.seek(0)
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
-        file.seek(offset)
-        tags.load(file)
-        if tags.get(262) in (32803, 34892):
-            return _open_raw(file)
-        if not tags.get(254, 0) & 1:
-            return TiffImagePlugin.TiffImageFile(_OtherPage(file, offset))
-    for page in range(1, MAX_PAGES):
-        try:
-            image.seek(page)
-        except EOFError:
-            break
-        if not image.tag_v2.get(254, 0) & 1:
-            return image
-    image.seek(0)
-    return image
-
-
-class _OtherPage:
-    """A TIFF file whose header leads to another page."""
-
-    def __init__(self, file, offset: int):
-        self.file, self.offset = file, offset
-        file.seek(0)
-
-    def __getattr__(self, name: str):
-        return getattr(self.file, name)
-
-    def read(self, size: int = -1) -> bytes:
-        at_start, data = self.file.tell() == 0, self.file.read(size)
-        if not at_start or len(data) < 8:
-            return data
-        return data[:4] + self.offset.to_bytes(4, "little" if data[:2] == b"II" else "big") + data[8:]
-
-
-def _is_heif(prefix: bytes) -> bool:
-    return prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS
-
-
-def _open_heif(file, filename: str) -> Image.Image:
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        raise PhotoError("HEIC photos need one more package; run `pip install pillow-heif`.") from None
-    return HeifImageFile(file, filename)
-
-
-def _is_jxl(prefix: bytes) -> bool:
-    return prefix.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL "))
-
-
-def _open_jxl(file, filename: str) -> Image.Image:
-    try:
-        import pillow_jxl  # noqa: F401
-    except ImportError:
-        raise PhotoError('JPEG XL needs one more package; run `pip install "abc-fusenet[jxl]"`.') from None
-    return Image.OPEN["JXL"][0](file, filename)
-
-
-def _open_raw(file) -> Image.Image:
-    try:
-        import rawpy
-    except ImportError:
-        raise PhotoError('camera RAW needs one more package; run `pip install "abc-fusenet[raw]"`.') from None
-    file.seek(0)
-    with rawpy.imread(file) as raw:
-        try:
-            preview = raw.extract_thumb()
-        except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
-            raise PhotoError("this RAW file has no preview that can be read; export it as a JPEG.") from None
-        if isinstance(preview.data, bytes):
-            image = _identify(io.BytesIO(preview.data))
-        else:
-            image = Image.fromarray(np.asarray(preview.data))
-            image.getexif()[ExifTags.Base.Orientation] = {3: 3, 5: 8, 6: 6}.get(raw.sizes.flip, 1)
-    image.info["shot"] = _raw_shot(file)
-    return image
-
-
 def _finish(
     image: Image.Image, max_pixels: int, working_size: int | None = None, look_closely: bool = False
 ) -> Image.Image:
@@ -389,7 +235,7 @@ def _finish(
         whole = _grey(image) if look_closely and image.size != (width, height) else None
     image.load()
     _check_size(image.size, max_pixels)  # a file inside a file, such as an icon's PNG, may be larger than announced
-    orientation, shot = _orientation(image), _shot(image)
+    orientation, shot = orientation_of(image), shot_of(image)
     image, *others = (
         each.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else each
         for each in (_to_rgb(image), whole)
@@ -458,67 +304,6 @@ def _count_scans(data: bytes, most: int) -> int:
 
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])")
 """A marker of a JPEG file that begins a segment, or ends the image."""
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block does not spoil the photo
-        return 1
-
-
-def _shot(image: Image.Image) -> dict:
-    """What a photo says of its shot, see `_exif_shot`; `xmp` is its XMP packet."""
-    try:
-        packet = {"xmp": image.info["xmp"]} if isinstance(image.info.get("xmp"), bytes) else {}
-        return packet | image.info.get("shot", {}) | _exif_shot(image.getexif())
-    except Exception:  # a damaged EXIF block does not spoil the photo
-        return {}
-
-
-def _raw_shot(file) -> dict:
-    """Time and camera of a camera RAW file. Its preview often lacks them, but most RAW files are TIFF files."""
-    exif = Image.Exif()
-    try:
-        file.seek(0)
-        exif.load_from_fp(file)
-        return _exif_shot(exif)
-    except Exception:  # not a TIFF: Pillow raises many types of errors, and the photo itself is fine
-        return {}
-
-
-def _exif_shot(exif: Image.Exif) -> dict:
-    """What EXIF says of a shot: `camera`, `taken`, `body` (a serial number), `rating`, and the numbers of `SETTINGS`;
-    `xmp` is the XMP packet of a TIFF file."""
-    shot: dict = {}
-    make, model = (_words(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
-    if model:
-        known = model.lower().startswith(make.lower().split(" ")[0])  # NIKON CORPORATION, NIKON D850
-        shot["camera"] = (model if known else f"{make} {model}")[:MAX_TEXT]
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    with contextlib.suppress(ValueError):
-        taken = datetime.strptime(_words(details.get(ExifTags.Base.DateTimeOriginal))[:19], "%Y:%m:%d %H:%M:%S")
-        fraction = _words(details.get(ExifTags.Base.SubsecTimeOriginal))
-        shot["taken"] = taken.isoformat() + (f".{fraction}" if re.fullmatch("[0-9]{1,9}", fraction) else "")
-    if body := _words(details.get(ExifTags.Base.BodySerialNumber) or exif.get(ExifTags.Base.CameraSerialNumber)):
-        shot["body"] = body
-    for name, tag in SETTINGS.items():
-        with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):
-            value = float(details[tag][0] if isinstance(details[tag], tuple) else details[tag])
-            if math.isfinite(value):
-                shot[name] = value
-    if isinstance(rating := exif.get(ExifTags.Base.Rating), int) and 0 < rating <= 5:
-        shot["rating"] = rating
-    if isinstance(packet := exif.get(ExifTags.Base.XMLPacket), bytes):
-        shot["xmp"] = packet
-    return shot
-
-
-def _words(value) -> str:
-    """Text of an EXIF tag in one line of at most `MAX_TEXT` characters, without the blanks and zeros at its end."""
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    text = "".join(letter if letter.isprintable() else " " for letter in text[: 10 * MAX_TEXT])
-    return " ".join(text.split())[:MAX_TEXT]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification, pipeline
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
-from abc_hf import image_processing_abc_fusenet, photos
+from abc_hf import close_ups, exif, formats, image_processing_abc_fusenet, photos
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor, resize_map, working_shape
 from abc_hf.photos import load_photo
 
@@ -258,8 +258,9 @@ def test_stock_image_classification_pipeline():
 
 def test_the_file_travels_with_what_opens_photos():
     path = image_processing_abc_fusenet.__file__
-    assert get_relative_imports(path) == ["photos"] and get_relative_imports(photos.__file__) == []
-    for each in (path, photos.__file__):
+    assert get_relative_imports(path) == ["photos"]
+    assert sorted(get_relative_imports(photos.__file__)) == ["close_ups", "exif", "formats"]
+    for each in (path, photos.__file__, close_ups.__file__, exif.__file__, formats.__file__):
         assert {*get_imports(each)} - {*sys.stdlib_module_names} <= {"numpy", "PIL", "torch", "transformers"}
 
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, features
 
 from abc_hf import photos
-from abc_hf.photos import FORMATS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, load_photo
+from abc_hf.formats import FORMATS, PHOTO_EXTENSIONS, RAW_EXTENSIONS
+from abc_hf.photos import PhotoError, load_photo
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 

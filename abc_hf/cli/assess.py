@@ -11,7 +11,8 @@ from tqdm import tqdm
 from ..common.files import unique_stems
 from ..common.names import in_words, is_left_out, is_photo, kind_of
 from ..common.text import first_line, printable
-from ..photos import PHOTO_EXTENSIONS, PhotoError, reason
+from ..formats import PHOTO_EXTENSIONS
+from ..photos import PhotoError, reason
 from .output import COLUMNS, complain, table_row
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import gradio as gr
 
 from ..common.text import csv_cell
-from ..photos import PHOTO_EXTENSIONS, PhotoError
+from ..formats import PHOTO_EXTENSIONS
+from ..photos import PhotoError
 from ..verdicts import KINDS, NOT_SURE, THRESHOLD
 from ..visualization import layer
 from .photo_tab import SAVE, Judge

@@ -12,8 +12,9 @@ from urllib.parse import quote
 import gradio as gr
 from PIL import Image
 
+from ..formats import PHOTO_EXTENSIONS
 from ..inference.opening import load_photo
-from ..photos import PHOTO_EXTENSIONS, PhotoError
+from ..photos import PhotoError
 from ..report import BlurReport
 from ..verdicts import AMOUNTS, BLURRED, CLEARLY_BLURRED, KINDS, VERDICTS
 from ..visualization import COLOR_SCALE, LAYER_SCALE, LEVEL_COLORS, LEVELS, colorize, grey_image, layer, overlay

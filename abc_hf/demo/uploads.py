@@ -28,7 +28,8 @@ from ..common import scratch
 from ..common.files import unique_stems
 from ..common.text import first_line
 from ..common.zips import open_zip, parts, photo_entries, unpacking_error
-from ..photos import PHOTO_EXTENSIONS, PhotoError
+from ..formats import PHOTO_EXTENSIONS
+from ..photos import PhotoError
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from ..exif import SETTINGS
 from ..inference.processes import Processes
 from ..inference.sharpness import subject_sharpness
-from ..photos import SETTINGS, PhotoError
+from ..photos import PhotoError
 from .find import Reader
 from .journal import line_of, lines, value_of, write_table
 from .sets import find_sets, runs

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..common.names import is_photo
-from ..photos import PHOTO_EXTENSIONS
+from ..formats import PHOTO_EXTENSIONS
 
 EXTENSIONS = (
     ".xmp",  # Lightroom, Bridge, darktable, digiKam
@@ -92,9 +92,3 @@ def renamed(name: str, photo: str, end: str) -> str:
     start = core(photo)
     length = len(start) if base.lower().startswith(start.lower()) else len(base.split(".")[0])
     return os.path.join(folder, base[:length] + end + base[length:])
-
-
-def sidecars(photo: str, companions: Iterable[str]) -> list[str]:
-    """The XMP sidecars among the companions of a photo: `photo.jpg.xmp` and `photo.xmp`, in any case."""
-    names = {f"{photo}.xmp".lower(), f"{os.path.splitext(photo)[0]}.xmp".lower()}
-    return [name for name in companions if name.lower() in names]

@@ -21,7 +21,8 @@ import fsspec
 from ..common.names import is_left_out, is_photo, kind_of
 from ..common.text import first_line
 from ..common.zips import open_zip, parts, photo_entries, unpacking_error
-from ..photos import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS, PhotoError, open_file
+from ..formats import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS
+from ..photos import PhotoError, open_file
 from .companions import Folder, core
 from .parquet import LancePhotos, ParquetPhotos
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from ..photos import SETTINGS
+from ..exif import SETTINGS
 from .table import seconds_of, thumbnail_files
 
 BRACKET, STACK, PANORAMA, TIME_LAPSE = "exposure bracket", "focus stack", "panorama", "time lapse"

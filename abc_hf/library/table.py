@@ -8,7 +8,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
 
-from ..photos import SETTINGS
+from ..exif import SETTINGS
 from ..verdicts import WORTH
 
 PROBABILITIES = tuple(f"p_{label.replace('-', '_')}" for label in WORTH)

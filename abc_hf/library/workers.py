@@ -12,11 +12,12 @@ from pathlib import Path
 import imagehash
 from PIL import Image
 
+from ..exif import SETTINGS
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..inference.loading import no_model
 from ..inference.opening import load_photo
 from ..inference.processes import Processes, cores
-from ..photos import SETTINGS, name_of, reason
+from ..photos import name_of, reason
 from ..pipeline import prepare
 from .find import PARQUET, Found, Reader, sha256, split_member
 from .xmp import XmpError, said

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from lxml import etree
 
 from ..common.text import first_line
-from ..photos import RAW_EXTENSIONS, open_file
+from ..formats import RAW_EXTENSIONS
+from ..photos import open_file
 from ..verdicts import NOT_SURE, STARS
 
 NAMESPACE = "urn:abc-fusenet:xmp:1.0/"
