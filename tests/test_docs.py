@@ -1,8 +1,13 @@
 """README.md, docs/ and CONTRIBUTING.md name what exists, and their examples run."""
 
+import glob
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pyarrow.dataset as ds
 import pytest
 
 from abc_hf.cli import main
@@ -14,6 +19,8 @@ TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 EXAMPLE = re.compile(r"<!-- ([\w ]+ example) -->\n```\w+\n(.*?)```", re.DOTALL)
 PHOTO_EXAMPLES = {"README.md": ["python"], "docs/python.md": ["report", "batch", "transformers"]}
 PHOTO_EXAMPLES["docs/how-it-works.md"] = ["network"]
+ENGINES = {"ray": "ray", "daft": "daft", "spark": "pyspark", "datasets": "datasets"}
+"""The examples of docs/scale.md, with the package that each needs."""
 
 
 def example(page: str, name: str) -> str:
@@ -24,6 +31,7 @@ def test_every_example_is_run_by_a_test():
     """The one of the API is run in tests/demo/test_page.py."""
     found = {(page, name.removesuffix(" example")) for page, text in TEXTS.items() for name, _ in EXAMPLE.findall(text)}
     run = {(page, name) for page, names in PHOTO_EXAMPLES.items() for name in names}
+    run |= {("docs/scale.md", name) for name in ENGINES}
     run |= {("docs/sorting.md", "sort"), ("docs/sorting.md", "table"), ("README.md", "filter"), ("docs/demo.md", "api")}
     assert found == run
     python = sum(text.count("```python") for text in TEXTS.values())
@@ -46,6 +54,22 @@ def test_examples_of_a_photo_run(page, name, photo_here, capsys):
         assert "missing.jpg: there is no such file" in said
     if (page, name) in (("README.md", "python"), ("docs/python.md", "report")):
         assert "blur" in said and (photo_here / "out" / "photo_blur_16bit.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENGINES)
+def test_examples_of_engines_run(name, photo_here):
+    pytest.importorskip(ENGINES[name])
+    (photo_here / "example.py").write_text(example("docs/scale.md", name))
+    command = [sys.executable, "example.py"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = {
+        row["path"]: row for row in ds.dataset(glob.glob("judged/*.parquet") or "judged.parquet").to_table().to_pylist()
+    }
+    assert rows.keys() == {"photo.jpg", "missing.jpg"}
+    assert rows["photo.jpg"]["label"] == "good-blur" and rows["photo.jpg"]["error"] is None
+    assert rows["missing.jpg"]["label"] is None and rows["missing.jpg"]["error"] == "there is no such file."
 
 
 def test_the_sort_and_the_table_examples_run(tmp_path, monkeypatch, capsys):

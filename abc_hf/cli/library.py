@@ -2,11 +2,15 @@
 
 import argparse
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..verdicts import STARS, THRESHOLD
 from .options import finite_or_file, positive, star_scores
 from .output import say
+
+HERE = "here"
+"""What stands for this machine in place of the address of a Ray cluster."""
 
 
 def add_actions(command: argparse.ArgumentParser):
@@ -73,6 +77,10 @@ def check_sort(args: argparse.Namespace) -> None:
     """Complete the options of `sort`, and raise ValueError for a wrong one. This takes no torch."""
     if args.undo:
         return
+    if args.report:
+        if args.photos or args.out or args.ray:
+            raise ValueError("--report makes the report of a finished `sort --ray`; give it that folder alone.")
+        args.out, args.photos = args.report, [str(args.report)]
     if not args.photos:
         raise ValueError("Name a folder or photos to sort, or give --undo FILE alone.")
     args.out = args.out or beside(args.photos)
@@ -85,6 +93,8 @@ def check_sort(args: argparse.Namespace) -> None:
     if args.dataset and not args.decisions:
         raise ValueError("--dataset goes with --decisions, which the report exports.")
     args.request = action_request(args)
+    if args.ray and (args.request or args.dataset or args.sharpness or args.single_file or args.verify_content):
+        raise ValueError("--ray judges alone: actions and --sharpness go with --report, later.")
 
 
 def beside(sources: list[str]) -> Path:
@@ -112,12 +122,15 @@ def sort(args: argparse.Namespace) -> int:
             refresh(args.undo.absolute().parent)
         return status
 
-    options = sort_options(args) | {
-        "verify_content": args.verify_content,
-        "single_file": args.single_file,
-        "sharpness": args.sharpness,
-    }
-    status = sort_library(args.photos, args.out, threshold=args.threshold, **options)
+    if args.ray or args.report:
+        status = on_ray(args)
+    else:
+        options = sort_options(args) | {
+            "verify_content": args.verify_content,
+            "single_file": args.single_file,
+            "sharpness": args.sharpness,
+        }
+        status = sort_library(args.photos, args.out, threshold=args.threshold, **options)
     if status == 130:
         return status
     if args.dataset:
@@ -130,6 +143,18 @@ def sort(args: argparse.Namespace) -> int:
     if args.request.kind == "move" and not args.dry_run:
         refresh(args.out)
     return status
+
+
+def on_ray(args: argparse.Namespace) -> int:
+    """`sort --ray`, and `sort --report`."""
+    if not find_spec("ray"):
+        raise ImportError('Ray is not installed; run `pip install "abc-fusenet[ray]"`.')
+    from ..library.ray_job import report_rows, sort_on_ray
+
+    if args.report:
+        return report_rows(args.report, args.most, args.threshold, args.sharpness)
+    options = {name: value for name, value in sort_options(args).items() if name != "prune"}
+    return sort_on_ray(args.photos, args.out, None if args.ray == HERE else args.ray, **options)
 
 
 def action_request(args: argparse.Namespace):

@@ -17,7 +17,7 @@ from .assess import assess
 from .demo import run_demo
 from .evaluate import evaluate
 from .export import export_model
-from .library import add_actions, check_sort, sort, watch
+from .library import HERE, add_actions, check_sort, sort, watch
 from .options import port, positive, whole
 from .output import PROGRAM, complain, sentences_shown
 
@@ -157,6 +157,17 @@ def build_parser() -> argparse.ArgumentParser:
         "--sharpness",
         action="store_true",
         help="measure the subject of every photo in native pixels, not only in bursts",
+    )
+    sort_command.add_argument(
+        "--ray",
+        nargs="?",
+        const=HERE,
+        metavar="ADDRESS",
+        help="judge on a Ray cluster (default: this machine), into Parquet files",
+    )
+    sort_command.add_argument("--report", type=Path, metavar="OUT", help="make table and report of what --ray wrote")
+    sort_command.add_argument(
+        "--most", type=positive, default=100_000, metavar="N", help="photos of --report (default: %(default)s)"
     )
     add_actions(sort_command)
 

@@ -61,9 +61,9 @@ def main(argv: list[str] | None = None) -> None:
     write_json(args.out / "scale.json", result)
 
 
-def photos(count: int) -> Iterator[tuple[str, bytes]]:
+def photos(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """Names and files of photos of one camera, ten seconds apart."""
-    exif, rng = Image.Exif(), np.random.default_rng(0)
+    exif, rng = Image.Exif(), np.random.default_rng(seed)
     exif[ExifTags.Base.Model] = "Camera"
     for number in range(count):
         taken = datetime(2024, 1, 1) + timedelta(seconds=10 * number)
@@ -100,11 +100,11 @@ def write_tar(path: Path, count: int) -> Path:
     return path
 
 
-def write_parquet(path: Path, count: int) -> Path:
+def write_parquet(path: Path, count: int, seed: int = 0) -> Path:
     path = path.with_suffix(".parquet")
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
     with pq.ParquetWriter(path, schema) as file:
-        rows = [{"image": {"bytes": data, "path": name}} for name, data in photos(count)]
+        rows = [{"image": {"bytes": data, "path": name}} for name, data in photos(count, seed)]
         file.write_table(pa.Table.from_pylist(rows, schema), row_group_size=ROW_GROUP)
     return path
 
