@@ -126,13 +126,19 @@ def undo(path: Path, dry_run: bool = False) -> int:
                 left += 1
                 logger.warning(f"{step['to']}: it is left as it is ({reason(error)}).")
         if not dry_run:
-            groups = {paths_of(step)[1].parent for step in steps if step["do"] != "xmp"}
-            for folder in sorted(groups | {group.parent for group in groups}, reverse=True):
+            for folder in sorted(set().union(*map(made_for, steps)), reverse=True):
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if it is empty
     ending = f"; {left} left as they are" if left else ""
-    logger.info(f"{'Nothing was done (--dry-run)' if dry_run else 'Undone'}: {summary(counts) or 'nothing'}{ending}.")
+    beginning = "Nothing was done (--dry-run)" if dry_run else "Taken back"
+    logger.info(f"{beginning}: {summary(counts) or 'nothing'}{ending}.")
     return int(left > 0)
+
+
+def made_for(step: dict) -> list[Path]:
+    """The folders of a sorted photo, from its own up to the one that holds the folders of the labels."""
+    parents = list(paths_of(step)[1].parents)
+    return parents[: [parent.name for parent in parents].index(step["folder"]) + 2] if "folder" in step else []
 
 
 def take_back(step: dict, dry_run: bool = False) -> bool:

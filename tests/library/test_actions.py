@@ -118,7 +118,7 @@ def test_photos_go_into_class_folders_and_back(library, caplog, kind, xmp):
     assert state(library / "photos") == before
     assert not to.exists()
     assert undo(undo_file(library)) == 0  # again: there is nothing to undo
-    assert caplog.messages[-1] == "Undone: nothing."
+    assert caplog.messages[-1] == "Taken back: nothing."
 
 
 def test_sidecars_are_written_beside_the_photos_and_taken_back(library):
@@ -220,6 +220,8 @@ def test_sub_folders_are_kept_below_the_folder_of_the_verdict(library):
     assert "Photos by folder: 3 good-blur, 2 ok-blur, 1 no-blur, 1 bad-blur." in said
     dry = run(library, kind="move", to=to, tops=(library / "photos",), dry_run=True, expected=0)
     assert "Nothing was done" in dry[-1]
+    assert undo(undo_file(library)) == 0
+    assert not to.exists()  # no empty folder is left
 
 
 @pytest.mark.parametrize(
@@ -506,7 +508,7 @@ def test_the_command(tmp_path, tiny_folder, photo, capsys):
     assert hashes(to) == sorted(digest for digest, _ in before.values())
     capsys.readouterr()
     assert main(["sort", "--undo", str(undo_file(tmp_path))]) == 0
-    assert capsys.readouterr().out == "Undone: 4 moved, 4 sidecars written.\n"
+    assert capsys.readouterr().out == "Taken back: 4 moved, 4 sidecars written.\n"
     assert state(folder) == before
 
 
