@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What a photo says of its shot: time, camera, settings and rating. A damaged EXIF block never spoils the photo."""
+"""The facts of a shot in its photo: time, camera, settings and rating. A damaged EXIF block never spoils the photo."""
 
 import contextlib
 import math

@@ -126,7 +126,7 @@ def _load(photo, max_pixels, working_size, look_closely):
 
 
 def plain(photo):
-    """What a photo is in plain words: of a dict, an upload, an open file or a data URI, the path or the bytes; anything
+    """The path or the bytes of a photo that is a dict, an upload, an open file or a data URI; anything
     else as it is. An open file is read from where it stands, and stays open.
 
     Raises:

@@ -39,7 +39,7 @@ def build(args: argparse.Namespace, folder: Path) -> None:
     run = args.model / "run.json"
     pipeline = load_pipeline(args.model, device="cpu")
     if not run.is_file():
-        raise ValueError(f"{args.model} holds no run.json, of which the card is made: give a folder of a training run.")
+        raise ValueError(f"{args.model} holds no run.json, and the card needs one: give a folder of a training run.")
     record = json.loads(run.read_text())
     pipeline.save_pretrained(folder)
     shutil.copy(run, folder)

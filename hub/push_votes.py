@@ -98,7 +98,7 @@ def agreement_text(figures: dict[str, float]) -> str:
 
 
 def build(args: argparse.Namespace, folder: Path) -> None:
-    """Write the folder. Raises ValueError for files that are none of votes and labels."""
+    """Write the folder. Raises ValueError for files that hold no votes or labels."""
     rows = read_rows(args.data)
     labels = read_labels(args.data.parent / "desirability.csv", ("file", "desirability", "split"))
     split_of = {row["file"]: row["split"] for row in labels}

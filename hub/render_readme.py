@@ -132,7 +132,7 @@ def speed_table(speed: dict, engines: dict, weights: str) -> str:
 
 
 def processor_text(speed: dict) -> str:
-    """What our image processor costs beside the network, in a sentence."""
+    """The cost of our image processor beside the network, in a sentence."""
     small, large = (speed["stages"][size] for size in ("1 MP", "24 MP"))
     text = (
         f"On two CPU cores it takes {1000 * small['preprocess']:.1f} ms for a photo of 1 megapixel and "
@@ -143,7 +143,7 @@ def processor_text(speed: dict) -> str:
 
 
 def page_text(browser: dict, weights: str) -> str:
-    """How far the page in the browser is from Python, and what it takes. Says if other weights were measured."""
+    """How far the page in the browser is from Python, and its cost. Says if other weights were measured."""
     page, sizes, times = browser["page"], browser["bytes"], browser["times"]
     earlier = "" if browser["weights"] == weights else ", with earlier weights"
     text = (

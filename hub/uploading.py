@@ -144,7 +144,7 @@ def is_new(kind: str, args: argparse.Namespace) -> bool:
 
 
 def upload(folder: Path, kind: str, args: argparse.Namespace, new: bool) -> str:
-    """Make the repository hold the files of a folder. Returns one sentence that says what was done."""
+    """Make the repository hold the files of a folder. Returns a sentence on the result."""
     api, repo = HfApi(), {"repo_id": args.repo, "repo_type": kind}
     if new:
         sdk = str(SpaceCard.load(folder / "README.md").data.sdk) if kind == "space" else None

@@ -48,7 +48,7 @@ COLUMNS = {
     "blur_on_background": "Blur, rest",
     "reason": "Why",
 }
-"""What the table shows of a photo, and its heading, which sorts by it."""
+"""The columns of the table, and their headings, which sort by them."""
 FIELDS = ["file", "label", "certain", "between", "kind", "score", "reject", "blur_on_subject", "blur_on_background"]
 FIELDS += ["blur_fraction", "reason", "width", "height", "error"]
 """The columns of the CSV file."""
@@ -228,7 +228,7 @@ def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
 
 
 def shown(rows: list[dict], threshold: float, show: str = "All", kind: str = "All") -> dict:
-    """What the gallery and the table need; file names as HTML has to spell them.
+    """The value of the gallery and the table. File names in it are escaped for HTML.
 
     Args:
         show, kind: a choice of `SHOW` and of `SHOW_KINDS`, which decide on the photos in `groups`.

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The demo's endpoints for programs: what the tabs do, with documented parameters and results."""
+"""The demo's endpoints for programs: the work of the tabs, with documented parameters and results."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,9 +58,9 @@ def api_endpoints(judge_photo: Judge) -> None:
             threshold: the score, in 0..1, below which a photo is flagged `reject`; its label stays
 
         Returns:
-            an object per photo, sorted: file, reject, and what `assess` says of it; or file and error
+            an object per photo, sorted: file, reject, and the entries of `assess`; or file and error
             the same as a CSV file
-            a zip of the photos that are not flagged; none if all are, or if the visitor has had too much unpacked
+            a zip of the photos that are not flagged; none if all are, or if the visitor had too much unpacked
         """
         threshold, visitor = check_threshold(threshold), visitor_of(request)
         with received(photos, many.GRADIO_CACHE) as photos:
@@ -80,7 +80,7 @@ def api_endpoints(judge_photo: Judge) -> None:
         Returns:
             an object per shot, the sharpest first: file, sharpness (1 = perfect edges, 0.25 = boundless blur, more for
             fine texture), box (the subject's: left, top, right, bottom), alike (whether it shows the
-            scene of the first), and what `assess` says; or file and error
+            scene of the first), and the entries of `assess`; or file and error
             the same place of each shot, pixel for pixel, in the same order
         """
         with received(photos, many.GRADIO_CACHE) as photos:

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Who may talk to the demo's server, and the sentence that every answer of it has.
+"""Who may send requests to the demo's server, and errors as sentences.
 
 A page of another site can send requests to a server on the visitor's own machine. If that page's name is made to lead
 to this machine (DNS rebinding), the browser takes the server for a part of that site.
@@ -55,8 +55,8 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal})
 
     async def within_size(self, scope, receive, send) -> None:
-        """Let the page answer a request, unless its body is larger than `MAX_BODY`; Gradio limits uploads itself. What
-        it cannot answer gets a sentence."""
+        """Let the page answer a request, unless its body is larger than `MAX_BODY`; Gradio limits uploads itself. If
+        the page fails, the answer is a sentence."""
         limit = math.inf if scope["path"].endswith("/gradio_api/upload") else MAX_BODY
         length = Headers(scope=scope).get("content-length", "")
         size, answered = int(length) if length.isdecimal() and int(length) > limit else 0, False
@@ -86,7 +86,7 @@ class Guard:
             sentence = f"A request takes at most {MAX_BODY >> 20} MB; upload large files first."
             await PlainTextResponse(sentence, 413)(scope, receive, send)
         elif failed:
-            sentence = "This request cannot be answered; the page says under “Use via API” what the server takes."
+            sentence = "This request cannot be answered. “Use via API” on the page lists those that the server takes."
             await PlainTextResponse(sentence, 500)(scope, receive, send)
 
     def refusal(self, headers: Headers) -> str | None:
@@ -143,7 +143,7 @@ def guarded(demo: gr.Blocks, options: dict) -> dict:
 def answer_in_sentences(demo: gr.Blocks) -> None:
     """Whatever goes wrong in a request, its answer is a sentence; Gradio's own is null for all but a `gr.Error`."""
     check = demo.validate_inputs
-    wrong = "The arguments are not what this function takes; the page says under “Use via API” what it takes."
+    wrong = "The arguments do not fit this function. “Use via API” on the page lists its arguments."
 
     def validate_inputs(*args, **options):
         try:

@@ -95,7 +95,7 @@ def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
     """
     if mcp and importlib.util.find_spec("mcp") is None:
         raise ImportError('MCP needs one more package; run `pip install "abc-fusenet[mcp]"`.')
-    if mcp:  # files are read by `uploads.received`: Gradio would keep what it unpacks, and understands no lists
+    if mcp:  # `uploads.received` reads the files: Gradio would keep unpacked files, and understands no lists
         from gradio.mcp import GradioMCPServer
 
         def as_they_are(self, value, filedata_positions):

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The demo's first tab: one photo, where it is blurred, what counts in it, the verdict, and why."""
+"""The demo's first tab: one photo with its maps, the verdict and the reasons."""
 
 import html
 import json
@@ -32,7 +32,7 @@ from .uploads import (
 )
 
 Judge = Callable[..., BlurReport]
-"""What is called as a `BlurUnderstandingPipeline` is: with a photo, and the options of `load_photo`."""
+"""A function that is called as a `BlurUnderstandingPipeline` is: with a photo, and the options of `load_photo`."""
 PAGE_SIDE = 1600
 """The long side of the largest picture on the page [pixels]."""
 EXAMPLES = Path(__file__).parents[1] / "examples"

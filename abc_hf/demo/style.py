@@ -34,7 +34,7 @@ def markup(template: str, elem_id: str | None = None, *, value=None, script: str
     """Our own HTML without Gradio's styles.
 
     Args:
-        template: a JavaScript template, such as a file of `web`. It reads `value` (what an event returned, or null),
+        template: a JavaScript template, such as a file of `web`. It reads `value` (the answer of an event, or null),
             `verdicts` (name and meaning of each label), `colors` (of each label) and `props`.
         script: JavaScript that runs once, when the HTML is on the page.
     """

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What visitors of the demo send: only their own files, within limits; and what is written for them."""
+"""The files that visitors of the demo send, within limits, and the files that are written for them."""
 
 import base64
 import binascii
@@ -49,7 +49,7 @@ HOUR = 3600
 MAX_BODY = 64 * 2**20
 """The most bytes of a request that is no upload, such as JSON with photos as text."""
 MAX_UPLOAD = "500mb"
-"""The largest file that is taken, a zip: what `gr.Blocks.launch` calls max_file_size."""
+"""The largest file that is taken, a zip: the `max_file_size` of `gr.Blocks.launch`."""
 
 
 class UploadError(ValueError):
@@ -61,7 +61,7 @@ class Sent:
     """A photo that a visitor sent.
 
     Args:
-        name: what the visitor calls it, one line; in a zip with its folders.
+        name: the visitor's name for it, one line; in a zip with its folders.
         path: the file here, or the zip that holds it; empty if it is not taken.
         entry: its number in the zip; None for a file of its own.
         error: why it is not taken.
@@ -83,10 +83,10 @@ def own_folder() -> str:
 
 
 def sent_file(file: Any, folder: str) -> Sent:
-    """A file in the folder of what visitors sent; Gradio's own components take that of any file on the server.
+    """A file that a visitor sent. Gradio's own components would take any file on the server.
 
     Args:
-        file: what Gradio says of a file, a dict; a path; or one that has been received.
+        file: a dict, as Gradio describes a file; a path; or a `Sent`.
 
     Raises:
         UploadError: for a file elsewhere, a web address, or something that is no file.
@@ -178,15 +178,15 @@ def look_into(archive: Sent, most: int) -> list[Sent]:
 
 
 class Budget:
-    """How many more bytes may be unpacked for one request. What a visitor's requests have taken within an hour counts
-    against each of them.
+    """The number of bytes that may still be unpacked for one request. All requests of a visitor within an hour count
+    together.
 
     Args:
-        visitor: whom the request is from, as `visitor_of` says.
+        visitor: the sender of the request, as `visitor_of` gives.
     """
 
     taken: dict[str, collections.deque] = collections.defaultdict(collections.deque)
-    """The time and the bytes of what visitors have taken, the latest last."""
+    """The times and numbers of bytes that visitors have taken, the latest last."""
     lock = threading.Lock()
 
     def __init__(self, visitor: str = ""):
@@ -215,7 +215,7 @@ class Budget:
 
 
 def visitor_of(request: gr.Request | None) -> str:
-    """Whom a request is from: an address. The proxy of a Space notes the visitor's."""
+    """The address of the sender of a request. Behind the proxy of a Space, the proxy notes it."""
     noted = request.headers.get("x-forwarded-for", "").split(",")[0].strip() if request and get_space() else ""
     return noted or (request.client.host if request and request.client else "")
 
@@ -241,7 +241,7 @@ def unpacked(photo: Sent, folder: str, budget: Budget) -> Iterator[Sent]:
 
 
 def unpack(photo: Sent, path: Path, budget: Budget) -> None:
-    """Write one entry of a zip. Its bytes are counted while they are unpacked; what the zip claims is not trusted."""
+    """Write one entry of a zip. Its bytes are counted while they are unpacked; the sizes in the zip are not trusted."""
     try:
         with (
             open(photo.path, "rb") as file,
@@ -264,7 +264,7 @@ def unpack(photo: Sent, path: Path, budget: Budget) -> None:
 
 @contextlib.contextmanager
 def photo_errors(photo: Sent) -> Iterator[None]:
-    """Whatever goes wrong with a photo in here is a PhotoError, which does not say where its file lies."""
+    """Turn any error of a photo into a PhotoError, which does not show the path of its file."""
     try:
         yield
     except gr.Error:
@@ -295,24 +295,24 @@ def files_only(component: gr.components.Component) -> gr.components.Component:
 
 
 def sentence(error: Exception, sent: Sent) -> str:
-    """What to tell a visitor of a photo that failed: without the path it has here."""
+    """The error of a photo for its visitor, without the path on the server."""
     message = str(error)
     return message.replace(f"{sent.path}: ", "").replace(sent.path, sent.name) if sent.path else message
 
 
 def toast(message: str) -> gr.Error:
-    """A message for the visitor's eyes; what is in a file's name is not markup."""
+    """A message for the visitor, escaped: names of files are no markup."""
     return gr.Error(html.escape(message), print_exception=False)
 
 
 def path_in_one_line(name: str) -> str:
-    """The path of an entry of a zip: its last parts, none of which leads upwards."""
+    """The path of an entry of a zip: its last six parts, without `..`."""
     parts = [one_line(part) for part in name.split("/") if part not in ("", ".", "..")]
     return "/".join(parts[-6:]) or "photo"
 
 
 def unique_paths(names: list[str]) -> Iterator[str]:
-    """The paths, of which those that are taken in their folder have a number."""
+    """The paths. A name that is taken in its folder gets a number."""
     folders: dict[str, list[PurePosixPath]] = collections.defaultdict(list)
     for path in map(PurePosixPath, names):
         others = folders[str(path.parent).lower()]

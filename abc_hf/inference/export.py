@@ -105,7 +105,7 @@ def write_onnx(model: ABCFuseNetForBlurUnderstanding, path: Path):
 
 
 SMALL = {"fp16": "_fp16", "int8": "_quantized"}
-"""How weights can be stored in an ONNX file, and what transformers.js then expects at the end of its name."""
+"""The ways to store weights in an ONNX file, and the end of its name that transformers.js expects."""
 FEWEST_WEIGHTS = 1024
 """Smaller tensors stay as they are."""
 
@@ -199,7 +199,7 @@ Written by `abc-fusenet export --format {format}`.
 
 - `pixel_values`: float32 (B, 3, H, W), H and W multiples of {divisor}.
 - `blur_map` (B, 1, H, W): 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
-- `attention_map` (B, 1, H, W): 0 = unimportant, 1 = what the photo is about.
+- `attention_map` (B, 1, H, W): 0 = unimportant, 1 = the subject of the photo.
 - `logits` (B, {len(classes)}): of {", ".join(classes)}. They are divided by the temperature of the
   calibration ({config.temperature:g}) already, so that their softmax is the probability.
 - `kind_logits` (B, {len(KINDS)}): of {", ".join(KINDS)}. Their softmax is the

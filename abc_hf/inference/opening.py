@@ -42,7 +42,7 @@ class Opener(processes.Worker):
 
 
 def serve(pipe: int, seconds: float, memory: int):
-    """What the process does.
+    """The work of the process.
 
     Args:
         pipe: the number of the open file that is its end of the pipe.

@@ -21,8 +21,7 @@ from ..photos import PhotoError, reason
 CPU_SECONDS = 30
 """The most CPU time that a process may take for one photo [s]; the process is ended then."""
 MEMORY = 4 * 2**30
-"""The most memory that a process may take for a photo, beyond what the process takes itself [bytes]. Only Linux keeps
-this limit."""
+"""The most memory that a process may take for a photo, beyond its own memory [bytes]. Only Linux keeps this limit."""
 ENDED = "it was not opened, because the run ends."
 WITHIN_LIMITS = not hasattr(signal, "setitimer")
 """Whether this process is one of those here. Windows has no such limits, so all processes count as one."""
@@ -155,7 +154,7 @@ def start_context(module: str) -> Any:
 
 
 def work(pipe: Connection, make: Callable[..., Callable], arguments: tuple, seconds: float, memory: int):
-    """What a worker process does. It ends with its parent."""
+    """The work of a worker process. It ends with its parent."""
     import torch
 
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -184,7 +183,7 @@ def answer_calls(pipe: Connection, function: Callable, seconds: float, memory: i
 
 
 def limit_memory(memory: int):
-    """Let this process have so much more than it has now: what asks for more gets a MemoryError."""
+    """Limit the memory of this process to so much more than it has now. Beyond that, Python raises MemoryError."""
     if sys.platform == "linux":
         import resource
 

@@ -1,10 +1,10 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What `abc-fusenet sort` does with photos when it is told to: copies, moves or links them into a folder per label,
-and writes XMP sidecars.
+"""The actions of `abc-fusenet sort`: it copies, moves or links photos into a folder per label, and writes XMP
+sidecars.
 
 All steps are planned first and written to an undo file, which reaches the disk before the first step is taken; then
-they are carried out from that file. So whatever happens, `undo` knows what may have been done. A name that is taken
-gets a number; nothing is ever overwritten but sidecars, whose earlier bytes are in the undo file.
+they are carried out from that file. So `undo` knows all steps that may have been taken. A name that is taken
+gets a number. Nothing is ever overwritten but sidecars, whose earlier bytes are in the undo file.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def act(out: Path, request: Request, dry_run: bool = False) -> int:
                 undo_file.unlink()
                 logger.info("There is nothing to do.")
                 return int(bool(plan.gone))
-            logger.info(f"`abc-fusenet sort --undo {undo_file}` takes back what follows.")
+            logger.info(f"`abc-fusenet sort --undo {undo_file}` takes back these actions.")
             steps = read_steps(undo_file)
         counts: Counter[str] = Counter()
         folders: Counter[str] = Counter()
@@ -106,8 +106,8 @@ def copy(old: Path, new: Path):
 
 
 def undo(path: Path, dry_run: bool = False) -> int:
-    """Take the steps of an undo file back, the last first, as far as they were taken. A file that has changed since, or
-    whose place is taken, is left, and said to be. Returns the exit status, 1 if something was left.
+    """Take the steps of an undo file back, the last first, as far as they were taken. A file stays, with a message, if
+    it has changed since or its place is taken. Returns the exit status, 1 if something was left.
 
     Raises:
         ValueError: if it is no undo file, or another job has the folder; nothing is taken back then.
@@ -145,7 +145,7 @@ def take_back(step: dict, dry_run: bool = False) -> bool:
     """Take one step back; returns whether it had been taken.
 
     Raises:
-        ValueError: if files have changed since, such that it cannot be.
+        ValueError: if files have changed since.
     """
     old, new = paths_of(step)
     if step["do"] == "xmp":
@@ -163,7 +163,7 @@ def take_back(step: dict, dry_run: bool = False) -> bool:
         return True
     if not os.path.lexists(old):
         raise ValueError("its original is gone, so this is the last copy")
-    if dry_run and new.suffix == ".xmp":  # what it will hold then is not known now
+    if dry_run and new.suffix == ".xmp":  # nobody knows its bytes before the other steps are taken back
         return True
     if step["do"] == "link":
         same = os.path.samefile(old, new)

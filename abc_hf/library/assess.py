@@ -45,12 +45,12 @@ class Assess:
     """Judges batches of photos: the columns of `photos.parquet` come out, a row for each photo, in its place. A photo
     that cannot be opened or judged is a row whose `error` says why; no photo raises an exception.
 
-    `Assess` is the class that `map_batches` of Ray Data takes, and an `Assess()` is what `datasets.map`, Spark's
-    `predict_batch_udf` and Daft call. docs/scale.md shows all four.
+    `Assess` is the class that `map_batches` of Ray Data takes, and an `Assess()` is the function that
+    `datasets.map`, Spark's `predict_batch_udf` and Daft call. docs/scale.md shows all four.
 
     Args:
         model, device, engine: as in `load_pipeline`.
-        batch_size: the most photos judged at a time; what suits the device unless given.
+        batch_size: the most photos judged at a time; the default suits the device.
         workers: processes that open photos ahead of the network; 0 opens them one after the other.
         columns: those that come out, such as `path`, `label` and `error`; `PICTURES` may be among them. The default is
             the columns of `photos.parquet`.
@@ -111,8 +111,8 @@ class Assess:
         return table.to_pydict()
 
     def rows(self, group: list[tuple[Found, dict]]) -> list[dict]:
-        """The rows of photos of one shape. What cannot be judged together, such as for lack of memory, is judged one
-        after the other."""
+        """The rows of photos of one shape. If they cannot be judged together, such as for lack of memory, they are
+        judged one after the other."""
         try:
             return judge(self.pipe, group, self.keep)
         except Exception as error:
@@ -122,7 +122,7 @@ class Assess:
 
 
 def given(batch) -> tuple[list[str | None], list]:
-    """The names of the photos of a batch, and what they are made of, None for a photo that its name says."""
+    """The names of the photos of a batch, and their contents; None for a photo that is read by its name."""
     if not hasattr(batch, "keys") and not isinstance(batch, pa.Table):
         values = list(batch)
         batch = {"bytes" if values and isinstance(values[0], bytes | bytearray) else "path": values}
@@ -158,7 +158,7 @@ def judge(
     """The rows of photos of one shape, as `Workers.prepared` gives them.
 
     Args:
-        keep: is told path, thumbnail and report of each photo; returns what is added to its row.
+        keep: a function of path, thumbnail and report of each photo; its result is added to the row.
     """
     if "error" in batch[0][1]:
         return [row_of(*one) for one in batch]

@@ -33,16 +33,16 @@ SECONDS = 2.0
 DISTANCE = 12
 """The most bits of 64 in which the perceptual hashes of a shot and the next may differ."""
 MEASURED = "sharpness.jsonl"
-"""The name of the file that keeps what was measured: it is appended to, so that a killed run loses nothing."""
+"""The name of the file of measurements. Runs append to it, so that a killed run loses nothing."""
 FILLED = ("burst", "burst_rank", "sharpness", "set", "set_kind")
 KEY = ("path", "bytes", "modified")
-"""What tells a photo that was measured from one that has changed since."""
+"""The columns that change if a photo has changed since it was measured."""
 LOOKS = ["taken", "camera", "body", "width", "height", "perceptual_hash"]
-"""What bursts are told by."""
+"""The columns that tell bursts."""
 
 
 def add_bursts(out: str | os.PathLike, workers: int = 0, everything: bool = False):
-    """Fill the columns `FILLED` of the table in `out`, its files written anew.
+    """Fill the columns `FILLED` of the table in `out`, and write its files again.
 
     Only photos in bursts are opened, and only if they were not measured before.
 

@@ -22,11 +22,11 @@ EXTENSIONS = (
 FOLDERS = ("CaptureOne/Settings*", "NKSC_PARAM")
 """Folders beside photos in which Capture One and Nikon keep their sidecars."""
 PAIR = re.compile(r"\.[\w-]+-\d\d\.(cover|original)$", re.IGNORECASE)
-"""What Pixel phones add to the stems of the two files of one shot, as in `PXL_1.RAW-01.COVER.jpg`."""
+"""The ends that Pixel phones add to the stems of the two files of one shot, as in `PXL_1.RAW-01.COVER.jpg`."""
 VERSION = re.compile(r"_\d\d(?=\.\w+$)")
-"""What darktable adds to the name of a photo's further versions: `IMG_1_01.JPG.xmp` is one of `IMG_1.JPG`."""
+"""The end that darktable adds to the name of a photo's further versions: `IMG_1_01.JPG.xmp` is one of `IMG_1.JPG`."""
 TAKEOUT = re.compile(r"\.supp[a-z-]*$")
-"""What Google adds to the names of its notes, often cut short: `IMG_1.jpg.supplemental-metadata.json`."""
+"""The end that Google adds to the names of its notes, often cut short: `IMG_1.jpg.supplemental-metadata.json`."""
 APPLE_ORIGINAL = re.compile(r"^(img_)o(\d+)$")
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What is learned from decisions by hand: a threshold of one's own, and a data set to evaluate and train with."""
+"""Learning from decisions by hand: a threshold of one's own, and a data set to evaluate and train with."""
 
 import csv
 import hashlib
@@ -43,7 +43,7 @@ KNOWN = tuple(extension for name in ("JPEG", "PNG", "WEBP") for extension in FOR
 
 
 def read_decisions(path: Path) -> dict[str, str]:
-    """ "keep" or "reject" by path, from what the report exports: CSV with the columns path and decision, or JSON.
+    """ "keep" or "reject" by path, from the report's export: CSV with the columns path and decision, or JSON.
 
     Raises:
         ValueError: if it holds no decisions.

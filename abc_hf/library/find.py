@@ -33,9 +33,9 @@ LANCE = (".lance",)
 """The extension of Lance data sets, which are folders."""
 CONTAINERS = (*ARCHIVES, *PARQUET, *LANCE)
 DEVELOPED = (*FORMATS["JPEG"], *HEIF_EXTENSIONS)
-"""Extensions of what a camera writes beside its RAW file."""
+"""Extensions of the photo that a camera writes beside its RAW file."""
 INSIDE = "!/"
-"""What stands between an archive, or a Parquet file, and its member in a path."""
+"""The sign between an archive or Parquet file and its member in a path."""
 DATASETS = "hf://datasets/"
 """How the URLs of the Hub's data sets begin."""
 MAX_MEMBER_BYTES = 500 * 2**20
@@ -138,7 +138,7 @@ def expand_globs(sources: Iterable[str], complain: Complain) -> Iterator[str]:
 
 
 def folder_identity(folder: str | os.PathLike) -> tuple[int, int] | None:
-    """What tells a folder from any other, whatever links lead to it; None if it cannot be known."""
+    """The identity of a folder, the same through all links to it; None if it cannot be known."""
     try:
         status = os.stat(folder)
     except (OSError, ValueError):
@@ -276,12 +276,12 @@ def in_url(url: str, complain: Complain, look_into: Callable) -> Iterator[Found]
 
 
 def why(sentence: str, error: Exception) -> str:
-    """A sentence, and what is behind it."""
+    """A sentence, with the error behind it."""
     return "there is no such file." if isinstance(error, FileNotFoundError) else f"{sentence} ({first_line(error)})."
 
 
 def wanted_infos(infos: Iterable[dict], extensions: tuple[str, ...]) -> list[dict]:
-    """What fsspec says of the files with some extensions, by name."""
+    """The entries of fsspec for the files with some extensions, by name."""
     files = (info for info in infos if info["type"] == "file")
     wanted = (info for info in files if is_photo(info["name"].rsplit("/", 1)[-1], extensions))
     return sorted(wanted, key=lambda info: info["name"])
@@ -345,7 +345,7 @@ def in_archive(path: str, complain: Complain) -> Iterator[Found]:
             for name, size, modified in members(archive):
                 found = Found(f"{path}{INSIDE}{name}", size, modified)
                 folders.setdefault(os.path.dirname(name), []).append(found)
-    except Exception as error:  # zipfile, tarfile, what unpacks for them, and the file systems of fsspec
+    except Exception as error:  # of zipfile, tarfile, their decoders, and the file systems of fsspec
         complain(path, why("the archive cannot be read to its end", error))
         failed = True
     for files in folders.values():

@@ -70,7 +70,7 @@ def write_report(out: str | Path, single_file: bool = False, threshold: float = 
 
 
 def remove_parts(folder: Path):
-    """Remove what an earlier report wrote to a folder, and it, if nothing else is in it."""
+    """Remove the files of an earlier report from a folder, and the folder if it is empty then."""
     for path in [*folder.glob("photos-*.js"), *(folder / name for name in ("settings.js", "page.css", *SCRIPTS))]:
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -126,7 +126,7 @@ def script(text: str) -> str:
 
 
 def report_settings(out: Path, total: int, threshold: float) -> dict:
-    """What the page is told of the report as a whole. A photo's group is its number in `DESIRABILITY`, or the number
+    """The facts of the report as a whole, for the page. A photo's group is its number in `DESIRABILITY`, or the number
     after them for a photo that could not be opened."""
     return {
         "id": hashlib.sha1(str(out.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
@@ -150,7 +150,7 @@ def chunks(table: pq.ParquetFile, inline_from: Path | None = None) -> Iterator[s
 
 
 def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str, list]:
-    """What the page is told of photos, column by column; reasons and cameras as numbers into `texts`."""
+    """The photos for the page, column by column; reasons and cameras as numbers into `texts`."""
     texts: dict[str | None, int] = {}
 
     def text(value: str | None) -> int:
@@ -200,7 +200,7 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
 
 
 def picture(path: Path | None, inline: bool) -> str | None:
-    """A picture's name, or its bytes as a data URI if they are to be part of the page."""
+    """A picture's name, or its bytes as a data URI for a page in one file."""
     if path is None or (inline and not path.exists()):
         return None
     if not inline:

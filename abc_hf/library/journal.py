@@ -2,8 +2,8 @@
 """The crash-safe journal of `abc-fusenet sort`, and the table written from it.
 
 The journal is the files `shards/RUN-NUMBER.jsonl`: a line with the settings, then a line for each photo, each
-behind its checksum. The journal knows a photo by path, size and modification time. A line that is damaged or none of
-ours does not count: it is set aside, and its photo is judged again.
+behind its checksum. The journal knows a photo by path, size and modification time. A damaged or
+foreign line does not count: it is set aside, and its photo is judged again.
 """
 
 import contextlib
@@ -41,14 +41,14 @@ SHARD_ROWS = 500
 """Rows of a shard."""
 SHARD_COLUMNS = COLUMNS.append(pa.field("content", pa.string()))  # SHA-256 of the photo's file, if it was asked for
 PICTURES, NOTED = "pictures", "noted"
-"""What a row of the journal says besides: size and checksum of each small picture, and when it was noted."""
+"""Further columns of a row of the journal: size and checksum of each small picture, and the time of the row."""
 SHARD = re.compile(r"\d{5,}-\d{5}\.jsonl")
 ASIDE = "set-aside"
 """The folder of damaged and foreign files, beside the shards."""
 
 
 class Writer:
-    """Writes rows. What `add` was given is kept, whatever happens to the process.
+    """Writes rows. Rows given to `add` are kept, whatever happens to the process.
 
     Args:
         folder: of shards.
@@ -161,7 +161,7 @@ def is_value(value, kind: pa.DataType) -> bool:
 
 
 def are_pictures(row: dict) -> bool:
-    """Whether a row says what its small pictures are."""
+    """Whether a row has sizes and checksums of its small pictures."""
     pictures = row.get(PICTURES)
     known = isinstance(pictures, list) and all(isinstance(each, list) and len(each) == 2 for each in pictures)
     return known and len(row[PICTURES]) == 3 and is_value(row.get(NOTED), pa.float64()) and row.get(NOTED) is not None
@@ -226,7 +226,7 @@ class Index:
         self.db.execute("COMMIT")
 
     def find(self, photos: Iterable[Found]):
-        """Note what is there now."""
+        """Note the photos that are there now."""
         with self.emptied("found"):
             for photo in photos:
                 path, raw_path = path_text(photo.path), photo.raw_path and path_text(photo.raw_path)
@@ -302,7 +302,7 @@ class Index:
             yield row | said_beside(place_of(row), names)
 
     def digest(self) -> str:
-        """What tells these rows from others."""
+        """A digest of these rows."""
         sha = hashlib.sha256()
         for row in self.rows():
             sha.update(json.dumps(row).encode())
@@ -376,7 +376,7 @@ class Index:
         return self.db.execute(f"INSERT OR IGNORE INTO found SELECT {columns} {kept}", values).rowcount
 
     def prune(self):
-        """Delete shards of which no row counts any more, and set damaged and foreign files aside, once their good rows
+        """Delete shards without a row that counts, and set damaged and foreign files aside, once their good rows
         are in a file of their own."""
         used = {shard for (shard,) in self.db.execute("SELECT DISTINCT shard FROM done")}
         for stem, path in shards(self.folder).items():
@@ -395,7 +395,7 @@ class Index:
 
 
 def foreign_files(folder: Path) -> list[Path]:
-    """What lies beside the shards and is neither one nor hidden."""
+    """The files beside the shards that are neither shards nor hidden."""
     return [
         path
         for path in sorted(folder.iterdir())

@@ -22,7 +22,7 @@ MAX_BYTES, MAX_RATIO = 500 * 2**20, 50
 """A row group is not read if its photos unpack to more than so many bytes each, or to more than that in all and so many
 times what they take in the file: photos are compressed already."""
 MIN_ROW, FREE_ROWS = 16, 10_000
-"""A file is not read if it is said to hold more rows than `FREE_ROWS` and one for each `MIN_ROW` bytes."""
+"""A file is not read if it claims more rows than `FREE_ROWS` and one for each `MIN_ROW` bytes."""
 HEADER, MAX_HEADER, MAX_PAGES = 256, 2**24, 100_000
 """The usual and the most bytes of the header of a page, and the most pages of a row group."""
 BUFFER = 2**20
@@ -33,13 +33,13 @@ SOUND = re.compile(rb"RIFF.{4}WAVE|FORM.{4}AIF|fLaC|OggS|ID3|.{4}ftypM4A|\xff[\x
 
 class ParquetPhotos:
     """The photos of one column, a row each. They are read in the order of the rows: memory holds a page of the file,
-    which is no larger than the column's part of a row group, and to go back is to begin with a row group anew.
+    which is no larger than the column's part of a row group, and going back reads a row group again.
 
     Args:
         file: open for reading; it stays open.
 
     Raises:
-        PhotoError: if no column holds photos, or the file is said to hold more than it can.
+        PhotoError: if no column holds photos, or the file claims more rows than it can hold.
     """
 
     def __init__(self, file: BinaryIO):
@@ -49,7 +49,7 @@ class ParquetPhotos:
         self.starts = list(itertools.accumulate(sizes, initial=0))
         self.rows = self.starts[-1]
         if min(sizes, default=0) < 0 or self.rows > FREE_ROWS + self.bytes / MIN_ROW:
-            raise PhotoError(f"it is said to hold {self.rows} rows in {self.bytes >> 10} KB, which no photos do.")
+            raise PhotoError(f"it claims {self.rows} rows in {self.bytes >> 10} KB, which no photos do.")
         columns = [name for name, known in image_columns(self.file).items() if known or not self.holds_sounds(name)]
         if not columns:
             raise PhotoError("none of its columns holds photos (a struct of bytes and path, as datasets.Image is).")
@@ -84,18 +84,18 @@ class ParquetPhotos:
             self.check_size(group, self.column)
             self.batches = self.file.iter_batches(1, [group], [f"{self.column}.bytes"], use_threads=False)
             self.row = self.starts[group] - 1
-        self.group = None  # if the group is damaged, the next row begins with it anew
+        self.group = None  # if the group is damaged, the next row reads it again
         while self.row < row:
             self.batch = next(self.batches, None)
             self.row += 1
             if self.batch is None:
-                raise PhotoError(f"its row group {group} holds fewer rows than it is said to.")
+                raise PhotoError(f"its row group {group} holds fewer rows than it claims.")
         self.group = group
         return self.batch.column(0)[0].as_py()
 
     def check_size(self, group: int, column: str):
-        """Refuse a row group whose photos unpack to too much, before a value is read: by what the file says at its end,
-        and by what the pages say themselves, if these are here.
+        """Refuse a row group whose photos unpack to too much, before a value is read: by the sizes at the end of
+        the file, and by those in the pages, if these are here.
 
         Raises:
             PhotoError

@@ -1,5 +1,5 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""What `abc-fusenet sort` is told to do with photos, and the steps that do it (see `undo_file`)."""
+"""The request to `abc-fusenet sort` to act on photos, and the steps of it (see `undo_file`)."""
 
 import base64
 import logging
@@ -26,7 +26,7 @@ KEPT, REJECTED, REVIEW = "kept", "rejected", "review"
 
 @dataclass(frozen=True)
 class Request:
-    """What to do.
+    """A request to act.
 
     Args:
         kind: "copy", "move" or "link", into folders named by label below `to`; None to leave photos where they are.
@@ -77,7 +77,7 @@ class Request:
         return REJECTED if self.rejects and self.is_flagged(row) else row["label"]
 
     def is_flagged(self, row: dict) -> bool:
-        """Whether a photo is to be rejected. A person's stars come first; shots of a set, such as a bracket, are never
+        """Whether a photo is rejected. A person's stars come first; shots of a set, such as a bracket, are never
         rejected."""
         if row["rating"] or row["set"]:
             return row["rating"] == -1
@@ -86,7 +86,7 @@ class Request:
         return row["score"] < np.float32(self.threshold)  # the table holds scores of this precision
 
     def shape(self, path: str) -> Path:
-        """The folders of a photo below the one that was named, which are kept below the folder of its verdict."""
+        """The folders of a photo below the one that was named. They are kept below the folder of its verdict."""
         parent = Path(path_from_text(path)).parent
         tops = [top for top in self.tops if parent.is_relative_to(top)]
         return parent.relative_to(max(tops, key=lambda top: len(top.parts))) if tops else Path()

@@ -33,7 +33,7 @@ def find_sets(table: pa.Table, out: Path | None = None) -> Iterator[tuple[str, l
 
     Args:
         table: with the columns `NEEDED`.
-        out: the folder of small pictures, which tell a panorama by the overlap of its shots.
+        out: the folder of small pictures, whose overlap tells a panorama.
     """
     rows = [row for part in table.select(NEEDED).to_batches(1000) for row in part.to_pylist()]
     groups: dict[tuple, list[tuple[float, int]]] = {}
@@ -92,7 +92,7 @@ def holds(kind: str, times: np.ndarray, rows: list[dict], out: Path | None) -> b
 
 
 def runs(pairs: np.ndarray) -> Iterator[tuple[int, int]]:
-    """The first and the last of each chain of shots of which each pair of neighbours holds."""
+    """The first and the last of each chain of shots whose neighbours all hold."""
     edges = np.diff(np.concatenate([[False], pairs, [False]]).astype(np.int8))
     yield from zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True)
 

@@ -44,7 +44,7 @@ from .workers import Workers
 logger = logging.getLogger(__name__)
 
 SUMMARY = "sort.json"
-"""The name of the file that says what the table was made of; written last."""
+"""The name of the file that records the sources of the table; written last."""
 FILES = "files"
 """Where that file says the checksums of the table and the report."""
 OUTPUTS = ("photos.parquet", "photos.csv", "report.html")
@@ -54,7 +54,7 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
     """Judge the photos that are named (see `find_photos`) and write the table; options are those of `Sort`.
 
     Returns:
-        the exit status: 0, 1 if a photo or a folder could not be read, or 130 if it was interrupted. What is done is
+        the exit status: 0, 1 if a photo or a folder could not be read, or 130 if it was interrupted. Finished work is
         kept, and the same call goes on.
     """
     with Sort(out, **options) as job:
@@ -65,7 +65,7 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
             job.journal.close()
         except KeyboardInterrupt:
             job.stop()
-            job.say("Interrupted. What is done is kept; the same command goes on.")
+            job.say("Interrupted. The finished photos are kept; the same command goes on.")
             return 130
         return job.finish(prune=True)
 
@@ -76,7 +76,7 @@ class Sort:
     Args:
         out: the folder to write to.
         model, device, engine: as in `load_pipeline`.
-        batch_size: the most photos judged at a time; what suits the device unless given.
+        batch_size: the most photos judged at a time; the default suits the device.
         workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
         verify_content: tell a changed photo by the SHA-256 of its file.
         single_file: write the report as a single file.
@@ -127,15 +127,15 @@ class Sort:
         if getattr(error, "errno", None) not in FULL and not isinstance(error, sqlite3.OperationalError):
             self.cleanup.close()
             return
-        with contextlib.suppress(OSError):  # what is still to be written has no room either
+        with contextlib.suppress(OSError):  # the rest has no room either
             self.cleanup.close()
         raise OSError(
-            f"There is no room to write to {self.out} or for temporary files ({error}). What is done is kept; make "
+            f"There is no room to write to {self.out} or for temporary files ({error}). Finished photos are kept; make "
             "room, and the same command goes on."
         ) from error
 
     def load(self):
-        """See what is done."""
+        """Read the journal."""
         if others := self.index.load():
             self.say(
                 f"{others} results of another model, engine or version do not count; those photos are judged again."
@@ -150,7 +150,7 @@ class Sort:
             logger.warning(f"{path}: this is no file of the journal; it is kept in {aside}.")
 
     def find(self, sources: Iterable[str]):
-        """See what is there."""
+        """Find the photos."""
         self.look(sources)
         if self.single_file:
             check_single_file(self.index.count_found())
@@ -163,7 +163,7 @@ class Sort:
         self.say(f"{self.index.count_found()} photos, of which {known} were judged before.")
 
     def look(self, sources: Iterable[str]):
-        """See what is there. Of a source that cannot be read now, the rows stay, unless `prune` is given."""
+        """Find the photos. The rows of a source that cannot be read now stay, unless `prune` is given."""
         missing: dict[str, str] = {}
         self.left_out: Counter[str] = Counter()
         sources, moves = list(sources), Moves(self.out)
@@ -239,7 +239,7 @@ class Sort:
         self.note(rows)
 
     def finish(self, prune: bool = False, bursts: bool = True) -> int:
-        """Write the table and what is made of it, unless they would be those there are; returns the exit status.
+        """Write the table and the report, unless they would be the same as before. Returns the exit status.
 
         Args:
             prune: tidy up the journal, which nobody must be writing.
@@ -271,7 +271,7 @@ class Sort:
         return int(bool(labels[None] or self.complaints))
 
     def damaged(self, files) -> list[str]:
-        """The files of the table and the report that are not as they were written; each is said.
+        """The files of the table and the report that are missing or damaged. Each is reported.
 
         Args:
             files: their checksums by name.
@@ -288,14 +288,14 @@ class Sort:
         logger.info(sentence)
 
     def stop(self):
-        """In the middle of it: keep what is done, and make the table of it."""
+        """On an interruption: keep the finished photos, and write their table."""
         self.workers.stop()
         self.journal.close()
         self.finish(bursts=False)
 
 
 def fingerprint(model: Path) -> str:
-    """What tells a model, and how photos are prepared for it, from others: the SHA-256 of its files."""
+    """The SHA-256 of the files of a model and of its image processor."""
     sha = hashlib.sha256()
     for path in sorted([*model.glob("*config.json"), *model.glob("*.safetensors")]):
         with path.open("rb") as file:
@@ -304,7 +304,7 @@ def fingerprint(model: Path) -> str:
 
 
 def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport) -> dict:
-    """Write the small pictures of a photo (see `thumbnail_files`); returns what the journal says of them."""
+    """Write the small pictures of a photo (see `thumbnail_files`); returns their columns of the journal."""
     photo, blur = thumbnail_files(out, path)
     pictures = small_pictures(path, thumbnail, report).values()
     photo.parent.mkdir(parents=True, exist_ok=True)
@@ -324,7 +324,7 @@ def refresh(out: Path):
 
 
 def read_summary(out: Path) -> dict:
-    """What the table there is was made of; empty if there is none."""
+    """The record of the sources of the present table; empty without one."""
     try:
         with open_file(out / SUMMARY) as file:
             summary = json.loads(file.read())

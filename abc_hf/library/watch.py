@@ -1,7 +1,7 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """`abc-fusenet watch`: judge photos as they arrive in folders.
 
-It looks again and again, which also works for folders of other machines, where file systems tell nobody of changes.
+It polls, because network drives do not report changes.
 """
 
 import os

@@ -29,7 +29,7 @@ AHEAD = 8
 
 
 class Preparer:
-    """Opens photos and makes of them what the network and the report need.
+    """Opens photos and prepares them for the network and the report.
 
     Args:
         model: the folder of the model, which says how photos are prepared.
@@ -44,8 +44,8 @@ class Preparer:
         self.hash_content, self.reader = hash_content, Reader()
 
     def __call__(self, path: str, data=None) -> dict:
-        """What `prepare` returns, its pixels as NumPy; "thumbnail", JPEG bytes; and of the table's columns those
-        that the file says, perceptual_hash and content. Or "error", the reason alone.
+        """The result of `prepare`, its pixels as NumPy; "thumbnail", JPEG bytes; the columns of the table that come
+        from the file; perceptual_hash and content. Or "error", the reason alone.
 
         Args:
             data: the photo's file, or whatever else `load_photo` takes, if it has been read.
@@ -79,7 +79,7 @@ class Preparer:
 
 
 def failed(error: Exception, *names: str) -> dict:
-    """What `Preparer` makes of a photo that cannot be opened: the reason, without the photo's name before it."""
+    """The answer of `Preparer` for a photo that cannot be opened: the reason, without the photo's name."""
     sentence = reason(error)
     for name in names:
         sentence = sentence.removeprefix(f"{name}: ")
@@ -128,7 +128,7 @@ class Workers:
         self.preparers = self.rows = None
 
     def prepared(self, photos: Iterable[Found], contents: Iterable = ()) -> Iterator[tuple[Found, dict]]:
-        """The photos in their order, with what `Preparer` makes of them.
+        """The photos in their order, with the answers of `Preparer`.
 
         Args:
             contents: their files, where they have been read; None for a photo whose file has not.

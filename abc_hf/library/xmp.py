@@ -1,9 +1,9 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """XMP sidecars: rating, colour label and keywords beside a photo, as darktable, digiKam and Lightroom read them.
 
-A sidecar that is there is merged: what others wrote stays, byte order mark, packet markers and unknown namespaces
+A sidecar that is there is merged: the texts of others stay, byte order mark, packet markers and unknown namespaces
 included. A photographer's own rating and colour label are kept as well: ours are replaced by ours alone, which are told
-by what `NAMESPACE` says of them. Keywords are added to `dc:subject`, and to digiKam's and Lightroom's own lists where
+by the notes in `NAMESPACE`. Keywords are added to `dc:subject`, and to digiKam's and Lightroom's own lists where
 there are such, because these programs read theirs first.
 """
 
@@ -22,7 +22,7 @@ from ..photos import open_file
 from ..verdicts import NOT_SURE, STARS
 
 NAMESPACE = "urn:abc-fusenet:xmp:1.0/"
-"""Of what we note of our own values."""
+"""The namespace of our notes on our own values."""
 NAMES = {
     "x": "adobe:ns:meta/",
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
@@ -53,7 +53,7 @@ class XmpError(ValueError):
 
 @dataclass(frozen=True)
 class Marks:
-    """What is said of a photo.
+    """The marks of a photo in a sidecar.
 
     Args:
         rating: 1 to 5 stars, or -1 for a rejected photo, which replaces any rating.
@@ -114,7 +114,7 @@ def said(data: bytes) -> dict:
 
 
 def said_beside(photo: str, beside: Iterable[str]) -> dict:
-    """What a person says of a photo in its sidecars, see `said`.
+    """The marks that a person gave a photo in its sidecars, see `said`.
 
     Args:
         beside: the names of files beside the photo, which need not be sidecars.
@@ -257,7 +257,7 @@ def drop(rdf, name: str):
 
 
 def set_value(rdf, note: str, name: str, value: str | None, free: tuple[str, ...] = ("",), force: bool = False) -> bool:
-    """Set a property unless a person did, and note what we set; None removes what we set. Returns whether the property
+    """Set a property unless a person did, and note our value; None removes our value. Returns whether the property
     is ours now."""
     present, ours = get(rdf, name), get(rdf, f"abc_fusenet:{note}")
     if present is not None and present not in free and present != ours and not force:

@@ -231,10 +231,10 @@ def test_a_footer_that_claims_more_rows():
     photos = ParquetPhotos(few)
     assert photos.rows == 8000
     assert photos.open("image/0099").read() == rows[99]
-    with pytest.raises(PhotoError, match="its row group 0 holds fewer rows than it is said to."):
+    with pytest.raises(PhotoError, match="its row group 0 holds fewer rows than it claims."):
         photos.open("image/0100")
     rows = [random.Random(row).randbytes(5) for row in range(2**13)]
-    with pytest.raises(PhotoError, match="it is said to hold 1048575 rows in .* KB, which no photos do."):
+    with pytest.raises(PhotoError, match="it claims 1048575 rows in .* KB, which no photos do."):
         ParquetPhotos(lying(written({"image": images(rows)}, {"image": datasets.Image()}, 2**13), 2**13, 2**20 - 1))
 
 

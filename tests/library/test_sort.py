@@ -472,7 +472,7 @@ def test_ctrl_c_keeps_what_is_done(run, library, tmp_path, judged, monkeypatch):
     with ctrl_c_after(4, judged, monkeypatch):
         status, out, err = run(library)
     assert (status, err) == (130, "")
-    assert "Interrupted. What is done is kept; the same command goes on." in out
+    assert "Interrupted. The finished photos are kept; the same command goes on." in out
     assert {row["path"] for row in table(tmp_path / "out")} == set(judged)
     assert run(library)[0] == 0
     assert len(judged) == len(set(judged)) == 9 == len(table(tmp_path / "out"))
@@ -488,7 +488,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(run, library, tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert status == 1
     assert err.startswith(f"abc-fusenet: There is no room to write to {tmp_path}/out or for ")
-    assert "File too large). What is done is kept;" in err
+    assert "File too large). Finished photos are kept;" in err
     assert err.count("\n") == 1
     assert 0 < len(judged) < 9
     assert run(library)[0] == 0
@@ -579,7 +579,7 @@ def test_ctrl_c_in_a_terminal(photo, tmp_path, tiny_folder):
     os.killpg(process.pid, signal.SIGINT)
     text, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
-    assert "Interrupted. What is done is kept; the same command goes on." in text
+    assert "Interrupted. The finished photos are kept; the same command goes on." in text
     assert 12 <= len(table(out)) < 16
 
 
