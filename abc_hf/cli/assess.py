@@ -56,7 +56,7 @@ def assess(args: argparse.Namespace) -> int:
         if not args.json:
             tqdm.write(line)
     if left_out:
-        complain(f"{left_out.total()} files left out: {in_words(left_out)}.")
+        complain(f"Left out: {in_words(left_out)}.")
     if args.json:
         print(json.dumps(objects, indent=2))
     return int(any("error" in entry for entry in objects))

@@ -157,7 +157,7 @@ class Sort:
         if lost := self.index.lose_pictures(self.out, self.verify_content):
             self.say(f"The small pictures of {lost} photos are missing or damaged; these photos are judged again.")
         if self.left_out:
-            self.say(f"{self.left_out.total()} files left out: {in_words(self.left_out)}.")
+            self.say(f"Left out: {in_words(self.left_out)}.")
         labels = self.index.labels()
         known = labels.total() - labels[None]
         self.say(f"{self.index.count_found()} photos, of which {known} were judged before.")

@@ -117,7 +117,7 @@ def test_a_folder_stands_for_its_photos_and_a_bad_one_does_not_stop_the_rest(ass
     assert status == 1
     broken, left_out = err.splitlines()
     assert broken.startswith(f"abc-fusenet: {folder}/broken.png: ")
-    assert left_out == "abc-fusenet: 1 files left out: 1 .txt."
+    assert left_out == "abc-fusenet: Left out: 1 .txt."
     photos = [line.split()[0] for line in out.splitlines()[1:] if not line.startswith("  ")]
     assert [name[-5:] for name in photos] == ["a.jpg", "c.png"]
 

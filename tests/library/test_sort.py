@@ -438,7 +438,7 @@ def test_files_left_out_are_counted(run, library):
         (library / name).parent.mkdir(exist_ok=True)
         (library / name).write_text("x")
     out = run(library)[1]
-    assert "3 files left out: 2 .mp4, 1 .txt." in out and "9 photos, of which 0" in out
+    assert "Left out: 2 .mp4, 1 .txt." in out and "9 photos, of which 0" in out
 
 
 def test_what_a_person_said_is_in_the_table(run, library, tmp_path):
