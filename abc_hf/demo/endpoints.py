@@ -67,7 +67,7 @@ def api_endpoints(judge_photo: Judge) -> None:
             rows = list(judged(judge_photo, photos_of(photos, many), many.GRADIO_CACHE, Budget(visitor)))
             try:
                 keepers = str(write_keepers(rows, threshold, many.GRADIO_CACHE, Budget(visitor)))
-            except gr.Error:  # there are none, or too much was unpacked already; the answer comes all the same
+            except gr.Error:  # no photo is kept, or the visitor's limit is reached; the rows come all the same
                 keepers = None
         return public_rows(rows, threshold), str(write_csv(rows, threshold, many.GRADIO_CACHE)), keepers
 

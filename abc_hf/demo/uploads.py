@@ -207,7 +207,7 @@ class Budget:
                     del self.taken[visitor]
             own = self.taken[self.visitor]
             if sum(taken for _, taken in own) + size > MAX_VISITOR_BYTES:
-                raise PhotoError("too much was unpacked for you within an hour; send it later.")
+                raise PhotoError("your zips of the last hour unpack to too much; send this one later.")
             if own and own[-1][0] > now - 1:  # one note a second
                 own[-1] = (own[-1][0], own[-1][1] + size)
             else:

@@ -134,7 +134,7 @@ def download(name: str, revision: str | None = None, token: str | bool | None = 
     try:
         folder = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=list(FILES)))
     except LocalEntryNotFoundError:
-        raise ValueError("the Hub was not asked or did not answer, and nothing of it is in the cache here") from None
+        raise ValueError("the Hub was not asked or did not answer, and the cache here does not hold it") from None
     except RevisionNotFoundError:
         raise ValueError(f"it has no revision {revision}") from None
     except RepositoryNotFoundError:

@@ -87,7 +87,7 @@ class Worker:
                     raise PhotoError(f"opening it takes more than {CPU_SECONDS} seconds of CPU time.") from None
                 if last:
                     raise PhotoError(
-                        "opening it ends the process; it is damaged, or too large for the memory there is."
+                        "opening it ends the process; it is damaged, or too large for the memory."
                     ) from None
                 continue  # the memory may have been short for a moment
             if isinstance(answer, Exception):

@@ -60,7 +60,7 @@ class Request:
         if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
             raise ValueError(f"The threshold must be a number such as {THRESHOLD}; got {self.threshold}.")
         if unknown := {*self.only} - {*LABELS, KEPT, REJECTED, REVIEW}:
-            raise ValueError(f"--only {min(unknown)}: there are {', '.join((*LABELS, KEPT, REJECTED, REVIEW))}.")
+            raise ValueError(f"--only {min(unknown)}: choose from {', '.join((*LABELS, KEPT, REJECTED, REVIEW))}.")
 
     def concerns(self, row: dict, decision: str | None) -> bool:
         """Whether anything is done with the photo of a row."""

@@ -95,7 +95,7 @@ def bytes_of(sidecar: Path) -> bytes | None:
         XmpError: if it is no file, or too large for a sidecar.
     """
     if os.path.islink(sidecar):
-        raise XmpError("it is a symbolic link, which is not written through; put a file in its place")
+        raise XmpError("it is a symbolic link; put a file in its place")
     try:
         with open_file(sidecar) as file:
             data = file.read(MAX_SIDECAR + 1)

@@ -110,7 +110,7 @@ class PhaseRun:
         self.losses[:] = [float(value) for value in self.losses]
         if not all(math.isfinite(value) for value in self.losses):
             raise ValueError(
-                f"The loss of phase {self.name} is no number at step {self.step}: try a lower --learning_rate."
+                f"The loss of phase {self.name} is not a number at step {self.step}: try a lower --learning_rate."
             )
 
     def log_loss(self) -> float:

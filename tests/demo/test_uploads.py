@@ -190,7 +190,7 @@ def test_the_limit_is_of_the_visitor_too(send, folder, monkeypatch):
     photos = sent_photos([send("a.zip", zipped({"1.jpg": bytes(2 << 20)}))], str(folder))
     answers = [contents(photos, folder, Budget("one"))[0] for _ in range(3)]
     assert [len(answer) for answer in answers[:2]] == [2 << 20] * 2
-    assert "within an hour" in answers[2]
+    assert "your zips of the last hour" in answers[2]
     assert len(contents(photos, folder, Budget("another"))[0]) == 2 << 20
     later = time.monotonic() + 3700
     monkeypatch.setattr(uploads.time, "monotonic", lambda: later)

@@ -249,7 +249,7 @@ def test_what_is_not_there_is_one_sentence(stand, said, cold_cache, monkeypatch)
     finally:
         stand.hub.repos["model", NAME].extra["private"] = False
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "nothing of it is in the cache" in refusal("tester/never")
+    assert "the cache here does not hold it" in refusal("tester/never")
 
 
 def test_other_answers_are_not_uploaded(stand, original, scored_folder, monkeypatch):

@@ -241,7 +241,7 @@ def test_only_one_folder_is_filled(library, options, names):
 
 
 def test_an_unknown_folder_is_a_sentence():
-    with pytest.raises(ValueError, match="--only rejects: there are no-blur, .*, rejected, review"):
+    with pytest.raises(ValueError, match="--only rejects: choose from no-blur, .*, rejected, review"):
         Request("move", Path("x"), only=("rejects",))
 
 
