@@ -5,14 +5,16 @@ Whoever opens a photo takes the pieces, and the whole photo is forgotten: some 1
 of 24 megapixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 
-TILE = 128
-"""The side of a piece [pixels]."""
+from .faces import TILE, Eye, Face, eyes_of, find_faces
+
+FACES = 8
+"""The most faces whose eyes are looked at."""
 GRID = 12
 """The most pieces along the long side."""
 STEP = 8
@@ -30,12 +32,16 @@ class CloseUps:
         corners: (N, 2) the left and top of each [pixels of the photo].
         detail: (N,) how full of edges each is, 0..1.
         size: width and height of the photo [pixels].
+        faces: the faces, the tallest first; None without the extra `faces`.
+        eyes: pieces around the eyes of the tallest `FACES`.
     """
 
     tiles: np.ndarray
     corners: np.ndarray
     detail: np.ndarray
     size: tuple[int, int]
+    faces: list[Face] | None = None
+    eyes: list[Eye] = field(default_factory=list)
 
     def places(self, cell: int) -> tuple[np.ndarray, np.ndarray]:
         """The middles of the cells of each tile, cell x cell pixels large, as shares of the photo's width and height:
@@ -46,8 +52,14 @@ class CloseUps:
         return np.broadcast_arrays(x, y)
 
 
-def close_ups(photo: Image.Image) -> CloseUps:
-    """The most detailed tile of each part of a photo; the parts lie in a grid of at most `GRID` along the long side."""
+def close_ups(photo: Image.Image, picture: Image.Image | None = None) -> CloseUps:
+    """The most detailed tile of each part of a photo, and tiles around the eyes of people. The parts lie in a grid of
+    at most `GRID` along the long side.
+
+    Args:
+        photo: in its own pixels.
+        picture: the photo in colour, to look for faces, if `photo` is grey; it may be smaller.
+    """
     luma = photo.convert("L")
     width, height = luma.size
     pixels = np.asarray(luma)
@@ -65,7 +77,9 @@ def close_ups(photo: Image.Image) -> CloseUps:
             corners.append([min(place, side - TILE) for place, side in zip(places, luma.size, strict=True)])
             fullness.append(among[row, column])
     tiles = np.stack([pixels[top : top + TILE, left : left + TILE] for left, top in corners])
-    return CloseUps(tiles, np.array(corners), np.array(fullness, np.float32), (width, height))
+    faces = find_faces(picture or photo)
+    eyes = eyes_of((faces or [])[:FACES], pixels) if pixels.shape == (height, width) else []
+    return CloseUps(tiles, np.array(corners), np.array(fullness, np.float32), (width, height), faces, eyes)
 
 
 def edges(small: np.ndarray) -> np.ndarray:

@@ -242,7 +242,7 @@ def _finish(
         if each
     )
     if look_closely:
-        shot["close_ups"] = close_ups(others[0] if others else image)
+        shot["close_ups"] = close_ups(others[0] if others else image, image)
     image.info = {"original_size": (height, width) if orientation in (5, 6, 7, 8) else (width, height), **shot}
     return image
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .image_processing_abc_fusenet import resize_map
-from .verdicts import MapFacts, Verdict, explain, judge, read_maps
+from .verdicts import MapFacts, Verdict, explain, judge, look_closer, read_maps
 from .visualization import LEVELS, grey_image, report_figure
 
 
@@ -117,6 +117,38 @@ class BlurReport:
         return self.closely and self.closely.sharpness
 
     @property
+    def faces(self) -> int | None:
+        """How many faces there are in the photo; None without the extra `faces`, or if nobody looked."""
+        return self.closely and self.closely.faces
+
+    @property
+    def eye_sharpness(self) -> float | None:
+        """As `subject_sharpness`, of the sharper eye of the face that the photo is about; of several faces, of the
+        softest. None if no eye was measured."""
+        return self.closely and self.closely.eye_sharpness
+
+    @property
+    def focus_box(self) -> tuple[int, int, int, int] | None:
+        """Left, top, right and bottom of this eye, or of the sharpest part of the subject [pixels of the photo]."""
+        return self.closely and self.closely.box
+
+    @property
+    def focus(self) -> tuple[float, float] | None:
+        """The middle of `focus_box`, as shares of the photo's width and height."""
+        if self.focus_box is None:
+            return None
+        left, top, right, bottom = self.focus_box
+        return (left + right) / 2 / self.size[0], (top + bottom) / 2 / self.size[1]
+
+    @property
+    def closer_look(self) -> str | None:
+        """One sentence on the photo in its own pixels, beside the verdict, which does not depend on it."""
+        if self.closely is None:
+            return None
+        radius = self.closely.eye_blur_radius
+        return look_closer(self.label, "subject" if radius is None else "eye", radius or self.closely.blur_radius)
+
+    @property
     def levels(self) -> dict[str, float]:
         """The share of the photo that is nearest to each level: none, low, medium and high blur."""
         nearest = np.rint(self.small_blur_map * 3).astype(int)
@@ -148,6 +180,10 @@ class BlurReport:
             "levels": self.levels,
             "subject_sharpness": self.subject_sharpness,
             "subject_blur_radius": self.subject_blur_radius,
+            "faces": self.faces,
+            "eye_sharpness": self.eye_sharpness,
+            "focus_box": self.focus_box and list(self.focus_box),
+            "closer_look": self.closer_look,
             "reason": self.reason,
             "width": self.size[0],
             "height": self.size[1],

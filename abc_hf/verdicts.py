@@ -26,7 +26,8 @@ WORTH = {"no-blur": 1.0, "good-blur": 1.0, "ok-blur": 0.5, "bad-blur": 0.0}
 THRESHOLD = 0.35
 """The score below which a photo is flagged as rejected, unless the user sets another. It is low, so that no good photo
 is thrown away."""
-
+AT_FULL_SIZE = {"sharp": 2.0, "a little soft": 4.0, "soft": float("inf")}
+"""The words for a photo in its own pixels, and the largest radius of blur of each [pixels]."""
 STARS = (0.125, 0.375, 0.625, 0.875)
 """The scores from which a photo has 2, 3, 4 and 5 stars, unless the user sets others."""
 
@@ -223,3 +224,18 @@ def bad_blur(kind: str | None, facts: MapFacts) -> str:
     if kind == "defocus" and facts.background < facts.subject:
         return "The subject is out of focus while the background is sharper: the focus missed it."
     return f"The subject is {how}, which spoils the photo."
+
+
+def look_closer(label: str, place: str, radius: float) -> str:
+    """One sentence on a photo in its own pixels.
+
+    Args:
+        label: of the verdict.
+        place: the word for the part of the photo that was measured.
+        radius: of its blur [pixels of the photo].
+    """
+    words = next(words for words, largest in AT_FULL_SIZE.items() if radius <= largest)
+    start = f"Good at screen size, {words} at 100 %"
+    if words == "sharp" or WORTH[label] < 1:
+        start = f"The {place} is {words} at 100 %"
+    return f"{start}: the blur of the {place} has a radius of {radius:.1f} pixels."

@@ -7,7 +7,18 @@ import pytest
 
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
 from abc_hf.configuration_abc_fusenet import KINDS as MODEL_KINDS
-from abc_hf.verdicts import GROUPS, KINDS, VERDICTS, MapFacts, Verdict, explain, follows, judge, read_maps
+from abc_hf.verdicts import (
+    GROUPS,
+    KINDS,
+    VERDICTS,
+    MapFacts,
+    Verdict,
+    explain,
+    follows,
+    judge,
+    look_closer,
+    read_maps,
+)
 
 SHARP = MapFacts(subject=0.0, background=0.0, blurred=0.0, background_blurred=0.0, core=0.2)
 KIND_SHARES = {"defocus": 0.2, "motion": 0.5, "camera-shake": 0.3}
@@ -256,3 +267,22 @@ def test_no_sentence_speaks_against_the_maps():
 def test_every_label_and_kind_has_its_words():
     assert tuple(VERDICTS) == tuple(DESIRABILITY) and sorted(GROUPS) == sorted(DESIRABILITY)
     assert tuple(KINDS) == MODEL_KINDS
+
+
+@pytest.mark.parametrize(
+    ("label", "place", "radius", "start"),
+    [
+        (
+            "good-blur",
+            "eye",
+            3.4,
+            "Good at screen size, a little soft at 100 %: the blur of the eye has a radius",
+        ),
+        ("no-blur", "subject", 9, "Good at screen size, soft at 100 %: the blur of the subject"),
+        ("no-blur", "subject", 1.2, "The subject is sharp at 100 %: the blur of the subject has a radius of 1.2"),
+        ("bad-blur", "eye", 9, "The eye is soft at 100 %"),
+        ("ok-blur", "subject", 2.5, "The subject is a little soft at 100 %"),
+    ],
+)
+def test_the_sentence_on_the_photo_at_100_percent(label, place, radius, start):
+    assert look_closer(label, place, radius).startswith(start)

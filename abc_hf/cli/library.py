@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..verdicts import STARS, THRESHOLD
-from .options import finite_or_file, positive, star_scores
+from .options import finite_or_file, positive, sharpness, star_scores
 from .output import say
 
 HERE = "here"
@@ -37,6 +37,13 @@ def add_actions(command: argparse.ArgumentParser):
         metavar="T",
         help="photos that score less are flagged `reject`, and keep their label (default: %(default)s); or "
         "decisions.csv, from which it is learned",
+    )
+    group.add_argument(
+        "--reject-soft",
+        type=sharpness,
+        metavar="S",
+        help="photos whose eyes, or else subject, are less sharp than S at 100 %% are flagged `reject`, too: 0.7 is a "
+        "blur with a radius of 2 pixels, 0.45 one of 4; the verdict stays (default: none is flagged for it)",
     )
     group.add_argument(
         "--dataset",
@@ -93,8 +100,8 @@ def check_sort(args: argparse.Namespace) -> None:
     if args.dataset and not args.decisions:
         raise ValueError("--dataset goes with --decisions, which the report exports.")
     args.request = action_request(args)
-    if args.ray and (args.request or args.dataset or args.sharpness or args.single_file or args.verify_content):
-        raise ValueError("--ray judges alone: actions and --sharpness go with --report, later.")
+    if args.ray and (args.request or args.dataset or args.reject_soft or args.single_file or args.verify_content):
+        raise ValueError("--ray judges alone: actions and --reject-soft go with --report, later.")
 
 
 def beside(sources: list[str]) -> Path:
@@ -128,7 +135,7 @@ def sort(args: argparse.Namespace) -> int:
         options = sort_options(args) | {
             "verify_content": args.verify_content,
             "single_file": args.single_file,
-            "sharpness": args.sharpness,
+            "reject_soft": args.reject_soft,
         }
         status = sort_library(args.photos, args.out, threshold=args.threshold, **options)
     if status == 130:
@@ -152,7 +159,7 @@ def on_ray(args: argparse.Namespace) -> int:
     from ..library.ray_job import report_rows, sort_on_ray
 
     if args.report:
-        return report_rows(args.report, args.most, args.threshold, args.sharpness)
+        return report_rows(args.report, args.most, args.threshold, args.reject_soft)
     options = {name: value for name, value in sort_options(args).items() if name != "prune"}
     return sort_on_ray(args.photos, args.out, None if args.ray == HERE else args.ray, **options)
 
@@ -183,6 +190,7 @@ def action_request(args: argparse.Namespace):
         args.xmp,
         decisions,
         args.threshold,
+        reject_soft=args.reject_soft,
         review=args.review or "review" in args.only,
         rejects=args.rejects or args.best is not None or ("rejected" in args.only and not decisions),
         only=tuple(args.only),

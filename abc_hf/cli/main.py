@@ -154,11 +154,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--single-file", action="store_true", help="the report as one file with all its pictures, up to 500 photos"
     )
     sort_command.add_argument(
-        "--sharpness",
-        action="store_true",
-        help="measure the subject of every photo in native pixels, not only in bursts",
-    )
-    sort_command.add_argument(
         "--ray",
         nargs="?",
         const=HERE,

@@ -32,6 +32,13 @@ def star_scores(text: str) -> tuple[float, ...]:
     return scores
 
 
+def sharpness(text: str) -> float:
+    value = finite(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a sharpness above 0 and up to 1, got {text}")
+    return value
+
+
 def finite(text: str) -> float:
     try:
         value = float(text)

@@ -17,14 +17,17 @@ COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
 
 
 def table_row(photo: Path, report, width: int) -> str:
-    """The two lines of a photo and its `BlurReport`."""
+    """The lines of a photo and its `BlurReport`."""
     name = printable(photo)
     name = name if len(name) <= width else f"...{name[3 - width :]}"
     figures = (f"{value:.2f}" for value in (report.score, report.blur_on_subject, report.blur_on_background))
-    reason = textwrap.fill(
-        report.reason, shutil.get_terminal_size().columns - 1, initial_indent="  ", subsequent_indent="  "
-    )
-    return COLUMNS.format(name, report.label, *figures, width=width) + "\n" + reason
+    width_left = shutil.get_terminal_size().columns - 1
+    sentences = [
+        textwrap.fill(sentence, width_left, initial_indent="  ", subsequent_indent="  ")
+        for sentence in (report.reason, report.closer_look)
+        if sentence
+    ]
+    return "\n".join([COLUMNS.format(name, report.label, *figures, width=width), *sentences])
 
 
 def complain(error: Exception | str) -> None:

@@ -1,15 +1,17 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""The demo's third tab: shots of one scene, ranked by how sharp their subject is in their own pixels."""
+"""The demo's third tab: shots of one scene, ranked by how sharp eyes or subject are in their own pixels."""
 
 import contextlib
 import html
-from typing import Any
+import math
 
 import gradio as gr
 import imagehash
 
-from ..inference.sharpness import loupe, sharpest_place, subject_sharpness
+from ..inference.blur_radius import sharpness_of
+from ..inference.side_by_side import LOUPE, inside, loupe, shift
 from ..photos import PhotoError
+from ..report import BlurReport
 from .batch_tab import name_parts, photos_of, sender
 from .photo_tab import Judge
 from .style import markup, web_file
@@ -37,7 +39,6 @@ def compare_tab(judge_photo: Judge) -> None:
         except gr.Error as error:  # its message is HTML
             return {"notes": [error.message]}
         good = [shot for shot in shots if "error" not in shot]
-        best = max((shot["sharpness"] for shot in good), default=0) or 1
         unlike = [html.escape(shot["file"]) for shot in good if not shot["alike"]]
         note = f"Not the same scene as {html.escape(good[0]['file'])}: {', '.join(unlike)}. Compare shots of one scene."
         return {
@@ -46,9 +47,8 @@ def compare_tab(judge_photo: Judge) -> None:
                 {
                     "file": html.escape(shot["file"]),
                     "name": name_parts(shot["file"]),
-                    **{key: shot[key] for key in ("label", "certain", "score", "reason")},
-                    "percent": round(100 * shot["sharpness"] / best),
-                    "words": in_words(shot["sharpness"] / best),
+                    **{key: shot[key] for key in ("label", "certain", "score", "reason", "closer_look", "eye")},
+                    **compare_words(shot, good[0]),
                     "crop": picture_data(shot["loupe"], folder, "crop"),
                 }
                 for shot in good
@@ -76,16 +76,17 @@ def compare_tab(judge_photo: Judge) -> None:
 
 def compared(judge_photo: Judge, photos: list[Sent], folder: str, budget: Budget, progress=None) -> list[dict]:
     """A dict per shot, the sharpest first, those that cannot be opened last: `file`, and either `error` or the report's
-    figures, `sharpness`, `box` (see `SubjectSharpness`), `alike` (whether it shows the scene of the sharpest) and
-    `loupe`: the same place of each, where the sharpest shot is sharpest. Shots of different sizes are measured at the
-    smallest one's. Shots of a zip are in `folder` until the answer is there.
+    figures and `sharpness`, of the eyes, or else of the subject, at the size of the smallest shot; `alike`, whether it
+    shows the scene of the sharpest; `loupe`, the place of each where the sharpest shot shows the eye, or else is
+    sharpest; and `eye`: how far this lies from the middle of the loupe, to the right and down, and how wide it is
+    [pixels]. Shots that were not held still are aligned. Shots of a zip are in `folder` until the answer is there.
 
     Raises:
         gr.Error: for fewer than two photos or more than `MAX_SHOTS`.
     """
     if not 2 <= len(photos) <= MAX_SHOTS:
         raise toast(f"Send 2 to {MAX_SHOTS} shots of one scene; there are {len(photos)}.")
-    failed, shots = [], []
+    failed: list[dict] = []
     steps = iter(range(1, 3 * len(photos) + 1))
 
     def attempt(photo: Sent, make, *args, **options):
@@ -101,27 +102,58 @@ def compared(judge_photo: Judge, photos: list[Sent], folder: str, budget: Budget
     with contextlib.ExitStack() as files:
         unzipped = [attempt(photo, files.enter_context, unpacked(photo, folder, budget)) for photo in photos]
         here = [file for file in unzipped if file]
-        reports = [attempt(file, judge_photo, file.path, max_pixels=MAX_PIXELS) for file in here]
-        size = min((max(report.size) for report in reports if report), default=None)
-        for file, report in zip(here, reports, strict=True):
-            how = {"long_side": size, "max_pixels": MAX_PIXELS}
-            if report and (measured := attempt(file, subject_sharpness, file.path, report.small_attention_map, **how)):
-                shots.append((measured, file, report))
-        shots.sort(key=lambda shot: -shot[0].sharpness)
-        best: Any = shots[0][2] if shots else None
-        place: Any = best and sharpest_place(best.preview, best.small_blur_map, best.small_attention_map, size or 0)
-        answer = [
-            {
-                "file": file.name,
-                **report.to_dict(),
-                "sharpness": measured.sharpness,
-                "box": list(measured.box),
-                "alike": bool(imagehash.phash(best.preview) - imagehash.phash(report.preview) < UNLIKE),
-                "loupe": loupe(file.path, place, size, max_pixels=MAX_PIXELS),
-            }
-            for measured, file, report in shots
-        ]
+        judged = [(attempt(file, judge_photo, file.path, max_pixels=MAX_PIXELS), file) for file in here]
+        shots = [(report, file) for report, file in judged if report]
+        size = min((max(report.size) for report, _ in shots), default=0)
+        shots.sort(key=lambda shot: softness(shot[0], size))
+        answer = []
+        for report, file in shots:
+            best = shots[0][0]
+            alike = bool(imagehash.phash(best.preview) - imagehash.phash(report.preview) < UNLIKE)
+            width, height = (round(side * size / max(best.size)) for side in best.size)
+            focus = best.focus or (0.5, 0.5)
+            middle = inside(focus, (width, height))
+            moved = shift(best.preview, report.preview) if alike and report is not best else (0.0, 0.0)
+            place = middle[0] + moved[0], middle[1] + moved[1]
+            piece = attempt(file, loupe, file.path, place, size, max_pixels=MAX_PIXELS)
+            if piece is None:
+                continue
+            eye = [round((focus[0] - middle[0]) * width), round((focus[1] - middle[1]) * height)]
+            left, _, right, _ = best.focus_box or (0, 0, LOUPE, 0)
+            answer.append(
+                {
+                    "file": file.name,
+                    **report.to_dict(),
+                    "sharpness": sharpness_at(report, size),
+                    "alike": alike,
+                    "eye": [*eye, round((right - left) * size / max(best.size))],
+                    "loupe": piece,
+                }
+            )
     return answer + failed
+
+
+def softness(report: BlurReport, size: int) -> tuple[bool, float]:
+    """What shots are sorted by: those whose eyes were measured come first, those without any measure last."""
+    return report.eye_sharpness is None, -(sharpness_at(report, size) or -1)
+
+
+def sharpness_at(report: BlurReport, size: int) -> float | None:
+    """The sharpness of the eyes, or else of the subject, of a photo whose long side is reduced to `size` [pixels]."""
+    if report.closely is None:
+        return None
+    radius = report.closely.eye_blur_radius or report.closely.blur_radius
+    return sharpness_of(radius * size / max(report.size))
+
+
+def compare_words(shot: dict, best: dict) -> dict:
+    """How sharp a shot is beside the sharpest, in percent and in words; the percent is None if it cannot be said."""
+    if not shot["sharpness"] or not best["sharpness"]:
+        return {"percent": None, "words": "could not be measured: it shows no edges"}
+    if (shot["eye_sharpness"] is None) != (best["eye_sharpness"] is None):
+        return {"percent": None, "words": "its eyes are soft, or not to be seen"}
+    share = min(1.0, shot["sharpness"] / best["sharpness"])
+    return {"percent": math.floor(100 * share + 0.5), "words": f"as sharp, {in_words(share)}"}
 
 
 def in_words(share: float) -> str:

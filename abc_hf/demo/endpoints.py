@@ -72,15 +72,15 @@ def api_endpoints(judge_photo: Judge) -> None:
         return public_rows(rows, threshold), str(write_csv(rows, threshold, many.GRADIO_CACHE)), keepers
 
     def compare(photos: list[dict], request: gr.Request):
-        """Rank shots of one scene by how sharp their subject is, in the photos' own pixels.
+        """Rank shots of one scene by how sharp eyes, or else the subject, are in the photos' own pixels.
 
         Args:
             photos: 2 to 12 shots, or zips of them, as files or `data:` URIs in base64
 
         Returns:
-            an object per shot, the sharpest first: file, sharpness (1 = perfect edges, 0.25 = boundless blur, more for
-            fine texture), box (the subject's: left, top, right, bottom), alike (whether it shows the
-            scene of the first), and the entries of `assess`; or file and error
+            an object per shot, the sharpest first: file, sharpness (of the eyes, or else of the subject; 1 = perfect
+            edges), alike (whether it shows the scene of the first), eye (how far this lies from the middle of the
+            piece, to the right and down, and how wide it is [pixels]), and the entries of `assess`; or file and error
             the same place of each shot, pixel for pixel, in the same order
         """
         with received(photos, many.GRADIO_CACHE) as photos:

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from ..close_ups import TILE, CloseUps
+from ..faces import Eye, prominent
 
 CELL = 16
 """The side of a cell, for which the network gives one radius [pixels]."""
@@ -41,17 +42,28 @@ class SubjectSharpness:
     Args:
         blur_radius: of the sharper parts of the subject, `SMALLEST` to `LARGEST` [pixels of the photo]: the radius of
             a defocus disc, or of blur of another shape that is as wide.
-        box: left, top, right and bottom of the sharpest part that was looked at [pixels of the photo].
+        box: left, top, right and bottom of the eye, if one was measured, else of the sharpest part that was looked at
+            [pixels of the photo].
+        faces: how many there are in the photo; None without the extra `faces`.
+        eye_blur_radius: as `blur_radius`, of the sharper eye of a face; among several faces that stand out, of the
+            face where this is blurred most. None if no eye could be measured.
     """
 
     blur_radius: float
     box: tuple[int, int, int, int]
+    faces: int | None = None
+    eye_blur_radius: float | None = None
 
     @property
     def sharpness(self) -> float:
         """How steep an edge is under this blur, 0..1; 1 for a perfect edge. A radius of 1 pixel gives 0.89, of 2
         pixels 0.71, of 4 pixels 0.45."""
         return sharpness_of(self.blur_radius)
+
+    @property
+    def eye_sharpness(self) -> float | None:
+        """The same of the eye."""
+        return None if self.eye_blur_radius is None else sharpness_of(self.eye_blur_radius)
 
 
 def sharpness_of(blur_radius: float) -> float:
@@ -133,6 +145,20 @@ def measure(seen: CloseUps, blur_map: np.ndarray, attention_map: np.ndarray) -> 
     """
     attended = np.where(attention_map >= 0.5, attention_map, 0)
     attended = attended if attended.any() else np.ones_like(attention_map)
+    faces = None if seen.faces is None else len(seen.faces)
+    eye = softest_eye(seen, attention_map)
+    if eye is None:
+        found = sharper_parts(seen, blur_map, attended)
+        return found and SubjectSharpness(*found, faces)
+    radius, box = eye
+    found = sharper_parts(seen, blur_map, attended) or eye
+    return SubjectSharpness(found[0], box, faces, radius)
+
+
+def sharper_parts(
+    seen: CloseUps, blur_map: np.ndarray, attended: np.ndarray
+) -> tuple[float, tuple[int, int, int, int]] | None:
+    """The radius of blur of the sharper attended parts, and the box of the sharpest; None if they show no edges."""
     places = seen.places(CELL)
     importance = at(attended, places)
     worth = seen.detail * (importance * (1.01 - at(blur_map, places))).mean((1, 2))
@@ -144,12 +170,39 @@ def measure(seen: CloseUps, blur_map: np.ndarray, attention_map: np.ndarray) -> 
     weights = importance[chosen] / spread**2 * (spread < SURE)
     if not weights.any():
         return None
-    order = np.argsort(radius, axis=None)
-    mass = weights.ravel()[order].cumsum()
-    found = float(radius.ravel()[order][np.searchsorted(mass, SHARPEST * mass[-1])])
+    found = sharper(radius, weights)
     sharp = (weights * (radius <= found)).sum((1, 2))
     left, top = (int(edge) for edge in seen.corners[chosen[int(sharp.argmax())]])
-    return SubjectSharpness(found, (left, top, min(left + TILE, seen.size[0]), min(top + TILE, seen.size[1])))
+    return found, (left, top, min(left + TILE, seen.size[0]), min(top + TILE, seen.size[1]))
+
+
+def sharper(radius: np.ndarray, weights: np.ndarray) -> float:
+    """The radius below which `SHARPEST` of the weight lies."""
+    order = np.argsort(radius, axis=None)
+    mass = weights.ravel()[order].cumsum()
+    return float(radius.ravel()[order][np.searchsorted(mass, SHARPEST * mass[-1])])
+
+
+def softest_eye(seen: CloseUps, attention_map: np.ndarray) -> tuple[float, tuple[int, int, int, int]] | None:
+    """The radius of blur of the sharper eye of the face where this is blurred most, and the box of this eye; None if no
+    face stands out that is large enough."""
+    standing_out = prominent(seen.faces or [], attention_map)
+    radii: dict[int, tuple[float, tuple[int, int, int, int]]] = {}
+    for eye in seen.eyes:
+        if seen.faces and seen.faces[eye.face] in standing_out:
+            measured = eye_radius(eye), eye.box
+            radii[eye.face] = min(radii.get(eye.face, measured), measured)
+    return max(radii.values(), default=None)
+
+
+def eye_radius(eye: Eye) -> float:
+    """The radius of blur of the sharper parts of an eye [pixels]. An eye without edges is strongly blurred, so cells
+    count that are not sure."""
+    radius, spread = radii_of(eye.tile[None])
+    middles = (np.arange(radius.shape[-1]) + 0.5) * CELL
+    reach = max(eye.around, CELL)
+    near = [np.abs(middles - (place - start)) <= reach for place, start in zip(eye.middle, eye.corner, strict=True)]
+    return sharper(radius, np.outer(near[1], near[0]) / spread[0] ** 2)
 
 
 def at(values: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

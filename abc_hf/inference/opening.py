@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from PIL import Image
 
-from .. import photos
+from .. import faces, photos
 from ..photos import PhotoError, name_of
 from . import processes
 
@@ -48,6 +48,7 @@ def serve(pipe: int, seconds: float, memory: int):
         pipe: the number of the open file that is its end of the pipe.
         seconds, memory: its limits.
     """
+    faces.detector()  # its import takes no photo's time
     processes.answer_calls(Connection(pipe), opened, seconds, memory)
 
 

@@ -16,7 +16,6 @@ import torch
 from ..common.text import first_line
 from ..image_processing_abc_fusenet import resize_map, working_shape
 from ..inference.loading import BUNDLED, download, load_pipeline, no_model
-from ..inference.sharpness import subject_box
 from ..photos import PhotoError
 from ..pipeline import BlurUnderstandingPipeline
 from ..report import BlurReport
@@ -32,11 +31,13 @@ BATCH_SIZE = 16
 MAP_SIDE, ATTENTION_SIDE = 160, 64
 """The long sides of the small blur map and of the small attention map [pixels]."""
 PICTURES = ("thumbnail", "blur_map", "attention_map")
-"""The columns of small pictures: a JPEG, and two 8-bit grey PNGs (see `thumbnail_files` and `attention_file`)."""
+"""The columns of small pictures: a JPEG, and two 8-bit grey PNGs (see `thumbnail_files`)."""
 ROWS = pa.schema([*COLUMNS, *((name, pa.binary()) for name in PICTURES)])
 SOURCES = {"image", "bytes", "path"}
 """The columns of photos."""
 FIGURES = ("score", "blur_on_subject", "blur_on_background", "blur_fraction")
+CLOSER = ("subject_sharpness", "subject_blur_radius", "eye_sharpness")
+"""Figures of the photo in its own pixels, which may be missing."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that mean there is no room."""
 
@@ -163,7 +164,8 @@ def judge(
     if "error" in batch[0][1]:
         return [row_of(*one) for one in batch]
     inputs = [
-        {"preview": p["preview"], "size": p["size"], "pixel_values": torch.from_numpy(p["pixel_values"])}
+        {name: p[name] for name in ("preview", "size", "close_ups")}
+        | {"pixel_values": torch.from_numpy(p["pixel_values"])}
         for _, p in batch
     ]
     outputs = pipe.forward({"photo": inputs})["photo"]
@@ -194,9 +196,10 @@ def row_of(photo: Found, prepared: dict, report: BlurReport | None = None) -> di
         row |= {"certain": report.certain, "between": between, "kind": report.kind}
         figures = {name: getattr(report, name) for name in FIGURES}
         figures |= dict(zip(PROBABILITIES, report.probabilities.values(), strict=True))
-        left, top, right, bottom = subject_box(report.small_attention_map, report.size)
-        figures |= {"subject_x": (left + right) / 2 / report.size[0], "subject_y": (top + bottom) / 2 / report.size[1]}
-        row |= {name: float(np.float32(value)) for name, value in figures.items()}
+        figures |= {name: getattr(report, name) for name in CLOSER}
+        figures |= dict(zip(("subject_x", "subject_y"), report.focus or (None, None), strict=True))
+        row |= {name: None if value is None else float(np.float32(value)) for name, value in figures.items()}
+        row |= {"faces": report.faces, "closer_look": report.closer_look}
     return row
 
 

@@ -35,11 +35,14 @@ SINGLE_FILE_PHOTOS = 500
 SCRIPTS = ("photos.js", "grid.js", "page.js")
 
 
-def write_report(out: str | Path, single_file: bool = False, threshold: float = THRESHOLD) -> Path:
+def write_report(
+    out: str | Path, single_file: bool = False, threshold: float = THRESHOLD, reject_soft: float | None = None
+) -> Path:
     """Write the report on `out/photos.parquet` to `out/report.html` and, unless it is a single file, `out/report/`.
 
     Args:
         threshold: where the slider stands at first; photos that score less are flagged `reject`.
+        reject_soft: photos that are less sharp at 100 % are flagged, too, 0..1; None flags none for it.
 
     Raises:
         ValueError: if there are too many photos for a single file.
@@ -49,7 +52,7 @@ def write_report(out: str | Path, single_file: bool = False, threshold: float = 
     total = table.metadata.num_rows
     if single_file:
         check_single_file(total)
-    settings = report_settings(out, total, threshold)
+    settings = report_settings(out, total, threshold) | {"soft": reject_soft}
     title = html.escape(common_folder(table) or out.resolve().name or "Photos")
     folder = out / "report"
     remove_parts(folder)
@@ -185,7 +188,11 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
         "raw": column("raw_path"),
         "burst": column("burst"),
         "rank": column("burst_rank"),
-        "sharpness": column("sharpness", 3),
+        "sharpness": column("subject_sharpness"),
+        "eyes": column("eye_sharpness"),
+        "radius": column("subject_blur_radius", 1),
+        "faces": column("faces"),
+        "look": [text(row["closer_look"]) for row in rows],
         "error": column("error"),
         "place": column("moved_to"),
         "rating": column("rating"),

@@ -33,7 +33,7 @@ from ..configuration_abc_fusenet import DESIRABILITY
 from ..photos import PhotoError, open_file
 from .companions import Folder
 from .find import CONTAINERS, INSIDE, Found
-from .table import COLUMNS, ESCAPED, PROBABILITIES, attention_file, path_from_text, path_text, place_of, thumbnail_files
+from .table import COLUMNS, ESCAPED, PROBABILITIES, path_from_text, path_text, place_of, thumbnail_files
 from .undo_file import Moves
 from .xmp import said_beside
 
@@ -164,7 +164,7 @@ def are_pictures(row: dict) -> bool:
     """Whether a row has sizes and checksums of its small pictures."""
     pictures = row.get(PICTURES)
     known = isinstance(pictures, list) and all(isinstance(each, list) and len(each) == 2 for each in pictures)
-    return known and len(row[PICTURES]) == 3 and is_value(row.get(NOTED), pa.float64()) and row.get(NOTED) is not None
+    return known and len(row[PICTURES]) == 2 and is_value(row.get(NOTED), pa.float64()) and row.get(NOTED) is not None
 
 
 def pictures_are_there(out: Path, row: dict, thoroughly: bool = False) -> bool:
@@ -174,7 +174,7 @@ def pictures_are_there(out: Path, row: dict, thoroughly: bool = False) -> bool:
     Args:
         thoroughly: take all checksums.
     """
-    files = (*thumbnail_files(out, row["path"]), attention_file(out, row["path"]))
+    files = thumbnail_files(out, row["path"])
     try:
         for file, (size, checksum) in zip(files, row[PICTURES], strict=True):
             status = os.lstat(file)

@@ -34,6 +34,7 @@ class Request:
         decisions: "keep" or "reject" by path. Kept and rejected photos go to folders of these names, except that
             rejected ones are neither copied nor linked.
         threshold: photos that score less are flagged `reject`.
+        reject_soft: so are photos whose eyes, or else subject, are less sharp at 100 %, 0..1; None flags none for it.
         review: photos whose verdict is not certain go to `review`.
         rejects: flagged photos go to `rejected`, unless their verdict is not certain and `review` is set.
         only: names of folders; nothing is done with photos that would go elsewhere.
@@ -48,6 +49,7 @@ class Request:
     xmp: bool = False
     decisions: dict[str, str] | None = None
     threshold: float = THRESHOLD
+    reject_soft: float | None = None
     review: bool = False
     rejects: bool = False
     only: tuple[str, ...] = ()
@@ -82,6 +84,9 @@ class Request:
         if row["rating"] or row["set"]:
             return row["rating"] == -1
         if self.best and (row["burst_rank"] or 0) > self.best:
+            return True
+        sharpness = row["subject_sharpness"] if row["eye_sharpness"] is None else row["eye_sharpness"]
+        if self.reject_soft and sharpness is not None and sharpness < np.float32(self.reject_soft):
             return True
         return row["score"] < np.float32(self.threshold)  # the table holds scores of this precision
 

@@ -40,7 +40,7 @@ from .html_report import write_report
 from .journal import write_table
 from .lock import only_job
 from .sort import fingerprint
-from .table import COLUMNS, attention_file, path_from_text, path_text, thumbnail_files
+from .table import COLUMNS, path_from_text, path_text, thumbnail_files
 from .xmp import said_beside
 
 logger = logging.getLogger(__name__)
@@ -303,7 +303,9 @@ def rewrite(path: Path, keep: pa.Array) -> None:
         pq.write_table(table, file)
 
 
-def report_rows(out: str | os.PathLike, most: int, threshold: float = THRESHOLD, sharpness: bool = False) -> int:
+def report_rows(
+    out: str | os.PathLike, most: int, threshold: float = THRESHOLD, reject_soft: float | None = None
+) -> int:
     """Write the table, the CSV file and the report of up to `most` photos of `sort_on_ray` into its folder.
 
     Raises:
@@ -319,8 +321,8 @@ def report_rows(out: str | os.PathLike, most: int, threshold: float = THRESHOLD,
         kept = list(itertools.islice(some_rows(out, files), most))
         kept.sort(key=lambda row: row["path"])
         write_table(out, kept)
-        add_bursts(out, cores(), sharpness)
-        write_report(out, threshold=threshold)
+        add_bursts(out)
+        write_report(out, threshold=threshold, reject_soft=reject_soft)
     if len(kept) < manifest["photos"]:
         logger.info(f"The report shows {len(kept)} of {manifest['photos']} photos; --most changes the number.")
     logger.info(f"{out / 'report.html'} shows {len(kept)} photos in a browser; {out / 'photos.csv'} lists them.")
@@ -334,8 +336,7 @@ def some_rows(out: Path, files: list[Path]) -> Iterator[dict]:
             for part in file.iter_batches(500):
                 for row in part.to_pylist():
                     pictures = [row.pop(name) for name in PICTURES]
-                    places = (*thumbnail_files(out, row["path"]), attention_file(out, row["path"]))
-                    for place, data in zip(places, pictures, strict=True):
+                    for place, data in zip(thumbnail_files(out, row["path"]), pictures[:2], strict=True):
                         if data is not None:
                             place.parent.mkdir(parents=True, exist_ok=True)
                             write_bytes(place, data, sync=False)

@@ -27,7 +27,6 @@ from ..common.files import write_bytes
 from ..common.names import in_words
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..inference.loading import load_pipeline
-from ..inference.processes import cores
 from ..photos import open_file
 from ..report import BlurReport
 from ..verdicts import THRESHOLD
@@ -37,7 +36,7 @@ from .find import EMPTY, Found, expand_names, find_photos, sha256
 from .html_report import check_single_file, write_report
 from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, foreign_files, write_table
 from .lock import only_job
-from .table import attention_file, thumbnail_files
+from .table import thumbnail_files
 from .undo_file import Moves
 from .workers import Workers
 
@@ -80,7 +79,7 @@ class Sort:
         workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
         verify_content: tell a changed photo by the SHA-256 of its file.
         single_file: write the report as a single file.
-        sharpness: measure the subject of each photo in native pixels, not only within bursts.
+        reject_soft: the sharpness at 100 % below which the report flags photos, 0..1; None flags none for it.
         threshold: the score below which the report flags photos at first.
         prune: drop the rows of sources that are missing now, such as a disk that is not plugged in.
     """
@@ -96,13 +95,13 @@ class Sort:
         workers: int | None = None,
         verify_content: bool = False,
         single_file: bool = False,
-        sharpness: bool = False,
+        reject_soft: float | None = None,
         threshold: float = THRESHOLD,
         prune: bool = False,
     ):
         self.out, self.device, self.engine, self.batch_size = Path(out), device, engine, batch_size
         self.verify_content = verify_content
-        self.single_file, self.threshold, self.prune, self.sharpness = single_file, threshold, prune, sharpness
+        self.single_file, self.threshold, self.prune, self.reject_soft = single_file, threshold, prune, reject_soft
         self.model, self.complaints = model_folder(model), set[str]()
         self.pipe: Any = None
         columns = hashlib.sha256(" ".join(SHARD_COLUMNS.names).encode()).hexdigest()
@@ -243,21 +242,21 @@ class Sort:
 
         Args:
             prune: tidy up the journal, which nobody must be writing.
-            bursts: look for them, which opens the photos in them again.
+            bursts: look for them and for sets.
         """
         if prune:
             self.index.prune()
         labels = self.index.labels()
         summary = {"settings": self.settings, "photos": labels.total(), "rows": self.index.digest()}
         summary |= {"bursts": bursts, "single_file": self.single_file, "version": __version__}
-        summary |= {"threshold": self.threshold, "sharpness": self.sharpness}
+        summary |= {"threshold": self.threshold, "reject_soft": self.reject_soft}
         earlier = read_summary(self.out)
         files = earlier.pop(FILES, None)
         if summary != earlier or self.damaged(files):
             write_table(self.out, self.index.rows())
             if bursts:
-                add_bursts(self.out, self.workers.number and cores(), self.sharpness)
-            write_report(self.out, self.single_file, self.threshold)
+                add_bursts(self.out)
+            write_report(self.out, self.single_file, self.threshold, self.reject_soft)
             summary[FILES] = {name: checksum_of(self.out / name) for name in output_names(self.out)}
             write_bytes(self.out / SUMMARY, f"{json.dumps(summary, indent=2)}\n".encode())
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
@@ -306,9 +305,9 @@ def fingerprint(model: Path) -> str:
 def write_thumbnails(out: Path, path: str, thumbnail: bytes, report: BlurReport) -> dict:
     """Write the small pictures of a photo (see `thumbnail_files`); returns their columns of the journal."""
     photo, blur = thumbnail_files(out, path)
-    pictures = small_pictures(path, thumbnail, report).values()
+    pictures = [*small_pictures(path, thumbnail, report).values()][:2]
     photo.parent.mkdir(parents=True, exist_ok=True)
-    for file, data in zip((photo, blur, attention_file(out, path)), pictures, strict=True):
+    for file, data in zip((photo, blur), pictures, strict=True):
         write_bytes(file, data, sync=False)  # a picture that is lost is made again
     return {PICTURES: [[len(data), zlib.crc32(data)] for data in pictures], NOTED: time.time()}
 
@@ -320,7 +319,8 @@ def refresh(out: Path):
         return
     rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
     write_table(out, (row | moves.places(row) for row in rows))
-    write_report(out, bool(summary.get("single_file")), summary.get("threshold", THRESHOLD))
+    how = {name: summary[name] for name in ("threshold", "reject_soft") if name in summary}
+    write_report(out, bool(summary.get("single_file")), **how)
 
 
 def read_summary(out: Path) -> dict:

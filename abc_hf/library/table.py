@@ -39,12 +39,16 @@ COLUMNS = pa.schema(
         ("blur_on_background", pa.float32()),
         ("blur_fraction", pa.float32()),
         ("reason", pa.string()),
-        ("subject_x", pa.float32()),  # the middle of the subject, as a part of the width and of the height
-        ("subject_y", pa.float32()),
+        ("subject_sharpness", pa.float32()),  # in the photo's own pixels: 1 = a perfect edge; null if not measured
+        ("subject_blur_radius", pa.float32()),  # the same as a radius of blur [pixels of the photo]
+        ("faces", pa.int32()),  # how many there are; null without the extra `faces`
+        ("eye_sharpness", pa.float32()),  # as subject_sharpness, of the eyes that count; null without any
+        ("closer_look", pa.string()),  # what this says of the photo at 100 %, in one sentence
+        ("subject_x", pa.float32()),  # the middle of the eye, or of the sharpest part of the subject, as a part of
+        ("subject_y", pa.float32()),  # the width and of the height
         ("perceptual_hash", pa.string()),  # 16 hexadecimal digits
         ("burst", pa.int32()),  # shots of one moment share a number; null for a photo on its own
-        ("burst_rank", pa.int32()),  # 1 = the sharpest subject of its burst
-        ("sharpness", pa.float32()),  # of the subject in native pixels (abc_hf/inference/sharpness.py); within bursts
+        ("burst_rank", pa.int32()),  # 1 = the sharpest eyes, or else the sharpest subject, of its burst
         ("set", pa.int32()),  # shots that belong together share a number: a bracket, a focus stack, and so on
         ("set_kind", pa.string()),  # exposure bracket, focus stack, panorama or time lapse
         ("error", pa.string()),  # why there is no verdict, in one sentence; null if there is one
@@ -95,10 +99,3 @@ def thumbnail_files(out: str | os.PathLike, path: str) -> tuple[Path, Path]:
     name = hashlib.sha1(path.encode(), usedforsecurity=False).hexdigest()
     folder = Path(out) / "thumbs" / name[:2]
     return folder / f"{name}.jpg", folder / f"{name}_map.png"
-
-
-def attention_file(out: str | os.PathLike, path: str) -> Path:
-    """Where the attention map of a photo is, an 8-bit grey PNG of at most 64 pixels, from which the sharpness of its
-    subject is measured if it is in a burst; arguments as in `thumbnail_files`."""
-    photo, _ = thumbnail_files(out, path)
-    return photo.with_name(f"{photo.stem}_attention.png")

@@ -54,7 +54,7 @@ class Preparer:
         try:
             with self.reader.photo(path) if data is None else contextlib.nullcontext(data) as photo:
                 name = name_of(photo)
-                prepared = prepare(photo, self.image_processor, load_photo)
+                prepared = prepare(photo, self.image_processor, load_photo, look_closely=True)
                 if "error" in prepared:
                     raise prepared["error"]
                 content = sha256(photo) if self.hash_content else None

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from abc_hf import load_pipeline
-from abc_hf.demo.compare_tab import compared, in_words
+from abc_hf.demo.compare_tab import compare_words, compared, in_words, sharpness_at, softness
 from abc_hf.demo.uploads import Budget, Sent
+from abc_hf.inference.blur_radius import SubjectSharpness
 
 
 @pytest.fixture(scope="module")
@@ -34,30 +36,48 @@ def test_shots_are_ranked_the_sharpest_first(pipeline, photo, tmp_path):
 
 
 def test_all_shots_are_cut_at_the_same_place(make_report, tmp_path):
-    """At the text that is sharp and attended, not at sharper text that does not count."""
-    scene = Image.new("L", (4000, 3000), 128)
+    """At the eye of the sharpest, though the camera has moved by 60 and 40 pixels between the shots."""
     rng = np.random.default_rng(0)
-    for left in (600, 3000):
-        scene.paste(Image.fromarray(rng.integers(0, 256, (400, 400), dtype=np.uint8)), (left, 1400))
-    attention = np.zeros((96, 128))
-    attention[:, :64] = 1
+    scene = Image.fromarray(rng.integers(60, 200, (50, 60), np.uint8)).resize((4200, 3200), Image.Resampling.BICUBIC)
+    scene.paste(255, (790, 1590, 850, 1650))
     sent = []
-    for radius in (3, 0):
-        scene.filter(ImageFilter.GaussianBlur(radius)).convert("RGB").save(tmp_path / f"{radius}.png")
-        sent.append(Sent(f"{radius}.png", str(tmp_path / f"{radius}.png")))
+    for name, left, top, radius in (("sharp", 0, 0, 0), ("soft", 60, 40, 3)):
+        shot = scene.crop((left, top, left + 4000, top + 3000)).filter(ImageFilter.GaussianBlur(radius))
+        shot.convert("RGB").save(tmp_path / f"{name}.png")
+        sent.insert(0, Sent(f"{name}.png", str(tmp_path / f"{name}.png")))
 
     def judge(path, **options):
-        report = make_report(np.zeros((96, 128)), attention, size=(4000, 3000))
-        return dataclasses.replace(report, preview=Image.open(path).resize((128, 96)))
+        report = make_report(np.zeros((384, 512)), np.ones((384, 512)), size=(4000, 3000))
+        sharp = "sharp" in path
+        look = SubjectSharpness(1.0, (790, 1590, 850, 1650) if sharp else (0, 0, 9, 9), 1, 1.0 if sharp else 4.0)
+        return dataclasses.replace(report, preview=Image.open(path).resize((512, 384)), closely=look)
 
     shots = compared(judge, sent, str(tmp_path), Budget())
-    assert [shot["file"] for shot in shots] == ["0.png", "3.png"]
-    left, top = 800 - 640, 1600 - 640  # its middle, less half of the piece
+    assert [shot["file"] for shot in shots] == ["sharp.png", "soft.png"]
     for shot in shots:
-        assert shot["loupe"].size == (1280, 1280)
-        found = np.argwhere(np.abs(np.asarray(shot["loupe"].convert("L")).astype(int) - 128) > 20)
-        middle = (found.min(0) + found.max(0)) / 2 + (top, left)
-        assert np.abs(middle - (1600, 800)).max() < 200
+        assert shot["loupe"].size == (1280, 1280) and shot["eye"] == [0, 0, 60]
+        middle = np.argwhere(np.asarray(shot["loupe"].convert("L")) > 220).mean(0)
+        assert np.abs(middle - 640).max() < 8  # a pixel of the previews
+
+
+def look(eye: float | None, subject: float | None = 1.0, long_side: int = 1000):
+    closely = subject and SubjectSharpness(subject, (0, 0, 9, 9), 1, eye)
+    return SimpleNamespace(closely=closely, size=(long_side, 500), eye_sharpness=closely and closely.eye_sharpness)
+
+
+def test_a_textured_background_never_wins_over_a_soft_face():
+    ranked = [look(1.0, 4.0), look(2.0, 0.5), look(9.0, 0.5), look(None, 0.5), look(None, 3.0), look(None, None)]
+    shuffled = [ranked[index] for index in (3, 0, 5, 2, 4, 1)]
+    assert sorted(shuffled, key=lambda report: softness(report, 1000)) == ranked
+    assert sharpness_at(look(4.0, long_side=2000), 1000) == sharpness_at(look(2.0), 1000)
+    assert sharpness_at(look(None, None), 1000) is None
+
+
+def test_percent_and_words():
+    best, half = {"sharpness": 0.8, "eye_sharpness": 0.8}, {"sharpness": 0.4, "eye_sharpness": 0.4}
+    assert compare_words(half, best) == {"percent": 50, "words": "as sharp, much softer"}
+    assert compare_words({"sharpness": 1.0, "eye_sharpness": None}, best)["percent"] is None
+    assert compare_words({"sharpness": None, "eye_sharpness": None}, best)["percent"] is None
 
 
 def test_another_scene_is_noticed(pipeline, photo, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from abc_hf import load_pipeline, photos
 from abc_hf.inference import opening, processes
-from abc_hf.inference.sharpness import subject_sharpness
+from abc_hf.inference.side_by_side import loupe
 from abc_hf.photos import PhotoError
 
 SECONDS = "opening it takes more than 0.3 seconds of CPU time."
@@ -51,7 +51,7 @@ def test_a_photo_that_takes_too_long_is_an_error_and_the_next_one_is_not(photo, 
     assert str(error) == f"{slow_photo}: {SECONDS}"
     assert first.to_dict() == last.to_dict() == pipe(photo(64, 48)).to_dict()
     with pytest.raises(PhotoError, match=SECONDS):
-        subject_sharpness(slow_photo, np.ones((4, 4), np.float32))
+        loupe(slow_photo, (0.5, 0.5))
 
 
 def test_a_photo_that_takes_too_much_memory_is_an_error(photo, tmp_path, monkeypatch):

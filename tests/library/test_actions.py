@@ -254,6 +254,10 @@ def test_what_is_flagged(tmp_path):
         "bracket": sort_row("bracket.jpg", "bad-blur", set=1, set_kind="exposure bracket"),
         "third": sort_row("third.jpg", burst=1, burst_rank=3),
         "doubt": sort_row("doubt.jpg", "bad-blur", between="bad-blur or ok-blur"),
+        "soft": sort_row("soft.jpg", subject_sharpness=0.4),
+        "soft eyes": sort_row("soft eyes.jpg", subject_sharpness=0.9, eye_sharpness=0.4),
+        "soft bracket": sort_row("soft bracket.jpg", subject_sharpness=0.4, set=1, set_kind="exposure bracket"),
+        "sharp eyes": sort_row("sharp eyes.jpg", subject_sharpness=0.4, eye_sharpness=0.9),
     }
 
     def rejected(**options) -> set[str]:
@@ -264,7 +268,9 @@ def test_what_is_flagged(tmp_path):
     assert rejected() == {"bad", "refused", "doubt"}
     assert rejected(best=2) == {"bad", "refused", "doubt", "third"}
     assert rejected(best=3, only_certain=True) == {"bad", "refused"}
-    assert rejected(threshold=2) == {"sharp", "bad", "refused", "third", "doubt"}
+    assert rejected(reject_soft=0.5) == {"bad", "refused", "doubt", "soft", "soft eyes"}
+    assert rejected(reject_soft=0.4) == {"bad", "refused", "doubt"}
+    assert rejected(threshold=2) == rows.keys() - {"starred", "bracket", "soft bracket"}
 
 
 def test_what_was_copied_is_not_copied_again(library):

@@ -17,7 +17,7 @@ import abc_hf
 from abc_hf.inference import Assess
 from abc_hf.library import assess as module
 from abc_hf.library.sort import sort_library
-from abc_hf.library.table import COLUMNS, attention_file, thumbnail_files
+from abc_hf.library.table import COLUMNS, thumbnail_files
 from abc_hf.photos import load_photo
 from abc_hf.pipeline import BlurUnderstandingPipeline
 
@@ -95,8 +95,9 @@ def test_small_pictures(paths, assess, tiny_folder, tmp_path):
         name: values[0]
         for name, values in Assess(tiny_folder, device="cpu", columns=module.ROWS.names)([paths[1]]).items()
     }
-    files = (*thumbnail_files(tmp_path / "out", paths[1]), attention_file(tmp_path / "out", paths[1]))
-    assert [row[name] for name in module.PICTURES] == [file.read_bytes() for file in files]
+    files = thumbnail_files(tmp_path / "out", paths[1])
+    assert [row[name] for name in module.PICTURES[:2]] == [file.read_bytes() for file in files]
+    assert Image.open(io.BytesIO(row["attention_map"])).mode == "L"
     assert Image.open(io.BytesIO(row["blur_map"])).mode == "L"
 
 

@@ -1,14 +1,7 @@
-from pathlib import Path
-
-import numpy as np
 import pyarrow.parquet as pq
-import pytest
-from PIL import Image
-from scipy import ndimage
 
-from abc_hf.library.bursts import DISTANCE, MEASURED, SECONDS, add_bursts, burst_columns, find_bursts, seconds_of
-from abc_hf.library.journal import line_of, value_of
-from abc_hf.library.table import COLUMNS, attention_file, path_text
+from abc_hf.library.bursts import DISTANCE, SECONDS, add_bursts, burst_columns, find_bursts, seconds_of
+from abc_hf.library.table import COLUMNS
 from tests.library.sort_toys import sort_row, sort_table, write_sorted
 
 
@@ -61,104 +54,42 @@ def test_copies_of_another_size_are_no_shots():
 def test_what_has_no_time_or_failed_is_in_no_burst():
     rows = [shot("a", 0), shot("b", 0), sort_row("c", perceptual_hash="0" * 16), sort_row("d", None)]
     rows += [shot("e", 0) | {"taken": "0000:00:00 00:00:00"}]
-    columns = burst_columns(sort_table(rows), lambda rows: [0.5] * len(rows))
+    columns = burst_columns(sort_table(rows))
     assert columns["burst"] == [1, 1, None, None, None]
     assert seconds_of("2026-05-01T12:00:00.25+02:00") == seconds_of("2026-05-01T12:00:00.25")
 
 
+def ranks(**sharpness: tuple) -> list[int | None]:
+    """The ranks in a burst of shots with such (eye_sharpness, subject_sharpness)."""
+    rows = [shot(name, second) for second, name in enumerate(sharpness)]
+    for row, (eye, subject) in zip(rows, sharpness.values(), strict=True):
+        row |= {"eye_sharpness": eye, "subject_sharpness": subject}
+    return burst_columns(sort_table(rows))["burst_rank"]
+
+
 def test_the_sharpest_is_first_and_what_cannot_be_measured_last():
-    rows = [shot("x", 500)] + [shot(name, second) for second, name in enumerate("abcd")] + [shot("y", 100)]
-    values = {"a": 0.4, "b": 0.9, "c": None, "d": 0.6}
-    columns = burst_columns(sort_table(rows), lambda rows: [values[row["path"]] for row in rows])
-    assert columns["burst"] == [None, 1, 1, 1, 1, None]
-    assert columns["burst_rank"] == [None, 3, 1, 4, 2, None]
-    assert columns["sharpness"] == [None, 0.4, 0.9, None, 0.6, None]
+    assert ranks(a=(None, 0.4), b=(None, 0.9), c=(None, None), d=(None, 0.6)) == [3, 1, 4, 2]
+    rows = [shot("x", 500), shot("a", 0), shot("b", 1)]
+    assert burst_columns(sort_table(rows))["burst_rank"] == [None, 1, 2]
+
+
+def test_eyes_come_before_the_subject_and_a_sharp_background_never_wins():
+    assert ranks(soft=(0.3, 0.99), sharp=(0.8, 0.7), no_face=(None, 1.0)) == [2, 1, 3]
+    assert ranks(one=(0.8, 0.5), other=(0.8, 0.6)) == [2, 1]
 
 
 def test_bursts_are_numbered_in_the_table_s_order():
     rows = [shot("b0", 50), shot("a0", 0), shot("b1", 51), shot("a1", 1)]
-    assert burst_columns(sort_table(rows), lambda rows: [1.0] * len(rows))["burst"] == [1, 2, 1, 2]
-    assert burst_columns(sort_table([]), lambda rows: [])["burst"] == []
+    assert burst_columns(sort_table(rows))["burst"] == [1, 2, 1, 2]
+    assert burst_columns(sort_table([]))["burst"] == []
 
 
-@pytest.fixture
-def library(tmp_path):
-    """One scene in six shots under growing blur, their subject at the right; the left, which does not count, is blurred
-    the other way round. A seventh photo was taken an hour later."""
-    rng, rows = np.random.default_rng(0), []
-    scene = rng.integers(0, 256, (40, 60)).astype(float).repeat(6, 0).repeat(6, 1)
-    attention = np.zeros((20, 30), np.uint8)
-    attention[:, 16:] = 255
-    for number, radius in enumerate((3, 1, 0.5, 2, 6, 4.5, 0)):
-        path = tmp_path / "photos" / (f"{number}.png" if number != 2 else "2\udcff.png")
-        path.parent.mkdir(exist_ok=True)
-        picture = ndimage.gaussian_filter(scene, radius)
-        picture[:, :180] = ndimage.gaussian_filter(scene, 6 - radius)[:, :180]
-        Image.fromarray(picture.astype(np.uint8)).save(path)
-        rows.append(shot(path_text(str(path)), 3600 if number == 6 else number, width=360, height=240))
+def test_the_table_is_written_anew(tmp_path):
+    rows = [shot("a", 0, subject_sharpness=0.5), shot("b", 1, subject_sharpness=0.75), shot("c", 3600)]
     out = write_sorted(tmp_path / "out", rows, 0)
-    for row in rows:
-        file = attention_file(out, row["path"])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(attention).save(file)
-    return out
-
-
-def column(out: Path, name: str) -> list:
-    return pq.read_table(out / "photos.parquet")[name].to_pylist()
-
-
-def test_shots_are_ranked_by_the_blur_of_their_subject(library):
-    add_bursts(library)
-    assert column(library, "burst") == [1] * 6 + [None]
-    assert column(library, "burst_rank") == [4, 2, 1, 3, 6, 5, None]
-    assert pq.read_schema(library / "photos.parquet") == COLUMNS
-    sharpness = column(library, "sharpness")
-    assert sharpness[2] > 2 * sharpness[4] and sharpness[6] is None
-    lines = (library / "photos.csv").read_text().splitlines()
-    assert len(lines) == 8 and lines[0].split(",")[0] == '"path"'
-
-
-def test_only_shots_of_bursts_are_opened_and_none_twice(library, monkeypatch):
-    opened = []
-
-    def interrupted(photo, attention):
-        opened.append(photo)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("abc_hf.library.bursts.subject_sharpness", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        add_bursts(library)
-    assert len(opened) == 1
-    monkeypatch.undo()
-    add_bursts(library)
-    first = pq.read_table(library / "photos.parquet")
-    text = (library / MEASURED).read_text()
-    assert sum(bool(line) for line in text.splitlines()) == 6
-    (library / MEASURED).write_text(text[:-30])  # killed while it wrote
-    monkeypatch.setattr("abc_hf.library.bursts.subject_sharpness", lambda *args: pytest.fail("it was opened again"))
-    with pytest.raises(pytest.fail.Exception):
-        add_bursts(library)
-    monkeypatch.undo()
-    add_bursts(library)
-    monkeypatch.setattr("abc_hf.library.bursts.subject_sharpness", lambda *args: pytest.fail("it was opened again"))
-    add_bursts(library)
-    assert pq.read_table(library / "photos.parquet") == first
-
-
-def test_a_shot_that_cannot_be_opened_ranks_last(library):
-    (library.parent / "photos" / "1.png").write_bytes(b"damaged")
-    add_bursts(library)
-    assert column(library, "burst_rank") == [3, 6, 1, 2, 5, 4, None]
-    assert column(library, "sharpness")[1] is None
-    assert [value_of(line)[-1] for line in (library / MEASURED).read_bytes().splitlines() if line][1] is None
-
-
-def test_damaged_measurements_are_made_again(library):
-    add_bursts(library)
-    before, text = pq.read_table(library / "photos.parquet"), (library / MEASURED).read_bytes()
-    lines = text.splitlines()
-    foreign = [line_of(value) for value in ([], 7, {"a": 1}, ["/a.png", [], 1, 0.5], ["/a.png", 1, 1.0, "sharp"])]
-    (library / MEASURED).write_bytes(b"\xff\n" + b"".join(foreign) + b"\n".join([b"0" + lines[1], *lines[2:], b""]))
-    add_bursts(library)
-    assert pq.read_table(library / "photos.parquet") == before
+    add_bursts(out)
+    table = pq.read_table(out / "photos.parquet")
+    assert table["burst"].to_pylist() == [1, 1, None] and table["burst_rank"].to_pylist() == [2, 1, None]
+    assert table.schema == COLUMNS
+    lines = (out / "photos.csv").read_text().splitlines()
+    assert len(lines) == 4 and lines[0].split(",")[0] == '"path"'

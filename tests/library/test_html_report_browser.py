@@ -39,7 +39,7 @@ def rows_of(count: int) -> list[dict]:
     for n in range(count):
         row = sort_row(f"/p/{n // 500:03}/IMG_{n:05}.jpg", DESIRABILITY[n % 4], share=float(rng.uniform(0.4, 0.98)))
         if n % 20 < 3:
-            row |= {"burst": n // 20 + 1, "burst_rank": 3 - n % 20, "sharpness": 0.5 + n % 20 / 10}
+            row |= {"burst": n // 20 + 1, "burst_rank": 3 - n % 20, "subject_sharpness": 0.5 + n % 20 / 10}
             row |= {"taken": f"2026-05-01T12:00:0{n % 20}"}
         if n % 20 in (7, 11):
             row |= {"certain": False, "between": "bad-blur or ok-blur"}
@@ -315,7 +315,7 @@ def test_the_subject_at_100_percent_from_shot_to_shot(tmp_path, open_report):
     for number, (x, y) in enumerate(((0.3, 0.4), (0.6, 0.5), (0.5, 0.5))):
         photo = tmp_path / f"{number}.png"
         Image.linear_gradient("L").resize((4000, 3000)).save(photo)
-        burst = {"burst": 1, "burst_rank": number + 1, "sharpness": 0.5} if number < 2 else {}
+        burst = {"burst": 1, "burst_rank": number + 1, "subject_sharpness": 0.5} if number < 2 else {}
         rows.append(sort_row(photo, subject_x=x, subject_y=y, score=0.9 - number / 10, **burst))
     page = open_report(write_report(write_sorted(tmp_path / "out", rows, 3)))
     page.locator(".cell").first.click()

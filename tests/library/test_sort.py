@@ -26,7 +26,7 @@ from abc_hf.library import assess, sort
 from abc_hf.library import workers as sort_workers
 from abc_hf.library.find import Found
 from abc_hf.library.journal import line_of, read_shard, shards
-from abc_hf.library.table import COLUMNS, PROBABILITIES, attention_file, thumbnail_files
+from abc_hf.library.table import COLUMNS, PROBABILITIES, thumbnail_files
 from abc_hf.photos import load_photo
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_the_table(run, library, tmp_path, tiny_folder):
         assert row["between"] == (None if report.certain else " or ".join(report.verdict.between))
         assert row["perceptual_hash"] == str(imagehash.phash(load_photo(row["path"])))
         assert (row["bytes"], row["modified"]) == (os.stat(row["path"]).st_size, os.stat(row["path"]).st_mtime)
-        assert row["error"] is row["burst"] is row["burst_rank"] is row["sharpness"] is None
+        assert row["error"] is row["burst"] is row["burst_rank"] is row["subject_sharpness"] is None
     assert (rows[0]["taken"], rows[0]["camera"]) == ("2024-05-01T12:34:56.07", "NIKON D850")
     assert rows[0]["raw_path"] == f"{library}/a/0.nef"
     assert rows[1]["taken"] is rows[1]["camera"] is rows[1]["raw_path"] is None
@@ -145,7 +145,7 @@ def test_thumbnails(run, library, photo, tmp_path, tiny_folder):
         assert (map.size, map.mode, map.format) == ((96, 24), "L", "PNG")
         report = load_pipeline(tiny_folder, device="cpu")(library / "wide.png")
         assert np.abs(np.asarray(map) / 255 - report.small_blur_map).max() < 0.003
-    assert len(list((tmp_path / "out" / "thumbs").rglob("*.*"))) == 30
+    assert len(list((tmp_path / "out" / "thumbs").rglob("*.*"))) == 20
     with Image.open(io.BytesIO(sort_workers.thumbnail(Image.new("RGB", (512, 256))))) as picture:
         assert picture.size == (320, 160)
 
@@ -742,7 +742,7 @@ def test_small_pictures_that_are_missing_or_damaged_are_made_again(run, library,
     run(library)
     paths = sorted(map(str, library.rglob("*.jpg")))[:3]
     files = [thumbnail_files(tmp_path / "out", paths[0])[0], thumbnail_files(tmp_path / "out", paths[1])[1]]
-    files.append(attention_file(tmp_path / "out", paths[2]))
+    files.append(thumbnail_files(tmp_path / "out", paths[2])[1])
     for file in files:
         data = file.read_bytes()
         file.unlink()

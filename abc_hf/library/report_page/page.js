@@ -115,6 +115,7 @@ function choose(index) {
   detail.querySelector(".headline span").textContent = score === null ? "" : `score ${score.toFixed(2)}`;
   fillBadges(detail.querySelector(".badges"), index);
   detail.querySelector(".reason").textContent = photos.error[index] ?? photos.reason[index] ?? "";
+  detail.querySelector(".look").textContent = photos.look[index] ?? "";
   detail.querySelector(".probabilities").replaceChildren(...(photos.shares[index] ?? []).map((share, label) => {
     const row = document.createElement("li");
     row.dataset.group = label;
@@ -143,7 +144,9 @@ function facts(index) {
     ["Blur on the background", figure(photos.background[index])],
     ["Blurred part", share(photos.fraction[index])],
     ["In its burst", burst === null ? null : `no. ${photos.rank[index]} by sharpness`],
-    ["Subject’s sharpness", figure(photos.sharpness[index])],
+    ["Eyes at 100 %", figure(photos.eyes[index])],
+    ["Subject at 100 %", photos.sharpness[index] && `${figure(photos.sharpness[index])}, blur of ${photos.radius[index]} px`],
+    ["Faces", photos.faces[index]],
     ["Part of", photos.setKind[index]],
     ["Your rating", starsOf(index) || (ratingOf(index) === "rejected" ? "rejected" : null)],
     ["Your colour label", photos.color[index] && shown(photos.color[index])],
@@ -156,7 +159,7 @@ function facts(index) {
   ].filter(([, value]) => value);
 }
 
-/* The view at 100 %: `zoom` is how far its middle is from the middle of the subject, in parts of the photo. It stays
+/* The view at 100 %: `zoom` is how far its middle is from the eye, or else the subject, in parts of the photo. It stays
    from shot to shot of a burst or a set; null shows the whole photo. */
 let zoom = null, zoomed = null, placing = false, dragged = false;
 

@@ -5,7 +5,7 @@ const FAILED = REPORT.labels.length; // the group of photos without a verdict
 const KEEP = 1, REJECT = 2;
 const WORDS = { [KEEP]: "keep", [REJECT]: "reject" }, SAID = { [KEEP]: "kept", [REJECT]: "rejected" };
 const COLUMNS = ["key", "path", "picture", "map", "label", "certain", "between", "kind", "score", "subject", "background", "fraction", "shares",
-  "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "error",
+  "reason", "taken", "camera", "width", "height", "raw", "burst", "rank", "sharpness", "eyes", "radius", "faces", "look", "error",
   "place", "rating", "color", "companions", "set", "setKind", "x", "y"];
 
 const photos = { count: 0, bursts: 0, sharpest: new Map(), decision: [], lower: [], sets: 0, rated: 0 };
@@ -16,7 +16,7 @@ let orders = {};
 
 /** Called by each data file. Texts that repeat come as a list of them and numbers into it. */
 function receive(chunk) {
-  for (const name of ["reason", "camera"]) chunk[name] = chunk[name].map(number => chunk.texts[number] ?? null);
+  for (const name of ["reason", "camera", "look"]) chunk[name] = chunk[name].map(number => chunk.texts[number] ?? null);
   for (const name of COLUMNS) for (const value of chunk[name]) photos[name].push(value);
   for (let i = photos.count; i < photos.path.length; i++) {
     photos.lower.push(photos.path[i].toLowerCase());
@@ -24,7 +24,7 @@ function receive(chunk) {
     photos.bursts = Math.max(photos.bursts, photos.burst[i] ?? 0);
     photos.sets = Math.max(photos.sets, photos.set[i] ?? 0);
     photos.rated += photos.rating[i] !== null;
-    if (photos.rank[i] === 1) photos.sharpest.set(photos.burst[i], photos.sharpness[i]);
+    if (photos.rank[i] === 1) photos.sharpest.set(photos.burst[i], closeUp(i));
   }
   photos.count = photos.path.length;
   orders = {};
@@ -43,10 +43,14 @@ function shown(text) {
 /** The group of a photo: its label, whatever the threshold. */
 const groupOf = index => photos.label[index] ?? FAILED;
 
-/** Whether a photo is flagged, beside its label, which stays: by a person's stars, or by the threshold unless the photo
-    is one of a set. The table holds scores as floats of 32 bits. */
+/** Whether a photo is flagged, beside its label, which stays: by a person's stars, or by the threshold, or for what
+    is soft at 100 %, unless the photo is one of a set. The table holds scores as floats of 32 bits. */
 const rejects = index => photos.rating[index] !== null ? photos.rating[index] === -1
-  : photos.set[index] === null && photos.score[index] !== null && photos.score[index] < Math.fround(filter.threshold);
+  : photos.set[index] === null && photos.score[index] !== null && (photos.score[index] < Math.fround(filter.threshold)
+    || (closeUp(index) ?? 1) < Math.fround(REPORT.soft ?? 0));
+
+/** How sharp the eyes are at 100 %, or else the subject; null if neither was measured. */
+const closeUp = index => photos.eyes[index] ?? photos.sharpness[index];
 
 const ratingOf = index => photos.rating[index] === null ? "none" : photos.rating[index] === -1 ? "rejected" : "stars";
 const starsOf = index => ratingOf(index) === "stars" ? "★".repeat(photos.rating[index]) : "";
@@ -59,13 +63,13 @@ const flagOf = index => rejects(index) ? "reject" : "none";
 function ordered(name) {
   if (orders[name]) return orders[name];
   const all = Array.from({ length: photos.count }, (_, i) => i);
-  const { score, subject, sharpness, taken, lower } = photos;
+  const { score, subject, taken, lower } = photos;
   const late = value => value ?? Infinity, low = value => value ?? -Infinity;
   const compare = {
     best: (a, b) => low(score[b]) - low(score[a]) || a - b,
     worst: (a, b) => late(score[a]) - late(score[b]) || a - b,
     subject: (a, b) => low(subject[b]) - low(subject[a]) || a - b,
-    sharp: (a, b) => low(sharpness[b]) - low(sharpness[a]) || a - b,
+    sharp: (a, b) => low(closeUp(b)) - low(closeUp(a)) || a - b,
     time: (a, b) => (taken[a] ?? "~") < (taken[b] ?? "~") ? -1 : (taken[a] ?? "~") > (taken[b] ?? "~") ? 1 : a - b,
     path: (a, b) => collator.compare(lower[a], lower[b]),
   }[name];
@@ -141,7 +145,7 @@ function burstWords(index) {
   const burst = photos.burst[index], rank = photos.rank[index];
   if (photos.set[index] !== null) return photos.setKind[index];
   if (burst === null || !filter.bursts) return burst === null ? "" : rank === 1 ? "sharpest" : "burst";
-  const share = photos.sharpness[index] / photos.sharpest.get(burst);
+  const share = closeUp(index) / photos.sharpest.get(burst);
   return rank === 1 ? "sharpest" : Number.isFinite(share) ? `${rank} · ${Math.round(100 * share)}%` : `${rank}`;
 }
 

