@@ -15,7 +15,7 @@ from threading import Lock
 import numpy as np
 from PIL import Image
 
-SIDE = 640
+SIDE = 512
 """The long side of the copy of a photo in which faces are looked for [pixels]."""
 LEAST = 32
 """The least width and height of this copy: in narrower ones the detector finds faces that are none."""

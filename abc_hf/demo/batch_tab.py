@@ -50,7 +50,8 @@ COLUMNS = {
 }
 """The columns of the table, and their headings, which sort by them."""
 FIELDS = ["file", "label", "certain", "between", "kind", "score", "reject", "blur_on_subject", "blur_on_background"]
-FIELDS += ["blur_fraction", "reason", "width", "height", "error"]
+FIELDS += ["blur_fraction", "reason", "subject_sharpness", "subject_blur_radius", "faces", "eye_sharpness"]
+FIELDS += ["closer_look", "width", "height", "error"]
 """The columns of the CSV file."""
 SHOWN = ("label", "certain", "kind", "score", "reject", "blur_on_subject", "blur_on_background", "reason")
 SHOWN += ("width", "height", "picture", "map")
