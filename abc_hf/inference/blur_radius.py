@@ -149,7 +149,7 @@ def measure(seen: CloseUps, blur_map: np.ndarray, attention_map: np.ndarray) -> 
     eye = softest_eye(seen, attention_map)
     if eye is None:
         found = sharper_parts(seen, blur_map, attended)
-        return found and SubjectSharpness(*found, faces)
+        return None if found is None else SubjectSharpness(*found, faces)
     radius, box = eye
     found = sharper_parts(seen, blur_map, attended) or eye
     return SubjectSharpness(found[0], box, faces, radius)
