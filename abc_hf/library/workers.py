@@ -13,6 +13,7 @@ import imagehash
 from PIL import Image
 
 from ..exif import SETTINGS
+from ..faces import detector
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..inference.loading import no_model
 from ..inference.opening import load_photo
@@ -42,6 +43,7 @@ class Preparer:
         except Exception as error:
             raise no_model(model, error) from error
         self.hash_content, self.reader = hash_content, Reader()
+        detector()  # its import takes no photo's time
 
     def __call__(self, path: str, data=None) -> dict:
         """The result of `prepare`, its pixels as NumPy; "thumbnail", JPEG bytes; the columns of the table that come
