@@ -125,7 +125,10 @@ def test_the_table(run, library, tmp_path, tiny_folder):
         assert row["between"] == (None if report.certain else " or ".join(report.verdict.between))
         assert row["perceptual_hash"] == str(imagehash.phash(load_photo(row["path"])))
         assert (row["bytes"], row["modified"]) == (os.stat(row["path"]).st_size, os.stat(row["path"]).st_mtime)
-        assert row["error"] is row["burst"] is row["burst_rank"] is row["subject_sharpness"] is None
+        assert row["error"] is row["burst"] is row["burst_rank"] is None
+        for name in ("subject_sharpness", "subject_blur_radius", "eye_sharpness", "faces", "closer_look"):
+            value = getattr(report, name)
+            assert row[name] == (pytest.approx(value, abs=1e-4) if isinstance(value, float) else value), name
     assert (rows[0]["taken"], rows[0]["camera"]) == ("2024-05-01T12:34:56.07", "NIKON D850")
     assert rows[0]["raw_path"] == f"{library}/a/0.nef"
     assert rows[1]["taken"] is rows[1]["camera"] is rows[1]["raw_path"] is None
