@@ -13,6 +13,7 @@ from huggingface_hub import (
     EvalResultEntry,
     ModelCard,
     ModelCardData,
+    RepoCard,
     SpaceCard,
     eval_result_entries_to_yaml,
     hf_hub_download,
@@ -49,6 +50,11 @@ TASKS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "computed-blur": ("default", "test", ("synthetic", "blur_map", "all", "pooled_ap")),
 }
 """The benchmarks of our data sets: the configuration, the split, and where run.json has the score."""
+
+
+def filled(kind: type[RepoCard], template: str, data: Any, **values) -> str:
+    """The text of a card from one of the templates beside this file."""
+    return str(kind.from_template(data, template_path=str(HERE / template), **values)).rstrip() + "\n"
 
 
 def kind_and_name(link: str) -> tuple[str, str]:
@@ -195,7 +201,9 @@ def model_card(
     phases = {phase: entry["step"] for each in run["runs"] for phase, entry in each["scores"].items()}
     ok_blur = verdicts.get("per_class", {}).get("ok-blur")
     maps, sharp = run["cuhk"]["blur_map"], run["validation"].get("sharp", {}).get("above_0.2")
-    card = ModelCard.from_template(
+    return filled(
+        ModelCard,
+        "model_card.md",
         ModelCardData(
             license="apache-2.0",
             library_name="transformers",
@@ -206,7 +214,6 @@ def model_card(
             model_name="ABC-FuseNet",
             eval_results=model_index(run),
         ),
-        template_path=str(HERE / "model_card.md"),
         repo=repo,
         figure=figure,
         results=results_table(run, published()),
@@ -225,7 +232,6 @@ def model_card(
         see_also=see_also(links),
         networks=networks(weights),
     )
-    return str(card).rstrip() + "\n"
 
 
 def networks(weights: str) -> str:

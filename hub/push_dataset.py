@@ -22,7 +22,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from abc_hf.common.text import markdown
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
-from abc_hf.data.card import SCHEMA, SIZES, TEXTS, contact_sheet, count, count_table, shards
+from abc_hf.data.card import SCHEMA, SIZES, TEXTS, contact_sheet, count, count_table, shards, sources_of
 from abc_hf.data.regions import read_regions
 from abc_hf.data.schema import FEATURES, SPLITS, conform
 from abc_hf.data.sources import REDISTRIBUTABLE, read_labels
@@ -36,7 +36,7 @@ ROW_GROUP = 100
 FEWEST_FOR_SHARDS = 800
 LARGEST_SHARD = 300e6
 """The approximate size of a Parquet file [bytes]."""
-HUB_LICENSES = {"CC0-1.0": "cc0-1.0", "CC-BY-SA-4.0": "cc-by-sa-4.0"}
+HUB_LICENSES = {"Apache-2.0": "apache-2.0", "CC0-1.0": "cc0-1.0", "CC-BY-SA-4.0": "cc-by-sa-4.0"}
 """The identifiers of licences on the Hub. All others are `other`."""
 BENCHMARK = "Blur maps on photos with computed blur, whose levels are known exactly. The value is the pooled AP."
 BENCHMARK_OF_LABELS = (
@@ -125,9 +125,7 @@ def write_photo_card(
 ) -> None:
     """Write README.md and LICENSE.md of a folder with its shards; eval.yaml, too, for a test split of computed blur."""
     counts = {split: count(shards(folder, split)) for split in splits}
-    sources: collections.Counter = collections.Counter()
-    for each in counts.values():
-        sources.update({key: number for key, number in each.items() if isinstance(key, tuple)})
+    sources = sources_of(counts)
     kinds = {source for source, _ in sources}
     kind = next((name for name in ("synth", "smartblur", "cuhk") if kinds == {name}), "folders")
     terms = sorted({part for _, license in sources for part in license.split(" + ")})
@@ -136,12 +134,12 @@ def write_photo_card(
     missing = [label for label in DESIRABILITY if not any(each[label] for each in counts.values())]
     data = card_data(terms, title, sum(each["photos"] for each in counts.values()))
     data.task_categories = ["image-segmentation", "image-classification"]
-    data.annotations_creators = ["machine-generated"]
     data.configs = [config("default", "data", splits)]
     info(folder, "data", FEATURES, {split: counts[split]["photos"] for split in splits}, data, "default")
-    card = DatasetCard.from_template(
+    card = cards.filled(
+        DatasetCard,
+        "dataset_card.md",
         data,
-        template_path=str(HERE / "dataset_card.md"),
         repo=repo,
         title=title,
         text=text,
@@ -157,7 +155,7 @@ def write_photo_card(
     )
     if kind == "synth" and "test" in splits:
         (folder / "eval.yaml").write_text(cards.eval_yaml(title, BENCHMARK, ["computed-blur"]))
-    (folder / "README.md").write_text(str(card).rstrip() + "\n")
+    (folder / "README.md").write_text(card)
     (folder / "LICENSE.md").write_text(f"Each row has terms of its own, in its column `license`:\n\n{table}\n")
 
 
@@ -170,6 +168,7 @@ def card_data(terms: list[str], title: str, rows: int) -> Any:
         tags=["blur-detection", "bokeh", "image-quality"],
         size_categories=[next(name for most, name in SIZES if rows < most)],
         source_datasets=["extended"],
+        annotations_creators=["machine-generated"],
         **other,
     )
 
@@ -210,10 +209,7 @@ def build_labels(args: argparse.Namespace, folder: Path) -> None:
     parts = {"desirability": (LABELS, label_rows(rows)), "regions": (REGIONS, region_rows(args.regions, split_of))}
     counts, configs = {}, []
     data = card_data(["Apache-2.0"], "Blur desirability labels", len(rows))
-    data.license, data.annotations_creators = "apache-2.0", ["machine-generated"]
     data.task_categories = ["image-classification", "image-segmentation"]
-    for key in ("license_name", "license_link"):
-        data.pop(key, None)
     for name, (features, by_split) in parts.items():
         counts[name] = {split: len(by_split[split]) for split in SPLITS if by_split[split]}
         for split in counts[name]:
@@ -222,9 +218,10 @@ def build_labels(args: argparse.Namespace, folder: Path) -> None:
         info(folder, name, features, counts[name], data, name)
     data.configs = configs
     sources = collections.Counter((row["file"].split("/")[0], row["split"]) for row in rows)
-    card = DatasetCard.from_template(
+    card = cards.filled(
+        DatasetCard,
+        "labels_card.md",
         data,
-        template_path=str(HERE / "labels_card.md"),
         repo=args.repo,
         counts=class_table(rows, counts["regions"]),
         sources=labels_sources(sources),
@@ -238,7 +235,7 @@ def build_labels(args: argparse.Namespace, folder: Path) -> None:
     ]
     if tasks:
         (folder / "eval.yaml").write_text(cards.eval_yaml(str(data.pretty_name), BENCHMARK_OF_LABELS, tasks))
-    (folder / "README.md").write_text(str(card).rstrip() + "\n")
+    (folder / "README.md").write_text(card)
     check(folder, counts)
 
 

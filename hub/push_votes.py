@@ -21,7 +21,7 @@ from abc_hf.data.schema import SPLITS
 from abc_hf.data.sources import read_labels
 from abc_hf.evaluation.metrics import kappa
 from hub import cards
-from hub.push_dataset import HERE, card_data, check, config, info, labels_sources, write_shards
+from hub.push_dataset import card_data, check, config, info, labels_sources, write_shards
 from hub.uploading import parser_of, push
 
 TITLE = "SmartBlur-Desirability-Votes"
@@ -110,17 +110,15 @@ def build(args: argparse.Namespace, folder: Path) -> None:
         write_shards(datasets.Dataset.from_list(by_split[split], features=VOTES), folder / "data", split)
     taken = [row for votes in by_split.values() for row in votes]
     data = card_data(["Apache-2.0"], TITLE, len(taken))
-    data.license, data.annotations_creators = "apache-2.0", ["machine-generated"]
     data.task_categories, data.configs = ["image-classification"], [config("default", "data", list(kept))]
-    for key in ("license_name", "license_link"):
-        data.pop(key, None)
     info(folder, "data", VOTES, kept, data, "default")
     counts = collections.Counter((split, row["desirability"]) for split, votes in by_split.items() for row in votes)
     photos = {split: len({row["file"] for row in by_split[split]}) for split in kept}
     table = [[split, str(photos[split]), *(str(counts[split, name]) for name in CLASSES)] for split in kept]
-    card = DatasetCard.from_template(
+    card = cards.filled(
+        DatasetCard,
+        "votes_card.md",
         data,
-        template_path=str(HERE / "votes_card.md"),
         repo=args.repo,
         title=TITLE,
         split=next(iter(kept)),
@@ -129,7 +127,7 @@ def build(args: argparse.Namespace, folder: Path) -> None:
         sources=labels_sources(collections.Counter((row["file"].split("/")[0], "") for row in taken), "votes"),
         see_also=cards.see_also(args.links),
     )
-    (folder / "README.md").write_text(str(card).rstrip() + "\n")
+    (folder / "README.md").write_text(card)
     check(folder, {"default": kept})
     print(f"Kept {len(taken)} votes; {len(rows) - len(taken)} are of files that are no photos.")
 

@@ -1,15 +1,11 @@
 """The one rule that says by its name whether a file is a photo."""
 
-import re
-
 LEFT_OUT = {
     *("@eadir", "#recycle", "#snapshot", ".@__thumb"),  # of network drives
     *("$recycle.bin", "system volume information", "__macosx"),  # of Windows and macOS
     *("thumbs", ".thumbnails", ".trash", "thumbs.db", "desktop.ini"),
 }
 """Names, in lower case, of folders and files with thumbnails, deleted files, and notes of the system."""
-ORIGINAL = re.compile(r"(.+)\.\w+-\d\d\.original\.\w+$")
-"""The name, in lower case, of the untreated file that a Pixel phone keeps beside its photo."""
 
 
 def is_left_out(name: str) -> bool:

@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..common.text import markdown
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NUM_LEVELS, UNKNOWN
 from ..visualization import colorize
@@ -59,6 +60,9 @@ SCHEMA = f"""| column | |
 Any label may be empty in a row."""  # noqa: E501
 
 
+UNKNOWN_COLORS = {AMOUNT_UNKNOWN: "#a9c7d6", UNKNOWN: "#5c6670"}
+
+
 def shards(out: Path, split: str) -> list[Path]:
     return sorted((out / "data").glob(f"{split}-*.parquet"))
 
@@ -78,21 +82,27 @@ def count(files: list[Path]) -> collections.Counter:
     return counts
 
 
+def sources_of(counts: dict[str, collections.Counter]) -> collections.Counter:
+    """The photos of all splits by (source, licence)."""
+    sources: collections.Counter = collections.Counter()
+    for each in counts.values():
+        sources.update({key: number for key, number in each.items() if isinstance(key, tuple)})
+    return sources
+
+
 def count_table(counts: dict[str, collections.Counter]) -> str:
     """Photos of each split and class, and how many have maps, as a Markdown table."""
     names = ["photos", *DESIRABILITY, "unlabelled", *MAP_COLUMNS]
-    lines = ["| split | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {split} | " + " | ".join(str(each[name]) for name in names) + " |" for split, each in counts.items()]
-    return "\n".join(lines)
+    return "\n".join(
+        markdown(["split", *names], [[split, *(str(each[n]) for n in names)] for split, each in counts.items()])
+    )
 
 
 def write_card(out: Path, kind: str, command: str) -> str:
     """Write `out/README.md`, by which the Hub and `load_dataset` know the splits; returns the table of counts."""
     counts = {split: count(shards(out, split)) for split in SPLITS if shards(out, split)}
     title, text = TEXTS[kind]
-    sources: collections.Counter = collections.Counter()
-    for each in counts.values():
-        sources.update({key: number for key, number in each.items() if isinstance(key, tuple)})
+    sources = sources_of(counts)
     total, licenses = sum(each["photos"] for each in counts.values()), {license for _, license in sources}
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts]
     data = DatasetCardData(
@@ -144,14 +154,14 @@ def contact_sheet(out: Path, split: str = "train", most: int = 32) -> None:
     figure.savefig(out / "contact_sheet.png")
 
 
-def truth_colors(labels: Image.Image | None, column: str) -> np.ndarray | None:
-    """(H, W, 3): a blur map's levels on the scale of 0..1, "blurred, by an unknown amount" green, unknown grey."""
+def truth_colors(labels: Image.Image | np.ndarray | None, column: str) -> np.ndarray | None:
+    """(H, W, 3): a map's labels in the colours of the predicted map; unknown ones have colours of their own."""
     if labels is None:
         return None
     labels = np.asarray(labels)
     if column == "salient_mask":
         return colorize(labels / 255)
     colors = colorize(labels / (NUM_LEVELS - 1))
-    colors[labels == AMOUNT_UNKNOWN] = (70, 160, 90)
-    colors[labels == UNKNOWN] = 128
+    for value, color in UNKNOWN_COLORS.items():
+        colors[labels == value] = list(bytes.fromhex(color[1:]))
     return colors

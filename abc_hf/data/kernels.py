@@ -18,14 +18,6 @@ LARGEST = 26.0
 """The largest equivalent radius [pixels]: 0.05 of a long side of 512."""
 
 
-def equivalent_radius(kernel: np.ndarray) -> float:
-    """sqrt(2 E|x|^2) of a kernel's mass about its centroid [pixels]."""
-    y, x = np.indices(kernel.shape)
-    mass = kernel / kernel.sum()
-    cy, cx = (mass * y).sum(), (mass * x).sum()
-    return float(np.sqrt(2 * (mass * ((y - cy) ** 2 + (x - cx) ** 2)).sum()))
-
-
 def aperture_kernel(
     radius: float, blades: int = 0, angle: float = 0.0, oversample: int = 4, obstruction: float = 0.0
 ) -> np.ndarray:

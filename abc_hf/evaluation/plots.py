@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from ..data.card import UNKNOWN_COLORS, truth_colors
 from ..image_processing_abc_fusenet import resize_map
-from ..losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
+from ..losses import AMOUNT_UNKNOWN, UNKNOWN
 from ..visualization import COLORS, GREY, INK, LABEL_COLORS, LEVELS, colorize
 from .metrics import CONFIDENCE_BINS, curve_area
 
 METHOD_COLORS = ("#0b6e69", "#cd4071", "#d9a521", "#451077", "#5b8fd6", "#7a5230")
 """Lines of the methods scored here. The evaluated method has the first colour."""
-AMOUNT_UNKNOWN_COLOR, UNKNOWN_COLOR = "#a9c7d6", "#5c6670"
 LINE = "#d9d9d9"
 DPI = 150
 
@@ -159,14 +159,6 @@ def reliability_diagram(bins: list[dict], ece: float, title: str, note: str = ""
     return figure
 
 
-def paint_truth(truth: np.ndarray) -> np.ndarray:
-    """A level map as colours. Levels have the colours of the blur map; 254 and 255 have colours of their own."""
-    colors = colorize(np.minimum(truth, NUM_LEVELS - 1) / (NUM_LEVELS - 1))
-    for value, color in ((AMOUNT_UNKNOWN, AMOUNT_UNKNOWN_COLOR), (UNKNOWN, UNKNOWN_COLOR)):
-        colors[truth == value] = list(bytes.fromhex(color[1:]))
-    return colors
-
-
 def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
     """Photos beside maps.
 
@@ -205,8 +197,8 @@ def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
     last.set_horizontalalignment("right")
     bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)
-    swatches = [Patch(color=AMOUNT_UNKNOWN_COLOR, label="blurred, by how much is not labelled")]
-    swatches.append(Patch(color=UNKNOWN_COLOR, label="not labelled"))
+    labels = {AMOUNT_UNKNOWN: "blurred, by how much is not labelled", UNKNOWN: "not labelled"}
+    swatches = [Patch(color=UNKNOWN_COLORS[value], label=label) for value, label in labels.items()]
     figure.legend(
         handles=swatches, loc="upper left", bbox_to_anchor=((margin + 1.6 * panel + 0.15) / width, 0.62 / height),
         frameon=False, fontsize=8, labelcolor=GREY, handlelength=1.2, ncols=1, borderpad=0, labelspacing=0.3,
@@ -220,50 +212,8 @@ def gallery_images(truth: np.ndarray | None, maps: list[np.ndarray], size: tuple
     painted = []
     if truth is not None:
         resized = Image.fromarray(truth).resize((width, height), Image.Resampling.NEAREST)
-        painted.append(paint_truth(np.asarray(resized)))
+        painted.append(truth_colors(np.asarray(resized), "blur_map"))
     return painted + [colorize(resize_map(values, (height, width))) for values in maps]
-
-
-def accuracy_over_time(points: list[dict], title: str, note: str = "") -> Figure:
-    """points: {"name", "seconds" a photo, "curve_ap"}."""
-    figure, axes = chart(7.0, 4.8)
-    for index, point in enumerate(points):
-        color = METHOD_COLORS[index]
-        axes.scatter(point["seconds"], point["curve_ap"], s=110, color=color, zorder=3)
-        axes.annotate(
-            f"{point['name']}\n{point['curve_ap']:.3f} at {point['seconds']:.2g} s",
-            (point["seconds"], point["curve_ap"]), xytext=(9, 0), textcoords="offset points", va="center",
-            fontsize=9, color=INK, linespacing=1.3,
-        )  # fmt: skip
-    axes.set_xscale("log")
-    low, high = min(point["seconds"] for point in points), max(point["seconds"] for point in points)
-    axes.set(xlim=(low / 2, high * 8), ylim=(0.5, 1), xlabel="seconds a photo", ylabel="curve AP")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.grid(color=LINE, lw=0.6, alpha=0.6)
-    axes.minorticks_off()
-    styled(figure, axes, title, note)
-    return figure
-
-
-def grouped_bars(scores: dict[str, dict[str, list[float]]], measures: tuple[str, ...], title: str, note: str) -> Figure:
-    """Bars of several measures for each name, the mean over seeds, with a dot for every seed."""
-    figure, axes = chart(8.2, 0.9 + 0.55 * len(scores))
-    high = 0.8 / len(measures)
-    for place, (measure, color) in enumerate(zip(measures, METHOD_COLORS, strict=False)):
-        at = np.arange(len(scores)) + (place - (len(measures) - 1) / 2) * high
-        values = [row[measure] for row in scores.values()]
-        means = [float(np.mean(each)) for each in values]
-        axes.barh(at, means, high * 0.9, color=color, label=measure)
-        for y, each, mean in zip(at, values, means, strict=True):
-            axes.plot(each, [y] * len(each), "o", ms=3, color=INK, mec="white", mew=0.5)
-            axes.text(max(each) + 0.012, y, f"{mean:.3f}", va="center", fontsize=9, color=INK)
-    axes.set(yticks=range(len(scores)), yticklabels=list(scores), xlim=(0, 1))
-    axes.invert_yaxis()
-    axes.legend(
-        frameon=False, fontsize=9, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(measures)
-    )
-    styled(figure, axes, title, note)
-    return figure
 
 
 def read_curve(path: Path) -> dict[str, list[float]]:

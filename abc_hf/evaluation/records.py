@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
@@ -15,10 +14,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..configuration_abc_fusenet import DESIRABILITY, KINDS
-from ..data.schema import group_of, has_blur
+from ..data.schema import conform, group_of, has_blur, levels_from
 from ..data.splits import open_splits
 from ..image_processing_abc_fusenet import resize_map
-from ..losses import AMOUNT_UNKNOWN, NUM_LEVELS, UNKNOWN
+from ..losses import NUM_LEVELS
 from ..modeling_abc_fusenet import BRANCHES
 from ..photos import load_photo
 from ..verdicts import judge, read_maps
@@ -57,10 +56,11 @@ class PhotoRecord:
 
 
 def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
-    """A split of a data set, a folder or a Hub name, with at least one label out of those `needed`.
+    """A split of a data set, a folder or a Hub name, with the columns of the schema and at least one label out of those
+    `needed`.
 
-    Raises ValueError, in one sentence, if there is no such data set or split, it is empty, a column is missing or of
-    another kind, or no row has such a label.
+    Raises ValueError, in one sentence, if there is no such data set or split, it is empty, there are no photos, a
+    column is of another kind, or no row has such a label.
     """
     try:
         splits = open_splits(name)
@@ -70,21 +70,11 @@ def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
         raise
     if split not in splits:
         raise ValueError(f"The data set {name} has no split {split}; it has {', '.join(splits)}.")
-    rows = splits[split]
-    if missing := {"image", "source"} - set(rows.column_names):
-        raise ValueError(f"The data set {name} lacks the column {', '.join(sorted(missing))}.")
-    found = [column for column in needed if column in rows.column_names]
-    if not found:
-        raise ValueError(f"The data set {name} has nothing to score against: it lacks the column {', '.join(needed)}.")
-    for column in ("image", *found):
-        kind = rows.features[column]
-        if column == "desirability" and getattr(kind, "names", None) != list(DESIRABILITY):
-            raise ValueError(f"The column desirability of {name} must be a ClassLabel of {', '.join(DESIRABILITY)}.")
-        if column != "desirability" and not isinstance(kind, datasets.Image):
-            raise ValueError(f"The column {column} of {name} must be of the type Image.")
-    table = rows.with_format("arrow")[:]
-    if not any(table[column].null_count < len(rows) for column in found):
-        raise ValueError(f"No row of the split {split} of {name} has a {' or '.join(found)}.")
+    rows = conform(splits[split], name, split)
+    table = rows.select_columns(list(needed)).with_format("arrow")[:]
+    if not any(table[column].null_count < len(rows) for column in needed):
+        labels = " or ".join(needed)
+        raise ValueError(f"No row of the split {split} of {name} has a {labels}: there is nothing to score against.")
     return rows
 
 
@@ -115,7 +105,7 @@ def score_photo(index: int, row: dict, predicted: dict[str, np.ndarray]) -> Phot
         record.mean_blur = float(predicted["blur_map"].mean())
     if "blur_map" in predicted and row.get("blur_map") is not None:
         truth = np.asarray(row["blur_map"])
-        check_levels(truth, record)
+        levels_from(truth, "blur_map", f"Row {index} ({record.source})")
         values = resize_map(predicted["blur_map"], truth.shape)
         record.blur = count_map(values, *has_blur(truth))
         exact = truth < NUM_LEVELS
@@ -149,16 +139,6 @@ def judge_photo(record: PhotoRecord, row: dict, predicted: dict) -> None:
 def softmax(logits: np.ndarray) -> np.ndarray:
     chances = np.exp(logits.astype(np.float64) - logits.max())
     return chances / chances.sum()
-
-
-def check_levels(truth: np.ndarray, record: PhotoRecord) -> None:
-    wrong = np.setdiff1d(truth, (*range(NUM_LEVELS), AMOUNT_UNKNOWN, UNKNOWN))
-    if truth.ndim != 2 or len(wrong):
-        found = f"the value {wrong[0]}" if truth.ndim == 2 else "colours"
-        raise ValueError(
-            f"Row {record.index} ({record.source}): its blur_map holds {found}; it must be grey, with the levels 0..3, "
-            "254 (blurred, amount unknown) and 255 (unknown)."
-        )
 
 
 def score_rows(dataset, rows: list[int], predictor: Callable, progress: bool = True) -> list[PhotoRecord]:

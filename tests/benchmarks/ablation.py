@@ -22,8 +22,8 @@ from datasets import concatenate_datasets
 from abc_hf.common.text import markdown
 from abc_hf.configuration_abc_fusenet import DESIRABILITY, MAPS
 from abc_hf.data.splits import open_splits
+from abc_hf.evaluation import plots
 from abc_hf.evaluation.metrics import class_scores
-from abc_hf.evaluation.plots import grouped_bars
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding, DesirabilityClassifier
 from abc_hf.training.batches import classifier_rows, seed_dropout
@@ -116,6 +116,27 @@ def named(needed: str, entry: str) -> tuple[str, Path]:
     if not equals or not (Path(run) / needed).is_file():
         raise argparse.ArgumentTypeError(f"{entry}: write NAME=RUN with the folder of a finished run.")
     return name, Path(run)
+
+
+def grouped_bars(scores: dict[str, dict[str, list[float]]], measures: tuple[str, ...], title: str, note: str):
+    """Bars of several measures for each name, the mean over seeds, with a dot for every seed."""
+    figure, axes = plots.chart(8.2, 0.9 + 0.55 * len(scores))
+    high = 0.8 / len(measures)
+    for place, (measure, color) in enumerate(zip(measures, plots.METHOD_COLORS, strict=False)):
+        at = np.arange(len(scores)) + (place - (len(measures) - 1) / 2) * high
+        values = [row[measure] for row in scores.values()]
+        means = [float(np.mean(each)) for each in values]
+        axes.barh(at, means, high * 0.9, color=color, label=measure)
+        for y, each, mean in zip(at, values, means, strict=True):
+            axes.plot(each, [y] * len(each), "o", ms=3, color=plots.INK, mec="white", mew=0.5)
+            axes.text(max(each) + 0.012, y, f"{mean:.3f}", va="center", fontsize=9, color=plots.INK)
+    axes.set(yticks=range(len(scores)), yticklabels=list(scores), xlim=(0, 1))
+    axes.invert_yaxis()
+    axes.legend(
+        frameon=False, fontsize=9, labelcolor=plots.INK, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(measures)
+    )
+    plots.styled(figure, axes, title, note)
+    return figure
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,7 +13,6 @@ from abc_hf.data.kernels import (
     aperture_kernel,
     arc_path,
     defocus_kernel,
-    equivalent_radius,
     gaussian_kernel,
     identity_kernel,
     make_kernel,
@@ -30,6 +29,14 @@ def variances(kernel: np.ndarray) -> tuple[float, float]:
     mass = kernel.astype(np.float64) / kernel.sum()
     cy, cx = (mass * y).sum(), (mass * x).sum()
     return (mass * (y - cy) ** 2).sum(), (mass * (x - cx) ** 2).sum()
+
+
+def equivalent_radius(kernel: np.ndarray) -> float:
+    """sqrt(2 E|x|^2) of a kernel's mass about its centroid [pixels]."""
+    y, x = np.indices(kernel.shape)
+    mass = kernel / kernel.sum()
+    cy, cx = (mass * y).sum(), (mass * x).sum()
+    return float(np.sqrt(2 * (mass * ((y - cy) ** 2 + (x - cx) ** 2)).sum()))
 
 
 def test_equivalent_radius_by_hand():

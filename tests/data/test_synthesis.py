@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage, signal
 
 from abc_hf.data import synthesis
-from abc_hf.data.kernels import REACH, KernelBank, NewKernels, aperture_kernel, equivalent_radius, gaussian_kernel
+from abc_hf.data.kernels import REACH, KernelBank, NewKernels, aperture_kernel, gaussian_kernel
 from abc_hf.data.marks import RandomNumbers
 from abc_hf.data.synthesis import (
     BAD_BLUR,
@@ -29,6 +29,7 @@ from abc_hf.data.synthesis import (
     to_srgb,
 )
 from abc_hf.losses import NO_LABEL, UNKNOWN
+from tests.data.test_kernels import equivalent_radius
 
 
 @pytest.fixture(scope="module")

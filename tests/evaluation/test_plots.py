@@ -36,7 +36,7 @@ def test_published_curves_are_dashed_and_captioned(result, tmp_path):
 
 
 def test_truth_has_the_colours_of_the_map_and_two_of_its_own():
-    painted = plots.paint_truth(np.array([[0, 1, 2, 3, 254, 255]], np.uint8))
+    painted = plots.truth_colors(np.array([[0, 1, 2, 3, 254, 255]], np.uint8), "blur_map")
     assert (painted[0, :4] == COLORS[[0, 85, 170, 255]]).all()
     on_scale = {tuple(color) for color in COLORS.tolist()}
     assert not {tuple(color) for color in painted[0, 4:].tolist()} & on_scale

@@ -253,7 +253,7 @@ def test_maps_must_be_there_and_fit(tmp_path, rows):
 
 def test_masks_that_are_not_levels_are_refused(rows):
     row = {**rows[0], "blur_map": Image.new("L", (8, 8), 128)}
-    with pytest.raises(ValueError, match=r"Row 0 \(toy/photo0\): its blur_map holds the value 128; it must be grey"):
+    with pytest.raises(ValueError, match=r"Row 0 \(toy/photo0\), column blur_map: the value 128 is none of 0\.\.3"):
         score_photo(0, row, {"blur_map": np.zeros((8, 8), np.float32)})
 
 
@@ -274,16 +274,20 @@ def test_data_sets_that_cannot_be_scored_are_one_sentence(rows, tmp_path):
     refused("No data set can be loaded from .*nothing", str(tmp_path / "nothing"))
     refused("has no split train; it has test", whole, split="train")
     refused("The split test of .* is empty", saved(tmp_path / "empty", rows.select([])))
-    refused("lacks the column source", saved(tmp_path / "source", rows.remove_columns("source")))
+    refused("there is no column image", saved(tmp_path / "photos", rows.remove_columns("image")))
+    nameless = open_split(saved(tmp_path / "source", rows.remove_columns("source")), "test")
+    assert nameless["source"][:2] == ["row/0", "row/1"]
     bare = saved(tmp_path / "bare", rows.remove_columns("blur_map"))
-    refused("nothing to score against: it lacks the column blur_map", bare, needed=("blur_map",))
+    refused(
+        "No row of the split test of .* has a blur_map: there is nothing to score against", bare, needed=("blur_map",)
+    )
     assert len(open_split(bare, "test")) == 9
     unlabelled = saved(tmp_path / "unlabelled", rows.select([8]))
     refused("No row of the split test of .* has a blur_map or salient_mask or desirability", unlabelled)
     names = saved(tmp_path / "names", rows.cast_column("desirability", datasets.Value("int64")))
-    refused("desirability of .* must be a ClassLabel of no-blur, good-blur, ok-blur, bad-blur", names)
+    refused("column desirability: it must be a ClassLabel or the names of no-blur, good-blur, ok-blur", names)
     numbers = rows.remove_columns("blur_map").add_column("blur_map", [0] * 9)
-    refused("blur_map of .* must be of the type Image", saved(tmp_path / "numbers", numbers))
+    refused("column blur_map: images were expected", saved(tmp_path / "numbers", numbers))
 
 
 def test_a_photo_that_is_damaged_is_one_sentence(rows, tmp_path):
