@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 from abc_hf import load_photo, load_pipeline
 from abc_hf.close_ups import close_ups
 from abc_hf.data.kernels import path_kernel, scaled_path
+from abc_hf.formats import PHOTO_EXTENSIONS
 from abc_hf.inference.blur_radius import measure
-from abc_hf.photos import PHOTO_EXTENSIONS
 
 RADII = (1, 2, 3, 5, 8, 14)
 MEGAPIXELS = (None, 6, 1)
