@@ -76,8 +76,6 @@ def report_figure(report):
         ImportError: without Matplotlib.
     """
     try:
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import ListedColormap
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError("Figures need Matplotlib; run `pip install matplotlib`.") from None
@@ -117,8 +115,6 @@ def report_figure(report):
     bars.spines[:].set_visible(False)
 
     photo = report.preview
-    colors = ScalarMappable(cmap=ListedColormap(COLORS / 255))
-    colors.set_clim(0, 1)
     panels = (
         ("Photo", np.asarray(photo), None),
         ("Blur", colorize(report.small_blur_map), LEVELS),
@@ -135,11 +131,21 @@ def report_figure(report):
             size = f"{report.size[0]} × {report.size[1]} pixels, judged at {photo.width} × {photo.height}"
             text(left, footer - 0.15, size, fontsize=9, color=GREY)
             continue
-        bar = figure.colorbar(colors, cax=axes(left, footer - 0.3, panel, 0.15), orientation="horizontal")
-        bar.set_ticks(list(names.values()), labels=list(names), fontsize=9, color=GREY)
-        first, *_, last = bar.ax.get_xticklabels()
-        first.set_horizontalalignment("left")
-        last.set_horizontalalignment("right")
-        bar.ax.tick_params(length=0)
-        bar.outline.set_visible(False)
+        color_bar(figure, axes(left, footer - 0.3, panel, 0.15), names)
     return figure
+
+
+def color_bar(figure, axes, names: dict[str, float], fontsize: int = 9) -> None:
+    """Draw the colours of 0..1 into axes, with names below some values, of which the first is 0 and the last 1."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap
+
+    colors = ScalarMappable(cmap=ListedColormap(COLORS / 255))
+    colors.set_clim(0, 1)
+    bar = figure.colorbar(colors, cax=axes, orientation="horizontal")
+    bar.set_ticks(list(names.values()), labels=list(names), fontsize=fontsize, color=GREY)
+    first, *_, last = bar.ax.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    bar.ax.tick_params(length=0)
+    bar.outline.set_visible(False)

@@ -52,9 +52,9 @@ TASKS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 """The benchmarks of our data sets: the configuration, the split, and where run.json has the score."""
 
 
-def filled(kind: type[RepoCard], template: str, data: Any, **values) -> str:
+def filled(kind: type[RepoCard], template: str, metadata: Any, /, **values) -> str:
     """The text of a card from one of the templates beside this file."""
-    return str(kind.from_template(data, template_path=str(HERE / template), **values)).rstrip() + "\n"
+    return str(kind.from_template(metadata, template_path=str(HERE / template), **values)).rstrip() + "\n"
 
 
 def kind_and_name(link: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..common.text import markdown
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..losses import AMOUNT_STEPS, AMOUNT_UNKNOWN, AT_LEAST_HIGH, NUM_LEVELS, UNKNOWN
 from ..visualization import colorize
@@ -93,9 +92,9 @@ def sources_of(counts: dict[str, collections.Counter]) -> collections.Counter:
 def count_table(counts: dict[str, collections.Counter]) -> str:
     """Photos of each split and class, and how many have maps, as a Markdown table."""
     names = ["photos", *DESIRABILITY, "unlabelled", *MAP_COLUMNS]
-    return "\n".join(
-        markdown(["split", *names], [[split, *(str(each[n]) for n in names)] for split, each in counts.items()])
-    )
+    lines = ["| split | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {split} | " + " | ".join(str(each[name]) for name in names) + " |" for split, each in counts.items()]
+    return "\n".join(lines)
 
 
 def write_card(out: Path, kind: str, command: str) -> str:

@@ -4,8 +4,7 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
@@ -13,7 +12,7 @@ from PIL import Image
 from ..data.card import UNKNOWN_COLORS, truth_colors
 from ..image_processing_abc_fusenet import resize_map
 from ..losses import AMOUNT_UNKNOWN, UNKNOWN
-from ..visualization import COLORS, GREY, INK, LABEL_COLORS, LEVELS, colorize
+from ..visualization import COLORS, GREY, INK, LABEL_COLORS, LEVELS, color_bar, colorize
 from .metrics import CONFIDENCE_BINS, curve_area
 
 METHOD_COLORS = ("#0b6e69", "#cd4071", "#d9a521", "#451077", "#5b8fd6", "#7a5230")
@@ -188,15 +187,8 @@ def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
         text(margin, top - high - 0.07, row["caption"], color=INK)
         top -= high + caption + gap
     bar_axes = figure.add_axes((margin / width, 0.42 / height, 1.6 * panel / width, 0.13 / height))
-    colors = ScalarMappable(cmap=ListedColormap(COLORS / 255))
-    colors.set_clim(0, 1)
-    bar = figure.colorbar(colors, cax=bar_axes, orientation="horizontal")
-    bar.set_ticks(list(LEVELS.values()), labels=["no blur", *list(LEVELS)[1:-1], "high blur"], fontsize=8, color=GREY)
-    first, *_, last = bar.ax.get_xticklabels()
-    first.set_horizontalalignment("left")
-    last.set_horizontalalignment("right")
-    bar.ax.tick_params(length=0)
-    bar.outline.set_visible(False)
+    names = dict(zip(["no blur", *list(LEVELS)[1:-1], "high blur"], LEVELS.values(), strict=True))
+    color_bar(figure, bar_axes, names, fontsize=8)
     labels = {AMOUNT_UNKNOWN: "blurred, by how much is not labelled", UNKNOWN: "not labelled"}
     swatches = [Patch(color=UNKNOWN_COLORS[value], label=label) for value, label in labels.items()]
     figure.legend(
