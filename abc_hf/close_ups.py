@@ -49,7 +49,8 @@ class CloseUps:
         middles = np.arange(TILE // cell) * cell + cell / 2
         x = (self.corners[:, 0, None, None] + middles[None, None]) / self.size[0]
         y = (self.corners[:, 1, None, None] + middles[None, :, None]) / self.size[1]
-        return np.broadcast_arrays(x, y)
+        x, y = np.broadcast_arrays(x, y)
+        return x, y
 
 
 def close_ups(photo: Image.Image, picture: Image.Image | None = None) -> CloseUps:

@@ -40,7 +40,8 @@ def compare_tab(judge_photo: Judge) -> None:
             return {"notes": [error.message]}
         good = [shot for shot in shots if "error" not in shot]
         unlike = [html.escape(shot["file"]) for shot in good if not shot["alike"]]
-        note = f"Not the same scene as {html.escape(good[0]['file'])}: {', '.join(unlike)}. Compare shots of one scene."
+        first = html.escape(good[0]["file"]) if good else ""
+        note = f"Not the same scene as {first}: {', '.join(unlike)}. Compare shots of one scene."
         return {
             "notes": [note] if unlike else [],
             "shots": [
