@@ -60,7 +60,7 @@ def about(model: str) -> str:
     columns = [("All photos", scores["all"]), ("Snapshots", scores.get(SNAPSHOTS, scores["all"]))]
     measures = {
         "Right verdicts, where all annotators agree": lambda each: figure(each["agreed"], "accuracy"),
-        "Right, if every verdict were the most frequent one": lambda each: percent(each["always_one_label"]),
+        "Right, if the answer were always the same label": lambda each: percent(each["always_one_label"]),
         "Verdicts that are sure": lambda each: percent(each["certain"]["share"]),
         "Right verdicts among the sure ones": lambda each: percent(each["certain"]["accuracy"]),
         "Called bad, though no annotator does so": lambda each: figure(each["false_bad"], "share"),
