@@ -474,6 +474,10 @@ def test_shots_are_ranked(page):
     )
     assert len(moved) == 3 and len(set(moved)) == 1, "all shots show the same place"
     assert moved[0].startswith("matrix(2, 0, 0, 2")
+    page.keyboard.press("z")  # the eye, or else the sharpest place
+    assert page.locator("#ranking output").text_content() in ("200%", "400%", "800%")
+    page.keyboard.press("z")
+    assert page.locator("#ranking output").text_content() == "100%"
 
 
 def titles(names) -> list[str]:

@@ -11,7 +11,7 @@ from abc_hf.library.find import Found
 from abc_hf.library.journal import SHARD_COLUMNS, Index, Writer, line_of, read_shard, shards
 from tests.library.sort_toys import sort_row
 
-PICTURES = {"pictures": [[1, 2], [3, 4], [5, 6]], "noted": 1.5}
+PICTURES = {"pictures": [[1, 2], [3, 4]], "noted": 1.5}
 
 
 def row_of(path: str, **others) -> dict:

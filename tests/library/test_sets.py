@@ -87,6 +87,6 @@ def test_a_panorama_is_told_by_the_overlap(tmp_path):
 
 def test_shots_of_a_set_are_in_no_burst():
     rows = [*bracket(), shot("d", 100), shot("e", 101)]
-    columns = burst_columns(sort_table(rows), lambda rows: [0.5] * len(rows))
+    columns = burst_columns(sort_table(rows))
     assert columns["set_kind"] == ["exposure bracket"] * 3 + [None] * 2
     assert columns["set"] == [1, 1, 1, None, None] and columns["burst"] == [None, None, None, 1, 1]
