@@ -37,7 +37,9 @@ from abc_hf.demo.guard import Guard
 from abc_hf.demo.uploads import Budget, Sent, UploadError, photo_errors, sent_file, sent_photos, unpacked
 from abc_hf.library import actions, journal, xmp
 from abc_hf.library import decisions as decisions_by_hand
-from abc_hf.library.find import Found, Reader, find_photos
+from abc_hf.library.containers import Reader
+from abc_hf.library.find import Found, find_photos
+from abc_hf.library.shards import line_of
 from abc_hf.photos import PhotoError, load_photo
 from tests.library.sort_toys import sort_row
 
@@ -167,7 +169,7 @@ def journal_values() -> list:
 
 
 def journals() -> list[bytes]:
-    return [b"".join(map(journal.line_of, journal_values()))]
+    return [b"".join(map(line_of, journal_values()))]
 
 
 def read_journal(data: bytes, folder: Path) -> None:

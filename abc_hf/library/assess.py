@@ -20,8 +20,9 @@ from ..photos import PhotoError
 from ..pipeline import BlurUnderstandingPipeline
 from ..report import BlurReport
 from ..visualization import grey_image
-from .find import Found, local_files, split_member
-from .journal import SHARD_COLUMNS
+from .containers import split_member
+from .find import Found, local_files
+from .shards import SHARD_COLUMNS
 from .table import COLUMNS, PROBABILITIES, path_from_text, path_text
 from .workers import Workers, failed
 

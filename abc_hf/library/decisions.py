@@ -20,7 +20,7 @@ from ..common.files import replacing
 from ..formats import FORMATS
 from ..photos import load_photo, open_file
 from ..verdicts import WORTH
-from .find import Reader
+from .containers import Reader
 from .table import PROBABILITIES, place_of
 from .undo_file import reason
 

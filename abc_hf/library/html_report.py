@@ -25,7 +25,7 @@ from ..common.files import write_bytes
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..verdicts import GROUPS, KINDS, NOT_SURE, THRESHOLD, VERDICTS
 from ..visualization import COLOR_SCALE, COLORS, LABEL_COLORS
-from .find import INSIDE
+from .containers import INSIDE
 from .table import PROBABILITIES, thumbnail_files
 
 CHUNK = 2000

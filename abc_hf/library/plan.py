@@ -13,7 +13,7 @@ import numpy as np
 
 from ..verdicts import STARS, THRESHOLD
 from .companions import Folder, renamed
-from .find import split_member
+from .containers import split_member
 from .table import path_from_text, path_text, place_of
 from .undo_file import bytes_of, reason, unchanged
 from .xmp import LABELS, Marks, merge, sidecars

@@ -35,7 +35,8 @@ from ..inference.processes import cores
 from ..verdicts import THRESHOLD
 from .assess import PICTURES, ROWS, Assess, model_folder
 from .bursts import add_bursts
-from .find import CONTAINERS, LANCE, PARQUET, Found, find_photos, in_container, open_archive
+from .containers import CONTAINERS, LANCE, PARQUET, open_archive
+from .find import Found, find_photos, in_container
 from .html_report import write_report
 from .journal import write_table
 from .lock import only_job

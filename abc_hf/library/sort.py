@@ -32,10 +32,12 @@ from ..report import BlurReport
 from ..verdicts import THRESHOLD
 from .assess import FULL, best_batch_size, by_shape, judge, model_folder, small_pictures
 from .bursts import add_bursts
-from .find import EMPTY, Found, expand_names, find_photos, sha256
+from .containers import sha256
+from .find import EMPTY, Found, expand_names, find_photos
 from .html_report import check_single_file, write_report
-from .journal import ASIDE, NOTED, PICTURES, SHARD_COLUMNS, Index, Writer, foreign_files, write_table
+from .journal import ASIDE, Index, foreign_files, write_table
 from .lock import only_job
+from .shards import NOTED, PICTURES, SHARD_COLUMNS, Writer
 from .table import thumbnail_files
 from .undo_file import Moves
 from .workers import Workers

@@ -20,7 +20,8 @@ from ..inference.opening import load_photo
 from ..inference.processes import Processes, cores
 from ..photos import name_of, reason
 from ..pipeline import prepare
-from .find import PARQUET, Found, Reader, sha256, split_member
+from .containers import PARQUET, Reader, sha256, split_member
+from .find import Found
 from .xmp import XmpError, said
 
 THUMBNAIL_SIDE = 320

@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageFilter
 from skimage.feature import local_binary_pattern
 
-from abc_hf.library.find import Reader, find_photos
+from abc_hf.library.containers import Reader
+from abc_hf.library.find import find_photos
 from abc_hf.trunks import ConvLayer
 from tests.benchmarks import (
     browser,

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from abc_hf.library import find as library
-from abc_hf.library.find import Found, Reader, find_photos
+from abc_hf.library import containers
+from abc_hf.library.containers import Reader
+from abc_hf.library.find import Found, find_photos
 from abc_hf.library.table import path_from_text, path_text
 from abc_hf.photos import PhotoError
 
@@ -186,7 +187,7 @@ def test_an_archive_cut_short_gives_what_is_left(find, tmp_path):
 
 
 def test_members_that_cannot_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(library, "MAX_MEMBER_BYTES", 2**20)
+    monkeypatch.setattr(containers, "MAX_MEMBER_BYTES", 2**20)
     path = archive_of(tmp_path / "a.zip", {"locked.jpg": b"1", "bomb.jpg": bytes(2**21), "good.jpg": b"2"})
     data = bytearray(path.read_bytes())
     data[6] |= 1  # the bit for encryption, in the photo's own header ...

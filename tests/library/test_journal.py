@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from abc_hf.library import journal
 from abc_hf.library.find import Found
-from abc_hf.library.journal import SHARD_COLUMNS, Index, Writer, line_of, read_shard, shards
+from abc_hf.library.journal import Index
+from abc_hf.library.shards import SHARD_COLUMNS, Writer, line_of, read_shard, shards
 from tests.library.sort_toys import sort_row
 
 PICTURES = {"pictures": [[1, 2], [3, 4]], "noted": 1.5}
@@ -100,7 +100,7 @@ def test_an_error_is_a_row(tmp_path):
 
 def test_shards(tmp_path, monkeypatch):
     """Some hundred rows each; the later row of a photo counts; what is no use any more goes."""
-    monkeypatch.setattr(journal, "SHARD_ROWS", 3)
+    monkeypatch.setattr("abc_hf.library.shards.SHARD_ROWS", 3)
     writer = Writer(tmp_path, {"model": "m"})
     for number in range(7):
         writer.add([row_of(str(number), bytes=1, modified=None)])

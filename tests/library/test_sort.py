@@ -25,7 +25,7 @@ from abc_hf.cli import main
 from abc_hf.library import assess, sort
 from abc_hf.library import workers as sort_workers
 from abc_hf.library.find import Found
-from abc_hf.library.journal import line_of, read_shard, shards
+from abc_hf.library.shards import line_of, read_shard, shards
 from abc_hf.library.table import COLUMNS, PROBABILITIES, thumbnail_files
 from abc_hf.photos import load_photo
 
