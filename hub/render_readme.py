@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 RUN = BUNDLED / "run.json"
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+SCALE, NODES, NODE_CORES = 100_000_000, (10, 30, 100), 16
+"""The photos, the machines and the cores of each for which docs/scale.md says how long they take."""
 CUHK_PARTS = {
     "cuhk/out_of_focus": "CUHK, defocus",
     "cuhk/motion": "CUHK, motion (256 px copies)",
@@ -129,6 +131,22 @@ def speed_table(speed: dict, engines: dict, weights: str) -> str:
     rows = [[name, f"{each['value']:.2f}", each["wanted"]] for name, each in speed["targets"].items()]
     lines += ["", *markdown([f"with `--engine {speed['engine']}`", "measured", "aim"], rows)]
     return "\n".join(lines)
+
+
+def scale_table(speed: dict) -> str:
+    """How many days `SCALE` photos take on clusters, from the stages measured on one machine."""
+    cores = int(speed["machine"].split()[0])
+    rows = []
+    for size, stages in speed["stages"].items():
+        for engine, each in speed["engines"].items():
+            parts = [stages["decode"], stages["preprocess"], each["seconds"]]
+            days = [SCALE * sum(parts) * cores / (nodes * NODE_CORES) / 86400 for nodes in NODES]
+            shares = (f"{part / sum(parts):.0%}" for part in parts)
+            rows.append(
+                [size, f"`{engine}`", f"{NODE_CORES / cores / sum(parts):.0f}", *shares, *map("{:.1f}".format, days)]
+            )
+    header = ["photos", "`--engine`", "photos a second and node", "decoding", "preparing", "judging"]
+    return "\n".join(markdown([*header, *(f"days on {nodes} nodes" for nodes in NODES)], rows))
 
 
 def processor_text(speed: dict) -> str:
@@ -257,6 +275,7 @@ def render(
         "verdicts": verdicts_table(run),
         "peers": peers_table(peers, weights),
         "speed": speed_table(speed, engines, weights),
+        "scale": scale_table(speed),
         "processor": processor_text(speed),
         "page": page_text(browser, weights),
     }

@@ -62,7 +62,12 @@ def test_examples_of_engines_run(name, photo_here):
     pytest.importorskip(ENGINES[name])
     (photo_here / "example.py").write_text(example("docs/scale.md", name))
     command = [sys.executable, "example.py"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     rows = {
         row["path"]: row for row in ds.dataset(glob.glob("judged/*.parquet") or "judged.parquet").to_table().to_pylist()

@@ -58,6 +58,19 @@ def test_a_changed_speed_or_engine_would_be_noticed():
         assert render(TEXT, **given) != TEXT
 
 
+def test_the_days_of_a_hundred_million_photos():
+    """Two cores take 0.1 + 0.02 + 0.08 seconds a photo: sixteen take an eighth, and there are 100 nodes of them."""
+    given = sources()
+    given["speed"]["stages"] = {"1 MP": {"decode": 0.1, "preprocess": 0.02, "model": 9}}
+    given["speed"]["engines"] = {"torch": given["speed"]["engines"]["torch"] | {"seconds": 0.08}}
+    given["engines"]["engines"] = {"torch": given["engines"]["engines"]["torch"]}
+    shown = [cell.strip() for cell in render(TEXT, **given).split("|")]
+    start = shown.index("days on 100 nodes")
+    days = 1e8 * 0.2 / 8 / 86400
+    expected = ["1 MP", "`torch`", "40", "50%", "10%", "40%", *(f"{days / nodes:.1f}" for nodes in (10, 30, 100))]
+    assert expected == shown[shown.index("1 MP", start) :][:9]
+
+
 def test_a_changed_figure_of_the_page_or_of_the_processor_would_be_noticed():
     given = sources()
     given["browser"]["page"]["same_verdict"] = 7
