@@ -70,11 +70,10 @@ def test_the_folder_holds_what_it_needs_and_no_more(tmp_path, capsys):
         text=True,
     )
     if kept.returncode == 0:  # a checkout
-        known = {
-            name.replace("docs/", "abc_hf/docs/", 1) if name.startswith("docs/") else name
-            for name in kept.stdout.splitlines()
-        }  # the package links to the docs, which the demo serves
+        known = set(kept.stdout.splitlines())
+        known |= {f"abc_hf/{name}" for name in known}  # abc_hf/docs is a link to docs
         assert {name for name in files if name.startswith("abc_hf/")} <= known
+        assert "abc_hf/docs/how-it-works.md" in files
     with pytest.raises(SystemExit):
         main([str(tmp_path / "space")])
     assert "exists" in capsys.readouterr().err
