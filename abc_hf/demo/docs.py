@@ -24,7 +24,7 @@ def docs_pages(demo: gr.Blocks) -> None:
 
 def as_page(text: str) -> str:
     """The Markdown of a file of docs/, with links that lead to the demo's pages. Links to other files of the repository
-    become plain text, and pictures and comments are left out."""
+    and within the page become plain text, and pictures and comments are left out."""
     text = re.sub(r"<!--.*?-->\n|!\[[^]]*\]\((?!https?:)[^)]*\)\n", "", text)
     text = re.sub(r"\]\(([\w-]+)\.md(#[\w-]+)?\)", r"](\1\2)", text)
-    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*/[^)]*\)", r"\1", text)
+    return re.sub(r"\[([^]]*)\]\((?!https?:)([^)]*/|#)[^)]*\)", r"\1", text)

@@ -25,9 +25,9 @@ def test_every_link_of_a_page_leads_to_a_page_or_outside():
 
 
 def test_the_words_of_a_link_that_leads_nowhere_stay():
-    text = "![Picture](../a.png)\n<!-- note -->\nSee [the code](../hub/a.py#b) and [sets](sorting.md#sets), [us](https://a.b/c.md)."
+    text = "![Picture](../a.png)\n<!-- note -->\nSee [the code](../hub/a.py#b) and [sets](sorting.md#sets), [up](#top), [us](https://a.b/c.md)."
     shown = as_page(text)
-    assert shown == "See the code and [sets](sorting#sets), [us](https://a.b/c.md)."
+    assert shown == "See the code and [sets](sorting#sets), up, [us](https://a.b/c.md)."
 
 
 def test_each_page_has_an_address():
