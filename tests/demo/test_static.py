@@ -141,8 +141,8 @@ def test_the_reasons_in_words(node, plain_pipe, make_report):
                 **unsure,
             },
             [
-                ["ok-blur", "For it: the subject is sharp and none of the photo is blurred."],
-                ["no-blur", "For it: the subject is sharp and only none of the photo is blurred."],
+                ["ok-blur", "For it: the subject is sharp."],
+                ["no-blur", "For it: the subject is sharp and none of the photo is blurred."],
             ],
         ),
     ]

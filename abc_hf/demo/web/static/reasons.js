@@ -36,13 +36,14 @@ export function why(figures, facts, {amounts, kinds, verdicts}) {
 export function sides(figures, facts, {amounts, rule}) {
   const subject = facts.has_subject
     ? `the subject is ${amountOf(facts.subject, amounts)}` : "nothing in it is quite sharp";
-  const blurred = `${percent(facts.blurred)} of the photo is blurred`;
+  const part = percent(facts.blurred), some = part !== "none", blurred = `${part} of the photo is blurred`;
   const sharp = facts.subject < rule.blurred, moved = figures.kind === "motion";
   const said = {
-    "no-blur": [[subject, sharp && facts.has_subject], [`only ${blurred}`, facts.blurred < 0.3]],
+    "no-blur": [[subject, sharp && facts.has_subject], [some ? `only ${blurred}` : blurred, facts.blurred < 0.3]],
     "good-blur": [[subject, sharp && facts.has_subject], ["motion is often wanted", moved],
       [blurred, !moved && facts.blurred >= 0.3]],
-    "ok-blur": [[subject, facts.has_subject && facts.subject < rule.clearly_blurred], [blurred, facts.blurred < 0.7]],
+    "ok-blur": [[subject, facts.has_subject && facts.subject < rule.clearly_blurred],
+      [blurred, some && facts.blurred < 0.7]],
     "bad-blur": [[subject, !sharp], [blurred, facts.blurred >= 0.5]],
   };
   return (figures.between ?? []).map(label => [label, `For it: ${
