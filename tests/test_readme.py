@@ -61,7 +61,7 @@ def test_a_changed_speed_or_engine_would_be_noticed():
 def test_the_days_of_a_hundred_million_photos():
     """Two cores take 0.1 + 0.02 + 0.08 seconds a photo: sixteen take an eighth, and there are 100 nodes of them."""
     given = sources()
-    given["speed"]["stages"] = {"1 MP": {"decode": 0.1, "preprocess": 0.02, "model": 9}}
+    given["speed"]["stages"]["1 MP"] = {"decode": 0.1, "preprocess": 0.02, "model": 9}
     given["speed"]["engines"] = {"torch": given["speed"]["engines"]["torch"] | {"seconds": 0.08}}
     given["engines"]["engines"] = {"torch": given["engines"]["engines"]["torch"]}
     shown = [cell.strip() for cell in render(TEXT, **given).split("|")]

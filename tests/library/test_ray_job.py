@@ -21,6 +21,7 @@ from tests.library.test_assess import assert_alike
 
 ray_job = pytest.importorskip("abc_hf.library.ray_job", reason="ray is not installed", exc_type=ImportError)
 ROOT = Path(__file__).parents[2]
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # of clusters that only this machine can reach
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 OF_THE_REPORT = ("burst", "burst_rank", "set", "set_kind")
 
