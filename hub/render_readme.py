@@ -51,6 +51,7 @@ def sources() -> dict:
         "speed": json.loads((BENCHMARKS / "results" / "speed.json").read_text()),
         "engines": json.loads((BENCHMARKS / "results" / "engines.json").read_text()),
         "browser": json.loads((BENCHMARKS / "results" / "browser.json").read_text()),
+        "ablation": json.loads((ROOT / "hub" / "figures" / "ablation" / "ablation.json").read_text()),
         "weights": digest_of_weights(RUN.parent),
     }
 
@@ -102,35 +103,40 @@ def levels_table(scores: dict) -> list[str]:
     return markdown(["blur levels, computed blur", "photos", *MAP_MEASURES.values(), "level error", "kappa"], [row])
 
 
-def peers_table(peers: dict, weights: str) -> str:
-    """Our network beside its peers, measured in one call on the same photos. Says if other weights were measured."""
-    columns = {"pooled_ap": "pooled AP", "curve_ap": "curve AP", "f_beta": "F_beta", "mae": "MAE", "iou": "IoU"}
-    kinds = [kind for kind in ("defocus", "motion") if kind in peers["methods"][0]["blur_map"]]
+def benchmark_table(peers: dict, engines: dict, ablation: dict, weights: str) -> str:
+    """Our engines and other programs: their cost, measured in one call on the same photos, and what each is right
+    about. Says if other weights were measured."""
+    scores = {"all": "blurred places", "defocus": "of defocus", "motion": "of motion"}
+    content = ablation["verdicts"]["1: C"]["accuracy"]
+    verdicts = {"MobileNetV2 classifier": sum(content) / len(content)}
+    for name, each in engines["engines"].items() if engines["weights"] == peers["weights"] else ():
+        verdicts["ABC-FuseNet" if name == "torch" else f"ABC-FuseNet, {name}"] = each["accuracy"]
     rows = []
     for each in peers["methods"]:
-        maps = each["blur_map"]
-        figures = [number(maps["all"][name]) for name in columns] + [number(maps[kind]["curve_ap"]) for kind in kinds]
+        maps, right = each["blur_map"] or {}, verdicts.get(each["name"])
+        measured = {kind: maps[kind]["pooled_ap" if kind == "all" else "curve_ap"] for kind in scores if kind in maps}
+        figures = [number(measured[kind]) if kind in measured else "" for kind in scores]
         name = each["name"]
-        if each == peers["methods"][0] and peers["weights"] != weights:
+        if name.startswith("ABC-FuseNet") and weights != peers["weights"]:
             name += " (earlier weights)"
-        rows.append([name, *figures, f"{each['seconds']:.2g}"])
-    header = [f"{peers['photos']} photos", *columns.values(), *(f"curve AP, {kind}" for kind in kinds)]
-    return "\n".join(markdown([*header, "seconds a photo"], rows))
+        cost = [f"{each['seconds']:.2g}", f"{each['megabytes']:.0f}" if "megabytes" in each else ""]
+        rows.append([name, *cost, "" if right is None else number(right), *figures])
+    header = [f"{peers['photos']} photos", "seconds a photo", "MB", "right verdicts", *scores.values()]
+    return "\n".join([*markdown(header, rows), "", f"Seconds and megabytes: {peers['machine']}."])
 
 
-def speed_table(speed: dict, engines: dict, weights: str) -> str:
-    """Time and changes of each engine, then the targets of speed. Says if other weights were measured."""
-    changed = "verdicts changed" + ("" if engines["weights"] == weights else " (earlier weights)")
-    header = ["`--engine`", "seconds a photo", "of the machine's peak", changed, "accuracy", "per-photo AP"]
-    rows = []
+def engines_table(engines: dict, weights: str) -> str:
+    """What each engine costs and changes. Says if other weights were measured."""
+    note = "" if engines["weights"] == weights else " (earlier weights)"
+    header = ["`--engine`", "CPU seconds a photo", "times as fast", "to start", f"same verdicts{note}"]
+    header += ["probabilities differ at most", "right verdicts"]
+    first, rows = engines["engines"]["torch"]["cpu_seconds"], []
     for name, each in engines["engines"].items():
-        time, verdicts = speed["engines"][name], f"{each['changed_verdicts']} of {engines['photos']}"
-        scores = [number(each["desirability"]["accuracy"]), number(each["blur_map"]["per_photo_ap"])]
-        rows.append([f"`{name}`", f"{time['seconds']:.3f}", f"{time['share_of_peak']:.0%}", verdicts, *scores])
-    lines = markdown(header, rows)
-    rows = [[name, f"{each['value']:.2f}", each["wanted"]] for name, each in speed["targets"].items()]
-    lines += ["", *markdown([f"with `--engine {speed['engine']}`", "measured", "aim"], rows)]
-    return "\n".join(lines)
+        cost = [f"{each['cpu_seconds']:.3f}", f"{first / each['cpu_seconds']:.2f}", f"{each['start_cpu_seconds']:.1f}"]
+        largest = f"{each['probabilities_largest']:.2g}"
+        rows.append([f"`{name}`", *cost, f"{each['same_verdict']:.1%}", largest, number(each["accuracy"])])
+    text = f"{engines['photos']} of {engines['of']} photos of the {engines['split']} split; {engines['machine']}."
+    return "\n".join([*markdown(header, rows), "", text])
 
 
 def scale_table(speed: dict) -> str:
@@ -138,13 +144,10 @@ def scale_table(speed: dict) -> str:
     cores = int(speed["machine"].split()[0])
     rows = []
     for size, stages in speed["stages"].items():
-        for engine, each in speed["engines"].items():
-            parts = [stages["decode"], stages["preprocess"], each["seconds"]]
-            days = [SCALE * sum(parts) * cores / (nodes * NODE_CORES) / 86400 for nodes in NODES]
-            shares = (f"{part / sum(parts):.0%}" for part in parts)
-            rows.append(
-                [size, f"`{engine}`", f"{NODE_CORES / cores / sum(parts):.0f}", *shares, *map("{:.1f}".format, days)]
-            )
+        parts = [stages["decode"], stages["preprocess"], speed["engines"]["torch"]["seconds"]]
+        days = [SCALE * sum(parts) * cores / (nodes * NODE_CORES) / 86400 for nodes in NODES]
+        shares = (f"{part / sum(parts):.0%}" for part in parts)
+        rows.append([size, "`torch`", f"{NODE_CORES / cores / sum(parts):.0f}", *shares, *map("{:.1f}".format, days)])
     header = ["photos", "`--engine`", "photos a second and node", "decoding", "preparing", "judging"]
     return "\n".join(markdown([*header, *(f"days on {nodes} nodes" for nodes in NODES)], rows))
 
@@ -193,7 +196,7 @@ def summary(run: dict, published: dict, peers: dict) -> str:
         if None not in (ours, other) and other > ours:
             note += ", better than ours"
         rows.append([f"{title}: {what}", str(photos), number(ours), f"{number(other)} ({note})"])
-    first, *others = peers["methods"]
+    first, *others = (each for each in peers["methods"] if each["blur_map"])
     simplest = min(others, key=lambda each: each["seconds"])
     photos = str(peers["photos"])
     rows.append(["CUHK: blurred places, pooled AP", photos, *(map_score(each) for each in (first, simplest))])
@@ -264,17 +267,15 @@ def verdicts_table(run: dict) -> str:
     return "\n".join(markdown(header, rows))
 
 
-def render(
-    page: str, run: dict, published: dict, peers: dict, speed: dict, engines: dict, browser: dict, weights: str
-) -> str:
+def render(page: str, *, run, published, peers, speed, engines, ablation, browser, weights) -> str:
     """Fill the sections of a page whose figures come from JSON."""
     sections = {
         "results": summary(run, published, peers),
         "threshold": threshold_text(run),
         "scores": results_table(run, published),
         "verdicts": verdicts_table(run),
-        "peers": peers_table(peers, weights),
-        "speed": speed_table(speed, engines, weights),
+        "benchmark": benchmark_table(peers, engines, ablation, weights),
+        "engines": engines_table(engines, weights),
         "scale": scale_table(speed),
         "processor": processor_text(speed),
         "page": page_text(browser, weights),

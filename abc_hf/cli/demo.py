@@ -21,7 +21,7 @@ def run_demo(args: argparse.Namespace) -> int:
         if args.static:
             files = write_page(load_pipeline(args.model, device="cpu"), args.static)
         else:
-            page = build_demo(load_pipeline(args.model, device=args.device))
+            page = build_demo(load_pipeline(args.model, device=args.device, engine=args.engine))
     if args.static:
         out = printable(args.static)
         print(f"{out} holds {files} files. Serve them: `python -m http.server --directory {out}`.")

@@ -207,9 +207,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=run_demo)
 
-    for each in (command, sort_command, watch_command):
+    for each in (command, sort_command, watch_command, demo):
         each.add_argument(
-            "--engine", default="torch", help="the engine on a CPU: torch, bf16, openvino (default: %(default)s)"
+            "--engine", default="auto", help="what runs it: auto, torch, openvino, bf16 (default: %(default)s)"
         )
     for each in (command, sort_command, watch_command, exporter, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")

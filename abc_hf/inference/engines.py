@@ -3,15 +3,19 @@
 
 import contextlib
 import copy
+import importlib.util
 import logging
+import platform
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..common.text import first_line
 from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from .allocator import keep_freed_memory
 
@@ -22,7 +26,7 @@ OUTPUTS = ("logits", "kind_logits", "blur_map", "attention_map")
 
 
 class TorchEngine:
-    """PyTorch on a CPU: the model with its BatchNorm folded into the convolutions, channels last.
+    """PyTorch: the model with its BatchNorm folded into the convolutions, channels last.
 
     Args:
         dtype: of weights and features.
@@ -34,42 +38,80 @@ class TorchEngine:
         self.model = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Run the network on `pixel_values` (B, 3, H, W) of the image processor. Returns `OUTPUTS`, like the model."""
+        """Run the network on `pixel_values` (B, 3, H, W) of the image processor. Returns `OUTPUTS`, like the model, but
+        on the CPU."""
         with torch.inference_mode():
             output = self.model(pixel_values.to(self.model.dtype, memory_format=torch.channels_last))
-        return {name: output[name] for name in OUTPUTS}
+        return {name: output[name].cpu() for name in OUTPUTS}
 
 
 class OpenVINOEngine:
-    """OpenVINO on a CPU, in bfloat16 where the CPU has it (OpenVINO's own default), else in float32.
+    """OpenVINO on a CPU. Threads may share it: it judges one batch at a time, on all cores.
+
+    Args:
+        precision: of features, "f32" or "bf16".
 
     Raises:
         ImportError: without OpenVINO.
     """
 
-    def __init__(self, model: ABCFuseNetForBlurUnderstanding):
-        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        program = import_openvino().compile_model(to_openvino(model), "CPU", threads)
-        self.request = program.create_infer_request()
+    def __init__(self, model: ABCFuseNetForBlurUnderstanding, precision: str = "f32"):
+        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": precision}
+        program = import_openvino().compile_model(to_openvino(model), "CPU", settings)
+        self.request, self.lock = program.create_infer_request(), threading.Lock()
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Like `TorchEngine.__call__`."""
-        found = self.request.infer([pixel_values.float().numpy()], share_inputs=True)
+        with self.lock:
+            found = self.request.infer([pixel_values.float().numpy()], share_inputs=True)
         return {name: torch.from_numpy(values) for name, values in zip(OUTPUTS, found.values(), strict=True)}
 
 
-ENGINES = {
+FEW = 64
+"""The photos after which "auto" has OpenVINO. About so many pay for its start."""
+
+
+class AutoEngine:
+    """PyTorch for the first `FEW` photos, because it starts at once. Then OpenVINO in float32, because it is faster, if
+    it is installed and the CPU is of the kind that it was measured on. Both give the same answers but for rounding."""
+
+    def __init__(self, model: ABCFuseNetForBlurUnderstanding):
+        self.model = model
+        self.engine: Callable = TorchEngine(model)
+        self.waiting = model.dtype == torch.float32 and openvino_suits()
+        self.photos, self.lock = 0, threading.Lock()
+
+    def __reduce__(self):
+        """A copy begins with PyTorch again: OpenVINO and locks cannot be copied."""
+        return AutoEngine, (self.model,)
+
+    def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Like `TorchEngine.__call__`."""
+        with self.lock:
+            self.photos += len(pixel_values)
+            if self.waiting and self.photos > FEW:
+                self.waiting = False
+                try:
+                    self.engine = OpenVINOEngine(self.model)
+                except Exception as error:  # PyTorch can judge all photos
+                    logger.warning("OpenVINO does not start here (%s); PyTorch goes on.", first_line(error))
+        return self.engine(pixel_values)
+
+
+ENGINES: dict[str, Callable] = {
+    "auto": AutoEngine,
     "torch": TorchEngine,
-    "bf16": lambda model: TorchEngine(model, torch.bfloat16),
     "openvino": OpenVINOEngine,
+    "bf16": lambda model: OpenVINOEngine(model, "bf16"),
 }
-"""The engines for a CPU. "torch" agrees with the model to rounding. The others compute in bfloat16, with 8 bits of each
-feature; docs/python.md says how many verdicts that changes. EXPERIMENTS.md names the engines that were left out."""
+"""The engines for a CPU. "torch" and "openvino" agree with the model to rounding. "bf16" computes in bfloat16, with 8
+bits of each feature; docs/python.md says how many verdicts that changes. EXPERIMENTS.md names the engines that were
+left out."""
 
 
 def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding):
     """The engine that is called with `pixel_values` (B, 3, H, W) in place of a model. None stands for the model itself:
-    that is "torch" on an accelerator.
+    that is "torch" on an accelerator. "auto" is float16 on a GPU of CUDA or XPU.
 
     Raises:
         ValueError: if there is no such engine, or it does not run where the model is.
@@ -79,11 +121,23 @@ def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding):
         raise ValueError(f"There is no engine {name}; there are {', '.join(ENGINES)}.")
     if model.device.type == "cpu":
         if name == "bf16" and not has_bfloat16():
-            logger.warning("The engine bf16: %s; the engine torch suits it.", SLOW_BFLOAT16)
+            logger.warning("The engine bf16: %s; the engine auto suits it.", SLOW_BFLOAT16)
         return ENGINES[name](model)
-    if name != "torch":
-        raise ValueError(f'The engine {name} runs on a CPU, not on {model.device}; give the device "cpu", or torch.')
+    if name == "auto" and model.device.type in HALVED and model.dtype == torch.float32:
+        return TorchEngine(model, torch.float16)
+    if name not in ("auto", "torch"):
+        raise ValueError(f'The engine {name} runs on a CPU, not on {model.device}; give the device "cpu", or auto.')
     return None
+
+
+HALVED = ("cuda", "xpu")
+"""The accelerators on which "auto" computes in float16. It has 11 bits of each feature, bfloat16 only 8."""
+
+
+def openvino_suits() -> bool:
+    """Whether OpenVINO is installed and the CPU is one of x86-64."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return x86 and sys.modules.get("openvino", ...) is not None and importlib.util.find_spec("openvino") is not None
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:

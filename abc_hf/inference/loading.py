@@ -37,7 +37,7 @@ def load_pipeline(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
-    engine: str = "torch",
+    engine: str = "auto",
     revision: str | None = None,
     token: str | bool | None = None,
     **options,
@@ -48,7 +48,7 @@ def load_pipeline(
         model: a folder, or the name of a repository on the Hub. The default is the weights in the package.
         device: such as "cpu" or "cuda:0". The default is an accelerator if there is one.
         dtype: of the weights. The default is the type in which they were saved.
-        engine: the engine on a CPU, one of `abc_hf.inference.engines.ENGINES`. An accelerator has only "torch".
+        engine: one of `abc_hf.inference.engines.ENGINES`. An accelerator has only "auto" and "torch".
         revision, token: of the repository on the Hub.
         options: those of `BlurUnderstandingPipeline`.
 

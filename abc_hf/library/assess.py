@@ -63,7 +63,7 @@ class Assess:
         model: str | os.PathLike | None = None,
         *,
         device: str | None = None,
-        engine: str = "torch",
+        engine: str = "auto",
         batch_size: int | None = None,
         workers: int = 0,
         columns: Iterable[str] = COLUMNS.names,

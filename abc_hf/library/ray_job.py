@@ -64,7 +64,7 @@ def sort_on_ray(
     *,
     model: str | os.PathLike | None = None,
     device: str | None = None,
-    engine: str = "torch",
+    engine: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> int:

@@ -92,7 +92,7 @@ class Sort:
         *,
         model: str | os.PathLike | None = None,
         device: str | None = None,
-        engine: str = "torch",
+        engine: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
         verify_content: bool = False,

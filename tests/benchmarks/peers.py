@@ -1,19 +1,27 @@
-"""Ours beside classical blur detectors, on the same photos in one call: accuracy, and time per photo.
+"""Ours beside other programs, on the same photos in one call: accuracy, CPU time per photo, and memory.
 
     python tests/benchmarks/peers.py --dataset FOLDER_OR_NAME --limit 60 --out tests/benchmarks/results
 
 Each method maps a photo as it is to blur, 0 = sharp .. 1 = blurred; a method that finds sharpness is turned round. No
 method is tuned to the data: parameters are the authors', or where there are none, stated below. Photo by photo, every
-method runs in turn; time is from the decoded photo to the map. Writes peers.json, peers.md and peers.png. Needs
+program answers in turn, each in a process of its own with one thread; time is CPU time from the decoded photo to the
+map, so other work on the machine hardly changes the ratios. Ctrl-C ends the run and keeps the photos judged so far;
+they are in random order. Writes peers.json and peers.png. Needs
 `pip install "abc-fusenet[benchmark]"`.
 """
 
 import argparse
+import contextlib
+import importlib.metadata
 import os
 import platform
+import resource
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +31,18 @@ from scipy import ndimage
 from skimage.filters import laplace
 from tqdm import tqdm
 
-from abc_hf import load_pipeline
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from abc_hf import ABCFuseNetConfig, ABCFuseNetImageProcessor, load_photo, load_pipeline
 from abc_hf.evaluation import plots
 from abc_hf.evaluation.records import open_split, score_photo, spread
 from abc_hf.evaluation.results import write_json
 from abc_hf.evaluation.scoring import plain, summarize
-from abc_hf.photos import load_photo
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from hub.render_readme import digest_of_weights, peers_table
+from abc_hf.inference.engines import fold_batch_norm
+from abc_hf.inference.loading import BUNDLED
+from abc_hf.modeling_abc_fusenet import DesirabilityClassifier
+from abc_hf.trunks import MobileNetV2Trunk
+from hub.render_readme import digest_of_weights
+from tests.benchmarks.u2netp import U2NetP
 
 LAPLACIAN_WINDOW, LAPLACIAN_SCALE = 15, 0.05
 """Side of the window [pixels], and the standard deviation of the Laplacian (of grey in 0..1) that counts as half sharp;
@@ -98,44 +109,128 @@ METHODS = {
 }
 
 
+# ------------------------------------------------------------------------------------------------------------ programs
+
+
+def ours(model: str, engine: str) -> Callable:
+    pipe = load_pipeline(model, device="cpu", dtype=torch.float32, engine=engine)
+    return lambda photo: pipe(photo).blur_map
+
+
+def without_maps(model: str, network: torch.nn.Module) -> Callable:
+    """A network run as our engine "torch" runs ours, on the same pixels. Its answers are not scored."""
+    processor = ABCFuseNetImageProcessor.from_pretrained(model)
+    network = fold_batch_norm(network.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def run(photo: Image.Image) -> None:
+        small = load_photo(photo, working_size=processor.size.longest_edge, resample=processor.resample)
+        network(processor(small, return_tensors="pt")["pixel_values"].to(memory_format=torch.channels_last))
+
+    return run
+
+
+class ContentClassifier(torch.nn.Module):
+    """MobileNetV2 and our classifier on its features alone: baseline 1 of the paper's ablation."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.trunk = MobileNetV2Trunk(config, config.content_output_stride)
+        changed = config.to_diff_dict() | {"fusion_inputs": ("content",), "blur_profile": False}
+        self.classifier = DesirabilityClassifier(type(config)(**changed), self.trunk.channels["last"], 0)
+
+    def forward(self, pixel_values):
+        return self.classifier(self.trunk(pixel_values)["last"], None)
+
+
+PROGRAMS: dict[str, Callable[[str], Callable]] = {
+    "ABC-FuseNet": lambda model: ours(model, "torch"),
+    "ABC-FuseNet, openvino": lambda model: ours(model, "openvino"),
+    "ABC-FuseNet, bf16": lambda model: ours(model, "bf16"),
+    **{name: lambda model, method=method: method for name, method in METHODS.items()},
+    "U2NetP": lambda model: without_maps(model, U2NetP()),
+    "MobileNetV2 classifier": lambda model: without_maps(
+        model, ContentClassifier(ABCFuseNetConfig.from_pretrained(model))
+    ),
+}
+"""By name, functions that start a program, given the folder of our model. The program makes a blur map of a photo, or
+None. U2NetP and the classifier have random weights here: their time does not depend on weights."""
+
+
+def begin(name: str, model: str) -> None:
+    """What the process of a program does first."""
+    global program
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    program = PROGRAMS[name](model)
+
+
+def judge(photo: Image.Image) -> tuple[np.ndarray | None, float]:
+    """The map of a photo, and seconds of CPU time."""
+    start = time.process_time()
+    values = program(photo)
+    return values, time.process_time() - start
+
+
+def megabytes() -> float:
+    """The most memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def installed(package: str) -> float | None:
+    """Megabytes that a package takes on the disk; None without it."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return sum(Path(str(file.locate())).stat().st_size for file in files if Path(str(file.locate())).exists()) / 1e6
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--dataset", required=True, help="a data set in the SmartBlur schema, with blur maps")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--model", help="ours (default: the weights in the package)")
+    parser.add_argument("--model", type=Path, default=BUNDLED, help="ours (default: the weights in the package)")
+    parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=list(PROGRAMS))
     parser.add_argument("--limit", type=int, help="photos, evenly spread over the split (default: all)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 
     rows = open_split(args.dataset, args.split, ("blur_map",))
-    chosen = spread(list(range(len(rows))), args.limit)
-    pipe = load_pipeline(args.model, device="cpu", dtype=torch.float32)
-    methods = {"ABC-FuseNet": lambda photo: pipe(photo).blur_map, **METHODS}
-    records: dict[str, list] = {name: [] for name in methods}
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    warm_up = load_photo(rows[chosen[0]]["image"])
-    for method in methods.values():
-        method(warm_up)
-    for index in tqdm(chosen, unit="photo", disable=None):
-        row = rows[index]
-        photo = load_photo(row["image"])
-        for name, method in methods.items():
-            start = time.perf_counter()
-            values = method(photo)
-            seconds[name].append(time.perf_counter() - start)
-            records[name].append(score_photo(index, row, {"blur_map": values.astype(np.float32)}))
+    chosen = np.random.default_rng(0).permutation(spread(list(range(len(rows))), args.limit)).tolist()
+    records: dict[str, list] = {name: [] for name in args.programs}
+    seconds: dict[str, list[float]] = {name: [] for name in args.programs}
+    with contextlib.ExitStack() as stack:
+        pools = {}
+        for name in args.programs:
+            alone = ProcessPoolExecutor(1, get_context("spawn"), begin, (name, str(args.model)))
+            pools[name] = stack.enter_context(alone)
+            pools[name].submit(judge, load_photo(rows[chosen[0]]["image"])).result()
+        with contextlib.suppress(KeyboardInterrupt):
+            for done, index in enumerate(tqdm(chosen, unit="photo", disable=None), 1):
+                row = rows[index]
+                photo = load_photo(row["image"])
+                for name, pool in pools.items():
+                    values, taken = pool.submit(judge, photo).result()
+                    seconds[name].append(taken)
+                    if values is not None:
+                        records[name].append(score_photo(index, row, {"blur_map": values.astype(np.float32)}))
+                judged = chosen[:done]
+        memory = {name: pool.submit(megabytes).result() for name, pool in pools.items()}
 
     entries = []
-    for name in methods:
-        scores = summarize(records[name])
-        entries.append({"name": name, "seconds": float(np.median(seconds[name])), "blur_map": scores["blur_map"]})
+    for name in args.programs:
+        del records[name][len(judged) :]
+        entries.append({"name": name, "seconds": float(np.median(seconds[name])), "megabytes": memory[name]})
+        entries[-1]["blur_map"] = summarize(records[name])["blur_map"] if records[name] else None
     result = {
-        "sources": sorted({source.split("/")[0] for source in rows.select(chosen)["source"]}),
+        "sources": sorted({source.split("/")[0] for source in rows.select(judged)["source"]}),
         "split": args.split,
-        "weights": digest_of_weights(Path(pipe.model.name_or_path)),
-        "photos": len(chosen),
+        "weights": digest_of_weights(args.model),
+        "photos": len(judged),
         "of": len(rows),
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()})",
+        "installed_megabytes": {name: installed(name) for name in ("torch", "openvino", "onnxruntime")},
+        "machine": f"CPU time of one thread of {os.cpu_count()} ({platform.machine()}), memory of the whole process",
         "methods": entries,
     }
     write(plain(result), args.out)
@@ -165,11 +260,13 @@ def accuracy_over_time(points: list[dict], title: str, note: str):
 def write(result: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "peers.json", result)
-    (out / "peers.md").write_text(peers_table(result, result["weights"]) + "\n")
-    points = [{**each, "curve_ap": each["blur_map"]["all"]["curve_ap"]} for each in result["methods"]]
-    note = f"{result['photos']} photos of {', '.join(result['sources'])}; median time on {result['machine']}"
+    points = [
+        {**each, "curve_ap": each["blur_map"]["all"]["curve_ap"]} for each in result["methods"] if each["blur_map"]
+    ]
+    note = f"{result['photos']} photos of {', '.join(result['sources'])}; median, {result['machine']}"
     accuracy_over_time(points, "Blur maps: accuracy and time", note).savefig(out / "peers.png")
-    print(peers_table(result, result["weights"]))
+    for each in result["methods"]:
+        print(f"{each['name']}: {each['seconds']:.3f} s of CPU time a photo, {each['megabytes']:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def measure_networks(model, photos: list[Path], peak: dict) -> tuple[dict, dict]
     inputs = [each["pixel_values"] for each in inputs]
     u2netp = fold_batch_norm(U2NetP().eval()).to(memory_format=torch.channels_last)
     runs = {}
-    for name in ENGINES:
+    for name in (name for name in ENGINES if name != "auto"):
         try:
             runs[name] = load_engine(name, model)
         except ImportError as error:
@@ -214,7 +214,7 @@ def measure_networks(model, photos: list[Path], peak: dict) -> tuple[dict, dict]
     entries = {}
     for name, values in seconds.items():
         entry = {"seconds": float(np.median(values)), "operations": theirs if name == "U2NetP" else ours}
-        dtype = "bfloat16" if name in ("bf16", "openvino") else "float32"
+        dtype = "bfloat16" if name == "bf16" else "float32"
         entries[name] = {**entry, "share_of_peak": entry["operations"] / entry["seconds"] / peak[dtype]}
     return entries, {"U2NetP": entries.pop("U2NetP")}
 

@@ -1,7 +1,10 @@
 """Every engine says what the model says."""
 
+import copy
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,27 +13,27 @@ from torch import nn
 
 from abc_hf import VARIANTS, ABCFuseNetConfig, ABCFuseNetForBlurUnderstanding, cli, load_pipeline
 from abc_hf.inference import engines
-from abc_hf.inference.engines import ENGINES, OUTPUTS, fold_batch_norm, load_engine
+from abc_hf.inference.engines import ENGINES, OUTPUTS, TorchEngine, fold_batch_norm, load_engine
 
 
 def check_agrees(name, found, expected):
-    """ "torch" is exact. bfloat16, which OpenVINO takes where the CPU has it, has 8 bits, that is 1/256 in each of some
-    dozens of layers: few values are far off, and none on average."""
+    """All engines are exact but "bf16". It has 8 bits, that is 1/256 in each of some dozens of layers: few values are
+    far off, and none on average."""
     difference = np.abs(np.asarray(found) - np.asarray(expected))
-    assert difference.max() < 1e-4 if name == "torch" else difference.mean() < 0.03
+    assert difference.mean() < 0.03 if name == "bf16" else difference.max() < 1e-4
 
 
 def pixels(batch, height, width):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(height)) * 2 - 1
 
 
-SLOWLY_MADE = pytest.param("openvino", marks=pytest.mark.slow)
+SLOWLY_MADE = [pytest.param(name, marks=pytest.mark.slow) for name in ("openvino", "bf16")]
 
 
-@pytest.fixture(scope="module", params=[SLOWLY_MADE if name == "openvino" else name for name in ENGINES])
+@pytest.fixture(scope="module", params=["auto", "torch", *SLOWLY_MADE])
 def loaded(request, tiny_folder):
     """An engine's name, and a pipeline with it."""
-    if request.param == "openvino":
+    if request.param in ("openvino", "bf16"):
         pytest.importorskip("openvino")
     return request.param, load_pipeline(tiny_folder, device="cpu", engine=request.param)
 
@@ -96,21 +99,99 @@ def test_every_normalization_after_a_convolution_is_folded(variant, left):
 
 def test_an_accelerator_runs_the_model_itself():
     model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS["tiny"])).to("meta")
-    assert load_engine("torch", model) is None
-    with pytest.raises(ValueError, match='The engine bf16 runs on a CPU, not on meta; give the device "cpu", or torch'):
+    assert load_engine("torch", model) is None and load_engine("auto", model) is None
+    with pytest.raises(ValueError, match='The engine bf16 runs on a CPU, not on meta; give the device "cpu", or auto'):
         load_engine("bf16", model)
 
 
+def test_auto_computes_in_float16_on_a_gpu(monkeypatch):
+    """There is no GPU here, so another device stands for one; what float16 changes is seen on the CPU."""
+    torch.manual_seed(0)
+    model = ABCFuseNetForBlurUnderstanding(ABCFuseNetConfig(**VARIANTS["tiny"])).eval()
+    monkeypatch.setattr(engines, "HALVED", ("meta",))
+    assert load_engine("auto", copy.deepcopy(model).to("meta")).model.dtype == torch.float16
+    with torch.no_grad():
+        expected = model(pixels(2, 64, 96))
+    found = TorchEngine(model, torch.float16)(pixels(2, 64, 96))
+    for name in ("logits", "kind_logits"):
+        off = found[name].float().softmax(-1) - expected[name].softmax(-1)
+        assert 0 < off.abs().max() < 0.02
+    for name in ("blur_map", "attention_map"):
+        assert 0 < (found[name].float() - expected[name]).abs().mean() < 0.005
+
+
+class Faster:
+    """Takes the place of `OpenVINOEngine`, whose start takes seconds."""
+
+    def __init__(self, model):
+        self.engine, self.sizes = TorchEngine(model), []
+
+    def __call__(self, pixel_values):
+        self.sizes.append(len(pixel_values))
+        return self.engine(pixel_values)
+
+
+def judge_batches(pipe, sizes):
+    return [pipe.engine(pixels(size, 32, 64))["logits"] for size in sizes]
+
+
+def test_auto_has_openvino_after_a_few_photos(tiny_folder, monkeypatch):
+    monkeypatch.setattr(engines, "OpenVINOEngine", Faster)
+    monkeypatch.setattr(engines, "openvino_suits", lambda: True)
+    monkeypatch.setattr(engines, "FEW", 5)
+    pipe = load_pipeline(tiny_folder, device="cpu")
+    answers = judge_batches(pipe, (2, 3, 2, 4))
+    assert pipe.engine.engine.sizes == [2, 4]
+    torch.testing.assert_close(answers[0], answers[2])
+    copied = pickle.loads(pickle.dumps(pipe.engine))  # as processes that only open photos are sent it
+    torch.testing.assert_close(copied(pixels(2, 32, 64))["logits"], answers[0])
+
+
+@pytest.mark.parametrize("reason", ["missing", "broken"])
+def test_auto_stays_with_pytorch_where_openvino_cannot_run(tiny_folder, monkeypatch, caplog, reason):
+    def fail(model):
+        raise RuntimeError("no such plugin\nat line 5")
+
+    monkeypatch.setattr(engines, "OpenVINOEngine", fail)
+    monkeypatch.setattr(engines, "openvino_suits", lambda: reason == "broken")
+    monkeypatch.setattr(engines, "FEW", 1)
+    pipe = load_pipeline(tiny_folder, device="cpu")
+    assert len(judge_batches(pipe, (2, 2, 2))) == 3 and isinstance(pipe.engine.engine, TorchEngine)
+    said = [record.getMessage() for record in caplog.records if "OpenVINO" in record.getMessage()]
+    assert said == ["OpenVINO does not start here (no such plugin); PyTorch goes on."] * (reason == "broken")
+
+
+@pytest.mark.parametrize(("machine", "suits"), [("x86_64", True), ("AMD64", True), ("arm64", False)])
+def test_openvino_suits_the_cpus_it_was_measured_on(monkeypatch, machine, suits):
+    monkeypatch.setattr(engines.platform, "machine", lambda: machine)
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: name == "openvino")
+    assert engines.openvino_suits() is suits
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert not engines.openvino_suits()
+
+
+@pytest.mark.slow
+def test_threads_share_openvino(tiny_folder):
+    pytest.importorskip("openvino")
+    engine = load_pipeline(tiny_folder, device="cpu", engine="openvino").engine
+    batches = [pixels(1, 64, 32 * width) for width in range(1, 7)]
+    expected = [engine(each)["logits"] for each in batches]
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda each: engine(each)["logits"], batches))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
 def test_an_unknown_engine_is_refused(tiny_folder):
-    with pytest.raises(ValueError, match="There is no engine turbo; there are torch, bf16, openvino."):
+    with pytest.raises(ValueError, match="There is no engine turbo; there are auto, torch, openvino, bf16."):
         load_pipeline(tiny_folder, device="cpu", engine="turbo")
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_slow_engine_says_so(tiny_folder, monkeypatch, caplog, fast):
     monkeypatch.setattr(engines, "has_bfloat16", lambda: fast)
+    monkeypatch.setitem(ENGINES, "bf16", ENGINES["torch"])
     load_pipeline(tiny_folder, device="cpu", engine="bf16")
-    assert ("many times slower than in float32; the engine torch suits it." in caplog.text) is not fast
+    assert ("many times slower than in float32; the engine auto suits it." in caplog.text) is not fast
 
 
 def test_a_missing_package_is_named(tiny_folder, monkeypatch):
@@ -187,4 +268,4 @@ libc.malloc_stats()
 def test_help_names_every_engine(capsys):
     with pytest.raises(SystemExit):
         cli.main(["assess", "--help"])
-    assert f"what runs it on a CPU: {', '.join(ENGINES)}" in " ".join(capsys.readouterr().out.split())
+    assert f"what runs it: {', '.join(ENGINES)}" in " ".join(capsys.readouterr().out.split())

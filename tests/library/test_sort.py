@@ -366,7 +366,7 @@ def test_an_empty_library(run, tmp_path):
     [
         (["--out", "file"], "--out file cannot be a folder, because a file has that name"),
         (["--model", "empty"], "No ABC-FuseNet model can be loaded from empty ("),
-        (["--engine", "steam"], "There is no engine steam; there are torch, bf16, openvino."),
+        (["--engine", "steam"], "There is no engine steam; there are auto, torch, openvino, bf16."),
         (["--device", "steam"], "The device steam cannot be used here ("),
     ],
 )
