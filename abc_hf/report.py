@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .image_processing_abc_fusenet import resize_map
-from .verdicts import MapFacts, Verdict, explain, judge, look_closer, read_maps
+from .verdicts import WORTH, MapFacts, Verdict, explain, judge, look_closer, read_maps
 from .visualization import LEVELS, grey_image, report_figure
 
 
@@ -146,7 +146,8 @@ class BlurReport:
         if self.closely is None:
             return None
         radius = self.closely.eye_blur_radius
-        return look_closer(self.label, "subject" if radius is None else "eye", radius or self.closely.blur_radius)
+        good = self.certain and WORTH[self.label] == 1
+        return look_closer(good, "subject" if radius is None else "eye", radius or self.closely.blur_radius)
 
     @property
     def levels(self) -> dict[str, float]:

@@ -226,16 +226,16 @@ def bad_blur(kind: str | None, facts: MapFacts) -> str:
     return f"The subject is {how}, which spoils the photo."
 
 
-def look_closer(label: str, place: str, radius: float) -> str:
+def look_closer(good: bool, place: str, radius: float) -> str:
     """One sentence on a photo in its own pixels.
 
     Args:
-        label: of the verdict.
+        good: whether the verdict certainly is no-blur or good-blur.
         place: the word for the part of the photo that was measured.
         radius: of its blur [pixels of the photo].
     """
     words = next(words for words, largest in AT_FULL_SIZE.items() if radius <= largest)
     start = f"Good at screen size, {words} at 100 %"
-    if words == "sharp" or WORTH[label] < 1:
+    if words == "sharp" or not good:
         start = f"The {place} is {words} at 100 %"
     return f"{start}: the blur of the {place} has a radius of {radius:.1f} pixels."

@@ -270,19 +270,14 @@ def test_every_label_and_kind_has_its_words():
 
 
 @pytest.mark.parametrize(
-    ("label", "place", "radius", "start"),
+    ("good", "place", "radius", "start"),
     [
-        (
-            "good-blur",
-            "eye",
-            3.4,
-            "Good at screen size, a little soft at 100 %: the blur of the eye has a radius",
-        ),
-        ("no-blur", "subject", 9, "Good at screen size, soft at 100 %: the blur of the subject"),
-        ("no-blur", "subject", 1.2, "The subject is sharp at 100 %: the blur of the subject has a radius of 1.2"),
-        ("bad-blur", "eye", 9, "The eye is soft at 100 %"),
-        ("ok-blur", "subject", 2.5, "The subject is a little soft at 100 %"),
+        (True, "eye", 3.4, "Good at screen size, a little soft at 100 %: the blur of the eye has a radius"),
+        (True, "subject", 9, "Good at screen size, soft at 100 %: the blur of the subject"),
+        (True, "subject", 1.2, "The subject is sharp at 100 %: the blur of the subject has a radius of 1.2"),
+        (False, "eye", 9, "The eye is soft at 100 %"),
+        (False, "subject", 2.5, "The subject is a little soft at 100 %"),
     ],
 )
-def test_the_sentence_on_the_photo_at_100_percent(label, place, radius, start):
-    assert look_closer(label, place, radius).startswith(start)
+def test_the_sentence_on_the_photo_at_100_percent(good, place, radius, start):
+    assert look_closer(good, place, radius).startswith(start)
