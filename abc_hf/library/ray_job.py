@@ -145,7 +145,10 @@ def run(tasks: list, rows: Path, checkpoint: Path, resumed: bool, options: dict)
     if options["workers"] is None:
         options["workers"] = max(1, cpus // gpus - 1) if gpus else 0
     most = gpus or max(1, cpus // max(1, options["workers"]))
-    ray.data.read_datasource(Photos(tasks), num_cpus=TASKS, override_num_blocks=len(tasks)).map_batches(
+    few = max(1, cpus // 4)  # names are read fast, but each process that reads some imports torch first
+    ray.data.read_datasource(
+        Photos(tasks), num_cpus=TASKS, concurrency=few, override_num_blocks=len(tasks)
+    ).map_batches(
         Judge,
         fn_constructor_kwargs=options,
         batch_size=TASK,
