@@ -223,7 +223,7 @@ def test_photos_of_the_holiday_benchmark_have_the_sizes_and_the_pixels_of_real_o
         assert np.abs(np.diff(rows)).max() == 1 and set(rows) == set(range(40))
     files = holiday.write_album(tmp_path / "from", tmp_path, 5, 2, "jpeg")
     assert files[0].read_bytes() == files[2].read_bytes() == files[4].read_bytes() != files[1].read_bytes()
-    assert load_photo(files[1]).info["taken"].startswith("2026-07-02")
+    assert "taken" not in load_photo(files[1]).info
 
 
 def test_differences_of_engines_are_counted(tmp_path):
