@@ -127,18 +127,9 @@ def training_batches(name: str, phase, processor, train, settings: TrainSettings
     return torch.utils.data.DataLoader(photos, batch_sampler=sampler, num_workers=settings.dataloader_num_workers)
 
 
-def train_phase(
-    name: str,
-    model,
-    processor,
-    splits,
-    settings: TrainSettings,
-    accelerator: Accelerator,
-    log: RunLog,
-    checkpoint: Path | None,
-):
+def train_phase(name: str, model, processor, splits, settings: TrainSettings, log: RunLog, checkpoint: Path | None):
     """Train one phase, from a checkpoint on; returns the model with the best weights by the validation split."""
-    train, validation = splits
+    (train, validation), accelerator = splits, log.accelerator
     phase = plan_phase(name, train, settings, accelerator)
     logger.info(f"phase {name}: {phase}")
     run = PhaseRun(name, phase, model, settings, accelerator, log)
@@ -178,9 +169,9 @@ def train_phase(
     return load_model(run.best_folder)
 
 
-def train_classifier(model, processor, splits, settings: TrainSettings, accelerator: Accelerator, log: RunLog):
+def train_classifier(model, processor, splits, settings: TrainSettings, log: RunLog):
     """The classifier alone, on what the frozen branches make of whole photos."""
-    train, validation = splits
+    (train, validation), accelerator = splits, log.accelerator
     phase = settings.preset("classifier")
     stored = dict(phase.mix)
     if settings.photos_on_device:  # fresh blur in place of stored synthetic photos
@@ -291,9 +282,9 @@ def run(settings: TrainSettings) -> None:
 
     for name in settings.phases():
         if name == "classifier":
-            model = train_classifier(model, processor, splits, settings, accelerator, log)
+            model = train_classifier(model, processor, splits, settings, log)
         else:
-            model = train_phase(name, model, processor, splits, settings, accelerator, log, checkpoints[name])
+            model = train_phase(name, model, processor, splits, settings, log, checkpoints[name])
         accelerator.free_memory()
     model = model.to(accelerator.device)
     if settings.phases()[-1] in ("classifier", "joint"):
