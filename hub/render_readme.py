@@ -35,6 +35,7 @@ CLASS_MEASURES = {
     "ece": "ECE",
 }
 """The table shows the measures that every row of run.json has."""
+RANKS = ("rank_correlation", "rank_correlation_of_all")
 
 
 def digest_of_weights(folder: Path) -> str:
@@ -49,6 +50,7 @@ def sources() -> dict:
         "published": json.loads((BENCHMARKS / "published.json").read_text()),
         "peers": json.loads((BENCHMARKS / "results" / "peers.json").read_text()),
         "speed": json.loads((BENCHMARKS / "results" / "speed.json").read_text()),
+        "radius": json.loads((BENCHMARKS / "results" / "blur_radius.json").read_text()),
         "engines": json.loads((BENCHMARKS / "results" / "engines.json").read_text()),
         "browser": json.loads((BENCHMARKS / "results" / "browser.json").read_text()),
         "ablation": json.loads((ROOT / "hub" / "figures" / "ablation" / "ablation.json").read_text()),
@@ -267,7 +269,34 @@ def verdicts_table(run: dict) -> str:
     return "\n".join(markdown(header, rows))
 
 
-def render(page: str, *, run, published, peers, speed, engines, ablation, browser, weights) -> str:
+def sharpness_table(radius: dict) -> str:
+    """How well the radius of blur in native pixels is told, by what the camera did, as Markdown; then, in sentences,
+    whole photos at several sizes and real photos."""
+    rows = []
+    for name, each in radius.items():
+        if isinstance(each, dict) and "rank_correlation_of_all" in each:
+            ranks = [f"{number(each[key])} ({number(each[f'baseline_{key}'])})" for key in RANKS]
+            rows.append([name, str(each["series"]), percent(each["told"]), *ranks, percent(each["median_error"])])
+    header = ["six radii each", "series", "told", "rank correlation within (Laplacian)", "of all (Laplacian)"]
+    text = ["In brackets the baseline, the variance of the Laplacian, divided by the variance of grey."]
+    if sizes := radius["sizes"]:
+        low, middle, high = sizes["radius_over_expected"]
+        text.append(
+            f"{sizes['photos']} whole photos under a blur of 16 pixels, at 24, 12, 6 and 1 megapixels: the radius is "
+            f"{middle:.2f} times the expected one ({low:.2f} to {high:.2f} for four in five); sharp and blurred, "
+            f"{percent(sizes['same_verdict_at_all_sizes'])} of them get the same verdict at all sizes."
+        )
+    if real := radius["labelled"]:
+        text.append(
+            f"On {real['photos']} real photos the radius, as a share of the long side, has a rank correlation of "
+            f"{number(real['rank_correlation'])} with the blur that people see on the subject (Laplacian: "
+            f"{number(real['baseline_rank_correlation'])})."
+        )
+    lines = markdown([*header, "median error"], rows)
+    return "\n".join([*lines, "", *textwrap.wrap(" ".join(text), 120)])
+
+
+def render(page: str, *, run, published, peers, speed, radius, engines, ablation, browser, weights) -> str:
     """Fill the sections of a page whose figures come from JSON."""
     sections = {
         "results": summary(run, published, peers),
@@ -276,6 +305,7 @@ def render(page: str, *, run, published, peers, speed, engines, ablation, browse
         "verdicts": verdicts_table(run),
         "benchmark": benchmark_table(peers, engines, ablation, weights),
         "engines": engines_table(engines, weights),
+        "sharpness": sharpness_table(radius),
         "scale": scale_table(speed),
         "processor": processor_text(speed),
         "page": page_text(browser, weights),

@@ -1,10 +1,10 @@
 import itertools
 import json
 
+import datasets
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from PIL import Image
 from safetensors.torch import load_file
 from scipy import stats
@@ -58,11 +58,11 @@ def test_the_loss_is_the_density_of_laplace():
 
 def test_only_photos_labelled_sharp_are_used():
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8))
-    data = Dataset.from_dict({"image": [photo] * 3, "desirability": [0, 1, 0]}).cast_column(
-        "image", __import__("datasets").Image()
+    data = datasets.Dataset.from_dict({"image": [photo] * 3, "desirability": [0, 1, 0]}).cast_column(
+        "image", datasets.Image()
     )
     found = sharp_photos(data)
-    assert [tuple(each.shape) for each in found] == [(150, 200)] * 2
+    assert [tuple(each.shape) for each in found] == [(240, 320), (150, 200)] * 2
 
 
 def test_a_short_training_writes_weights_that_load(pages, tmp_path):
