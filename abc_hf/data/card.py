@@ -147,16 +147,13 @@ def contact_sheet(out: Path, split: str = "train", most: int = 32) -> None:
         label = "no class" if row["desirability"] is None else DESIRABILITY[row["desirability"]]
         above.set_title(f"{label}\n{row['source'][-30:]}", fontsize=7)
         above.imshow(row["image"].convert("RGB"))
-        colors = truth_colors(row["blur_map"], "blur_map")
-        if colors is not None:
-            below.imshow(colors)
+        if row["blur_map"] is not None:
+            below.imshow(truth_colors(row["blur_map"], "blur_map"))
     figure.savefig(out / "contact_sheet.png")
 
 
-def truth_colors(labels: Image.Image | np.ndarray | None, column: str) -> np.ndarray | None:
+def truth_colors(labels: Image.Image | np.ndarray, column: str) -> np.ndarray:
     """(H, W, 3): a map's labels in the colours of the predicted map; unknown ones have colours of their own."""
-    if labels is None:
-        return None
     labels = np.asarray(labels)
     if column == "salient_mask":
         return colorize(labels / 255)

@@ -201,7 +201,7 @@ def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
 def gallery_images(truth: np.ndarray | None, maps: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
     """The truth and the maps of one photo as colours, at its size (width, height)."""
     height, width = size[::-1]
-    painted = []
+    painted: list[np.ndarray] = []
     if truth is not None:
         resized = Image.fromarray(truth).resize((width, height), Image.Resampling.NEAREST)
         painted.append(truth_colors(np.asarray(resized), "blur_map"))

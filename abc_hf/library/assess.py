@@ -69,7 +69,7 @@ class Assess:
         columns: Iterable[str] = COLUMNS.names,
     ):
         self.schema = pa.schema([ROWS.field(name) for name in columns])
-        options = {"device": device, "engine": engine, "batch_size": batch_size, "workers": workers}
+        options: dict[str, Any] = {"device": device, "engine": engine, "batch_size": batch_size, "workers": workers}
         self.made = functools.partial(Assess, model, **options, columns=self.schema.names)
         folder = model_folder(model)
         self.workers = Workers(folder, workers)

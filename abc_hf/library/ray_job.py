@@ -108,9 +108,10 @@ def sort_on_ray(
         labels = tidy(rows)
         files = {path.name: pq.read_metadata(path).num_rows for path in shards(rows)}
         manifest = {"settings": settings, "version": __version__, "folder": rows.name, "photos": labels.total()}
-        manifest |= {"labels": {label or "error": labels[label] for label in (*DESIRABILITY, None)}, "files": files}
+        numbers = {label or "error": labels[label] for label in (*DESIRABILITY, None)}
+        manifest |= {"labels": numbers, "files": files}
         write_bytes(out / MANIFEST, f"{json.dumps(manifest, indent=2)}\n".encode())
-    counts = ", ".join(f"{number} {label}" for label, number in manifest["labels"].items() if number)
+    counts = ", ".join(f"{number} {label}" for label, number in numbers.items() if number)
     logger.info(f"{rows}: {labels.total()} photos; {counts or 'no verdicts'}.")
     logger.info(f"`abc-fusenet sort --report {out}` makes the report.")
     return int(bool(labels[None] or complaints))

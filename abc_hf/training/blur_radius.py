@@ -194,7 +194,8 @@ def train(
     batches = iter(DataLoader(BlurredCrops(photos, batch_size, seed), None, num_workers=1, prefetch_factor=4))
     for step in (progress := tqdm(range(1, steps + 1), "training", disable=None)):
         crops, truth = next(batches)
-        loss = laplace_loss(*network(crops), truth)
+        radius, spread = network(crops)
+        loss = laplace_loss(radius, spread, truth)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

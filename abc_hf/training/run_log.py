@@ -159,7 +159,8 @@ def samples(model, processor, rows, branches: tuple[str, ...]) -> Figure | None:
         predicted = predict(model, processor, photo, branches)
         panels: list[tuple] = [(row["source"], np.asarray(photo.resize(predicted[maps[0][0]].shape[::-1])))]
         for output, column in maps:
-            panels += [(f"{column}, truth", truth_colors(row[column], column)), (output, colorize(predicted[output]))]
+            truth = None if row[column] is None else truth_colors(row[column], column)
+            panels += [(f"{column}, truth", truth), (output, colorize(predicted[output]))]
         for axis, (title, image) in zip(line, panels, strict=True):
             axis.set_axis_off()
             axis.set_title(title[-28:], fontsize=7)
