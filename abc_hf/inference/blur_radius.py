@@ -31,7 +31,7 @@ LOOKED_AT = 12
 """The most tiles of a photo that the network looks at."""
 SURE = 0.6
 """The expected error of a radius' logarithm below which a cell counts."""
-SHARPEST = 0.35
+SHARPEST = 0.25
 """The share of the subject, as far as it shows edges, that is sharper than the reported radius."""
 
 
