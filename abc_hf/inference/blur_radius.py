@@ -167,7 +167,7 @@ def sharper_parts(
     if not len(chosen):
         return None
     radius, spread = radii_of(seen.tiles[chosen])
-    weights = importance[chosen] / spread**2 * (spread < SURE)
+    weights = importance[chosen] * (spread < SURE)
     if not weights.any():
         return None
     found = sharper(radius, weights)
