@@ -38,7 +38,7 @@ def assert_same(report, other, tolerance=1e-5):
 
 def test_public_names():
     names = (
-        "ABCFuseNetConfig ABCFuseNetForBlurUnderstanding ABCFuseNetImageProcessor ABCFuseNetModel BlurReport "
+        "Assess ABCFuseNetConfig ABCFuseNetForBlurUnderstanding ABCFuseNetImageProcessor ABCFuseNetModel BlurReport "
         "BlurUnderstandingPipeline VARIANTS load_photo load_pipeline"
     )
     assert sorted(abc_hf.__all__) == sorted(names.split())

@@ -72,13 +72,14 @@ class BlurredCrops(IterableDataset):
 
     Args:
         photos: sharp, (H, W) grey uint8, at least `CROP` pixels on each side.
+        kernels: how many of each kind of blur are kept ready.
     """
 
-    def __init__(self, photos: list[torch.Tensor], batch_size: int, seed: int = 0):
+    def __init__(self, photos: list[torch.Tensor], batch_size: int, seed: int = 0, kernels: int = 3000):
         self.photos, self.batch_size = photos, batch_size
         self.rng = np.random.default_rng(seed)
         self.random = RandomNumbers(torch.Generator().manual_seed(seed))
-        self.bank, self.rare = KernelBank("cpu", seed=seed), NewKernels(self.rng, held_out=True)
+        self.bank, self.rare = KernelBank("cpu", kernels, seed), NewKernels(self.rng, held_out=True)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         while True:

@@ -586,6 +586,7 @@ def test_ctrl_c_in_a_terminal(photo, tmp_path, tiny_folder):
     assert 12 <= len(table(out)) < 16
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(run, library, tmp_path):
     (library / "broken.jpg").write_bytes(b"no photo")
     run(library)

@@ -58,7 +58,7 @@ def test_help_names_every_option_with_its_default(capsys):
         (["--architecture", "refinement_layers=-1"], "refinement_layers must be 0 or more; got -1."),
         (["--architecture", "refinement_layers=two"], "refinement_layers"),
         (["--model_name_or_path", "m", "--architecture", "temperature=2"], "and --architecture contradict"),
-        (["--hub_model_id", "me/it"], "add --push_to_hub"),
+        (["--hub_model_id", "me/it"], "Options of the Hub need --push_to_hub"),
         (["--report_to", "none", "none"], "--report_to none none: give none, or some of"),
         (["--resume_from_checkpoint", "nowhere"], "this is no checkpoint folder; give one, or latest."),
         (["--streaming", "--phase", "blur", "--train_val_split", "0.2"], "contradict each other"),
