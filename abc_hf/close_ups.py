@@ -61,25 +61,24 @@ def close_ups(photo: Image.Image, picture: Image.Image | None = None) -> CloseUp
         photo: in its own pixels.
         picture: the photo in colour, to look for faces, if `photo` is grey; it may be smaller.
     """
-    luma = photo.convert("L")
+    luma = photo if photo.mode == "L" else photo.convert("L")
     width, height = luma.size
-    pixels = np.asarray(luma)
     if min(width, height) < TILE:
-        pixels = np.pad(pixels, ((0, max(0, TILE - height)), (0, max(0, TILE - width))), mode="edge")
-        luma = Image.fromarray(pixels)
+        missing = (0, max(0, TILE - height)), (0, max(0, TILE - width))
+        luma = Image.fromarray(np.pad(np.asarray(luma), missing, mode="edge"))
     detail = tile_sums(edges(np.asarray(luma.reduce(STEP), np.float32)), TILE // STEP)
     part = max(TILE, max(width, height) / GRID)
     corners, fullness = [], []
-    for rows in parts(len(detail), pixels.shape[0], part):
-        for columns in parts(detail.shape[1], pixels.shape[1], part):
+    for rows in parts(len(detail), luma.height, part):
+        for columns in parts(detail.shape[1], luma.width, part):
             among = detail[rows, columns]
             row, column = divmod(int(among.argmax()), among.shape[1])
             places = (columns.start + column) * STEP, (rows.start + row) * STEP
             corners.append([min(place, side - TILE) for place, side in zip(places, luma.size, strict=True)])
             fullness.append(among[row, column])
-    tiles = np.stack([pixels[top : top + TILE, left : left + TILE] for left, top in corners])
+    tiles = np.stack([np.asarray(luma.crop((x, y, x + TILE, y + TILE))) for x, y in corners])
     faces = find_faces(picture or photo)
-    eyes = eyes_of((faces or [])[:FACES], pixels) if pixels.shape == (height, width) else []
+    eyes = eyes_of(faces[:FACES], np.asarray(luma)) if faces and luma.size == (width, height) else []
     return CloseUps(tiles, np.array(corners), np.array(fullness, np.float32), (width, height), faces, eyes)
 
 

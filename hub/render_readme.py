@@ -286,6 +286,12 @@ def sharpness_table(radius: dict) -> str:
             f"{middle:.2f} times the expected one ({low:.2f} to {high:.2f} for four in five); sharp and blurred, "
             f"{percent(sizes['same_verdict_at_all_sizes'])} of them get the same verdict at all sizes."
         )
+    if spent := radius["cost"]:
+        text.append(
+            f"With faces, all of this adds {percent(spent['torch']['added'])} to the CPU time of a JPEG of 24 "
+            f"megapixels and {spent['megabytes']:.0f} MB with `--engine torch`, and "
+            f"{percent(spent['openvino']['added'])} with `openvino`."
+        )
     if real := radius["labelled"]:
         text.append(
             f"On {real['photos']} real photos the radius, as a share of the long side, has a rank correlation of "

@@ -153,6 +153,7 @@ def test_trackio_has_the_course_and_asks_nobody(dataset, tmp_path, monkeypatch):
     assert [row["blur/loss"] for row in rows if "blur/loss" in row] == pytest.approx(losses) and len(losses) == 2
 
 
+@pytest.mark.slow
 def test_epochs(dataset, tmp_path):
     """Half an epoch of 13 rows is 4 steps of 2 photos; a run of these, too, can be stopped."""
     out = tmp_path / "run"
@@ -350,6 +351,7 @@ def test_twenty_photos_are_learned_by_heart(tmp_path):
     assert record["scores"]["joint"]["desirability_real"]["accuracy"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_verdict_that_is_not_the_most_probable_class_sets_no_certainty(monkeypatch):
     """`judge` never calls such a verdict certain, so `calibrate` leaves it out."""
     photo = dict.fromkeys(FEATURES) | {"source": "a/b", "image": Image.new("RGB", (8, 8)), "desirability": 1}

@@ -117,6 +117,7 @@ def test_regions_join_the_folders(photos, tmp_path):
     assert np.asarray(train["ecssd/b"]["blur_map"])[0, 0] == 255, "the eye and the mask disagree"
 
 
+@pytest.mark.slow
 def test_synth_is_determined_by_its_seed(photos, tmp_path):
     first = build("synth", photos, tmp_path / "1", "--count", "12", "--seed", "5")
     again = build("synth", photos, tmp_path / "2", "--count", "12", "--seed", "5")

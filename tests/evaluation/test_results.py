@@ -35,6 +35,7 @@ def evaluate(folder, *arguments) -> int:
     return main(["evaluate", "--dataset", str(folder / "set"), *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_compare_draws_one_table_and_one_plot(toy, tmp_path, capsys):
     files = [str(toy / "right.json"), str(toy / "wrong.json")]
     assert main(["evaluate", "--compare", *files, "--out", str(tmp_path)]) == 0
@@ -47,6 +48,7 @@ def test_compare_draws_one_table_and_one_plot(toy, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"comparison.md", "comparison.png"}
 
 
+@pytest.mark.slow
 def test_a_model_beside_a_peer(toy, tiny_folder, tmp_path, capsys):
     arguments = [tiny_folder, "--predictions", toy / "right", "--device", "cpu", "--out", tmp_path]
     assert evaluate(toy, *arguments) == 0

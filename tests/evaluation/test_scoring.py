@@ -157,6 +157,7 @@ def flat(value, path="") -> dict:
     return {key: entry for name, inner in items for key, entry in flat(inner, f"{path}/{name}").items()}
 
 
+@pytest.mark.slow
 def test_maps_of_another_program_are_scored_alike(scored, toy, rows, tmp_path):
     results, maps = scored
     png = tmp_path / "png"

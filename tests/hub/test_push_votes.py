@@ -38,6 +38,7 @@ print(json.dumps({"names": names, **{name: list(rows) for name, rows in splits.i
 """
 
 
+@pytest.mark.slow
 def test_a_stranger_reads_each_vote(stand, tmp_path, capsys):
     path = write(tmp_path / "data")
     push_votes.main([str(path), "--repo", "tester/votes", "--links", "tester/blur", "spaces/tester/demo", "--yes"])

@@ -56,6 +56,7 @@ def test_a_token_that_does_not_do_is_refused_before_training(stand, tmp_path, mo
     assert ("model", "tester/refused") not in stand.hub.repos
 
 
+@pytest.mark.slow
 def test_an_upload_that_breaks_after_training_says_how_to_repeat_it(stand, tmp_path, monkeypatch, scored_folder):
     monkeypatch.setattr(train_accelerate.run_log, "model_card", lambda *_: "---\nlicense: mit\n---\n")
     out = shutil.copytree(scored_folder, tmp_path / "out")

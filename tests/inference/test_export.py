@@ -106,6 +106,7 @@ def test_its_readme_runs_without_this_package(exported, small_folder, tmp_path):
     assert attention == pytest.approx(report.small_attention_map.mean(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_wrong_export_is_refused(small_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, "write_onnx", lambda model, path: None)
 

@@ -23,6 +23,7 @@ def culled(tmp_path):
     return tmp_path / "out", rows, decisions
 
 
+@pytest.mark.slow
 def test_no_other_threshold_gets_fewer_decisions_wrong(culled):
     out, rows, decisions = culled
     threshold, sentence = learned_threshold(out, decisions)
