@@ -114,7 +114,7 @@ def test_the_reasons_in_words(node, plain_pipe, make_report):
             {
                 "Subject": "Sharp.",
                 "Background": "All of it is blurred.",
-                "Kind of blur": "Defocus: the focus is elsewhere.",
+                "Kind of blur": "Defocus: the blurred part is out of focus.",
                 "How sure": "Sure: 70% for Good blur.",
             },
             [],
@@ -137,7 +137,7 @@ def test_the_reasons_in_words(node, plain_pipe, make_report):
             {
                 "Subject": "Sharp.",
                 "Background": "None of it is blurred.",
-                "Kind of blur": "Defocus: the focus is elsewhere.",
+                "Kind of blur": "Defocus: the blurred part is out of focus.",
                 **unsure,
             },
             [

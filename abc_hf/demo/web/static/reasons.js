@@ -18,7 +18,7 @@ export const amountOf = (blur, amounts) => amounts[Math.min(3, round(3 * blur))]
 
 export const capital = text => text[0].toUpperCase() + text.slice(1);
 
-const CAUSES = {defocus: "the focus is elsewhere", motion: "something moved", "camera-shake": "the camera moved"};
+const CAUSES = {defocus: "the blurred part is out of focus", motion: "something moved", "camera-shake": "the camera moved"};
 
 // The reasons for a verdict: rows of a term and a sentence.
 export function why(figures, facts, {amounts, kinds, verdicts}) {
