@@ -159,7 +159,8 @@ def tiny_folder(tmp_path_factory):
 
     loaded, load = {}, ABCFuseNetForBlurUnderstanding.from_pretrained.__func__
 
-    def load_once(cls, name, *arguments, **options):
+    def load_once(cls, pretrained_model_name_or_path, *arguments, **options):
+        name = pretrained_model_name_or_path
         if str(name) != str(folder):
             return load(cls, name, *arguments, **options)
         key = str((cls, arguments, options))

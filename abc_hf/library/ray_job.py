@@ -122,7 +122,7 @@ def start(address: str | None) -> None:
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # ours are sentences
     options: dict = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": True}
     if address is None:
-        ray.init(num_cpus=max(2, cores()), include_dashboard=False, **options)
+        ray.init("local", num_cpus=max(2, cores()), include_dashboard=False, **options)
     else:
         ray.init(address, **options)
     logging.getLogger("ray.data").setLevel(logging.ERROR)

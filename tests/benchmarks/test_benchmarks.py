@@ -109,7 +109,7 @@ def test_the_benchmark_of_accelerators_runs_on_a_cpu_too(tmp_path, tiny_folder, 
     monkeypatch.setattr(accelerator, "SHAPE", (64, 96))
     monkeypatch.setattr(accelerator, "SIZES", {"small": ((120, 80), (80, 120))})
     command = ["--photos", str(tmp_path / "photos"), "--model", str(tiny_folder), "--out", str(tmp_path / "out")]
-    command += ["--device", "cpu", "--eager", "--batches", "1", "2", "--workers", "0", "--count", "12"]
+    command += ["--device", "cpu", "--eager", "--batches", "1", "2", "--workers", "0", "--count", "400"]
     accelerator.main(command)
     result = json.loads((tmp_path / "out" / "accelerator.json").read_text())
     exact, half, coarse = result["network"]
@@ -160,7 +160,7 @@ def test_the_speed_benchmark_measures_everything_in_one_call(tmp_path, tiny_fold
 @pytest.mark.slow
 def test_sort_is_launched_as_users_launch_it(tmp_path, tiny_folder, photo):
     # so many photos outweigh the noise of two launches on a busy machine
-    files = [tmp_path / f"{seed}.jpg" for seed in range(160)]
+    files = [tmp_path / f"{seed}.jpg" for seed in range(600)]
     for seed, file in enumerate(files):
         photo(120, 80, seed).save(file)
     found = speed.measure_sort(files, str(tiny_folder), "torch")

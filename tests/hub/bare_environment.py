@@ -28,6 +28,6 @@ def started_space(space: Path, python: Path) -> Iterator[str]:
     clean |= {"PYTHONUNBUFFERED": "1", "GRADIO_SERVER_NAME": "127.0.0.1"}
     with subprocess.Popen([python, "app.py"], cwd=space, env=clean, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
+            yield next(found[0] for line in process.stdout if (found := re.search(r"http://[^/\s]+/", line)))
         finally:
             process.terminate()
