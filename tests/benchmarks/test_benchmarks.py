@@ -160,7 +160,7 @@ def test_the_speed_benchmark_measures_everything_in_one_call(tmp_path, tiny_fold
 @pytest.mark.slow
 def test_sort_is_launched_as_users_launch_it(tmp_path, tiny_folder, photo):
     # so many photos outweigh the noise of two launches on a busy machine
-    files = [tmp_path / f"{seed}.jpg" for seed in range(600)]
+    files = [tmp_path / f"{seed}.jpg" for seed in range(300)]
     for seed, file in enumerate(files):
         photo(120, 80, seed).save(file)
     found = speed.measure_sort(files, str(tiny_folder), "torch")
