@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import logging
 import platform
+import queue
 import sys
 import threading
 import warnings
@@ -46,24 +47,31 @@ class TorchEngine:
 
 
 class OpenVINOEngine:
-    """OpenVINO on a CPU. Threads may share it: it judges one batch at a time, on all cores.
+    """OpenVINO on a CPU. Threads may share it.
 
     Args:
         precision: of features, "f32" or "bf16".
+        at_once: the threads that call it at the same time; the cores are divided among them.
 
     Raises:
         ImportError: without OpenVINO.
     """
 
-    def __init__(self, model: ABCFuseNetForBlurUnderstanding, precision: str = "f32"):
+    def __init__(self, model: ABCFuseNetForBlurUnderstanding, precision: str = "f32", at_once: int = 1):
         settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": precision}
+        settings["NUM_STREAMS"] = at_once
         program = import_openvino().compile_model(to_openvino(model), "CPU", settings)
-        self.request, self.lock = program.create_infer_request(), threading.Lock()
+        self.requests: queue.SimpleQueue = queue.SimpleQueue()
+        for _ in range(at_once):
+            self.requests.put(program.create_infer_request())
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Like `TorchEngine.__call__`."""
-        with self.lock:
-            found = self.request.infer([pixel_values.float().numpy()], share_inputs=True)
+        request = self.requests.get()
+        try:
+            found = request.infer([pixel_values.float().numpy()], share_inputs=True)
+        finally:
+            self.requests.put(request)
         return {name: torch.from_numpy(values) for name, values in zip(OUTPUTS, found.values(), strict=True)}
 
 
@@ -75,43 +83,47 @@ class AutoEngine:
     """PyTorch for the first `FEW` photos, because it starts at once. Then OpenVINO in float32, because it is faster, if
     it is installed and the CPU is of the kind that it was measured on. Both give the same answers but for rounding."""
 
-    def __init__(self, model: ABCFuseNetForBlurUnderstanding):
-        self.model = model
+    def __init__(self, model: ABCFuseNetForBlurUnderstanding, at_once: int = 1):
+        self.model, self.at_once = model, at_once
         self.engine: Callable = TorchEngine(model)
         self.waiting = model.dtype == torch.float32 and openvino_suits()
         self.photos, self.lock = 0, threading.Lock()
 
     def __reduce__(self):
         """A copy begins with PyTorch again: OpenVINO and locks cannot be copied."""
-        return AutoEngine, (self.model,)
+        return AutoEngine, (self.model, self.at_once)
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Like `TorchEngine.__call__`."""
         with self.lock:
             self.photos += len(pixel_values)
-            if self.waiting and self.photos > FEW:
-                self.waiting = False
-                try:
-                    self.engine = OpenVINOEngine(self.model)
-                except Exception as error:  # PyTorch can judge all photos
-                    logger.warning("OpenVINO does not start here (%s); PyTorch goes on.", first_line(error))
+            enough = self.waiting and self.photos > FEW
+            self.waiting &= not enough
+        if enough:  # other threads go on with PyTorch
+            try:
+                self.engine = OpenVINOEngine(self.model, at_once=self.at_once)
+            except Exception as error:  # PyTorch can judge all photos
+                logger.warning("OpenVINO does not start here (%s); PyTorch goes on.", first_line(error))
         return self.engine(pixel_values)
 
 
 ENGINES: dict[str, Callable] = {
     "auto": AutoEngine,
-    "torch": TorchEngine,
-    "openvino": OpenVINOEngine,
-    "bf16": lambda model: OpenVINOEngine(model, "bf16"),
+    "torch": lambda model, at_once: TorchEngine(model),
+    "openvino": lambda model, at_once: OpenVINOEngine(model, "f32", at_once),
+    "bf16": lambda model, at_once: OpenVINOEngine(model, "bf16", at_once),
 }
 """The engines for a CPU. "torch" and "openvino" agree with the model to rounding. "bf16" computes in bfloat16, with 8
 bits of each feature; docs/python.md says how many verdicts that changes. EXPERIMENTS.md names the engines that were
 left out."""
 
 
-def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding):
+def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding, at_once: int = 1):
     """The engine that is called with `pixel_values` (B, 3, H, W) in place of a model. None stands for the model itself:
     that is "torch" on an accelerator. "auto" is float16 on a GPU of CUDA or XPU.
+
+    Args:
+        at_once: the threads that call an engine for a CPU at the same time.
 
     Raises:
         ValueError: if there is no such engine, or it does not run where the model is.
@@ -122,7 +134,7 @@ def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding):
     if model.device.type == "cpu":
         if name == "bf16" and not has_bfloat16():
             logger.warning("The engine bf16: %s; the engine auto suits it.", SLOW_BFLOAT16)
-        return ENGINES[name](model)
+        return ENGINES[name](model, at_once)
     if name == "auto" and model.device.type in HALVED and model.dtype == torch.float32:
         return TorchEngine(model, torch.float16)
     if name not in ("auto", "torch"):

@@ -38,6 +38,7 @@ def load_pipeline(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "auto",
     engine: str = "auto",
+    at_once: int = 1,
     revision: str | None = None,
     token: str | bool | None = None,
     **options,
@@ -49,6 +50,7 @@ def load_pipeline(
         device: such as "cpu" or "cuda:0". The default is an accelerator if there is one.
         dtype: of the weights. The default is the type in which they were saved.
         engine: one of `abc_hf.inference.engines.ENGINES`. An accelerator has only "auto" and "torch".
+        at_once: the threads that judge photos at the same time on a CPU.
         revision, token: of the repository on the Hub.
         options: those of `BlurUnderstandingPipeline`.
 
@@ -84,7 +86,7 @@ def load_pipeline(
         device=device,  # type: ignore[arg-type]  # it takes a name as well
         **options,
     )
-    pipe.engine, pipe.open_photo = load_engine(engine, pipe.model), opening.load_photo
+    pipe.engine, pipe.open_photo = load_engine(engine, pipe.model, at_once), opening.load_photo
     pipe.measure = measure
     return pipe
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import torch
 from tqdm import tqdm
 
 from .. import __version__
@@ -40,7 +41,7 @@ from .lock import only_job
 from .shards import NOTED, PICTURES, SHARD_COLUMNS, Writer
 from .table import thumbnail_files
 from .undo_file import Moves
-from .workers import Workers
+from .workers import JUDGES, Workers, judges
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ class Sort:
         out: the folder to write to.
         model, device, engine: as in `load_pipeline`.
         batch_size: the most photos judged at a time; the default suits the device.
-        workers: processes that open photos, 0 for none but this one; one for every two cores unless given.
+        workers: processes that open photos, 0 for none but this one; one for every two cores, but two at least, unless
+            given.
         verify_content: tell a changed photo by the SHA-256 of its file.
         single_file: write the report as a single file.
         reject_soft: the sharpness at 100 % below which the report flags photos, 0..1; None flags none for it.
@@ -214,16 +216,18 @@ class Sort:
         if first is None:
             return 0
         self.workers.start()
+        at_once = min(JUDGES, torch.get_num_threads())
         if self.pipe is None:
-            self.pipe = load_pipeline(self.model, device=self.device, engine=self.engine)
+            self.pipe = load_pipeline(self.model, device=self.device, engine=self.engine, at_once=at_once)
         size = self.batch_size or best_batch_size(self.pipe)
         start, number = time.monotonic(), 0
-        with tqdm(total=total, unit="photo", smoothing=0.05, disable=None) as bar:
+        bar = tqdm(total=total, unit="photo", smoothing=0.05, disable=None)
+        with bar, judges(at_once if self.pipe.device.type == "cpu" else 1) as in_turn:
             prepared = self.workers.prepared(itertools.chain([first], photos))
-            for batch in by_shape(prepared, size):
-                self.judge_batch(batch)
-                number += len(batch)
-                bar.update(len(batch))
+            for rows in in_turn(self.judge_batch, by_shape(prepared, size)):
+                self.note(rows)
+                number += len(rows)
+                bar.update(len(rows))
         seconds = time.monotonic() - start
         self.say(f"Judged {number} photos in {seconds:.1f} s, {number / seconds:.1f} a second.")
         return number
@@ -231,13 +235,13 @@ class Sort:
     def note(self, rows: list[dict]):
         self.index.note(rows, self.journal.add(rows))
 
-    def judge_batch(self, batch: list[tuple[Found, dict]]):
-        """Judge photos of one shape, write their small pictures, and note them in the journal."""
+    def judge_batch(self, batch: list[tuple[Found, dict]]) -> list[dict]:
+        """Judge photos of one shape, and write their small pictures."""
         rows = judge(self.pipe, batch, lambda *photo: write_thumbnails(self.out, *photo))
         for (photo, _), row in zip(batch, rows, strict=True):
             if row["error"]:
                 logger.warning(f"{photo.file}: {row['error']}")
-        self.note(rows)
+        return rows
 
     def finish(self, prune: bool = False, bursts: bool = True) -> int:
         """Write the table and the report, unless they would be the same as before. Returns the exit status.

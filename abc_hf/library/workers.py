@@ -5,11 +5,12 @@ import contextlib
 import io
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import imagehash
+import torch
 from PIL import Image
 
 from ..exif import SETTINGS
@@ -28,6 +29,8 @@ THUMBNAIL_SIDE = 320
 """The long side of a thumbnail [pixels]."""
 AHEAD = 8
 """Photos that are prepared ahead, per worker."""
+JUDGES = 8
+"""The most threads that judge at the same time on a CPU."""
 
 
 class Preparer:
@@ -89,6 +92,29 @@ def failed(error: Exception, *names: str) -> dict:
     return {"error": sentence.encode("utf-8", "backslashreplace").decode()}
 
 
+@contextlib.contextmanager
+def judges(number: int) -> Iterator[Callable[[Callable, Iterable], Iterator]]:
+    """A function like `map` whose calls run in threads, some ahead of the results. The threads divide the cores that
+    PyTorch uses among them: they need not wait for each other, as the threads of one call do."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(max(1, threads // number),))
+
+    def in_turn(function: Callable, items: Iterable) -> Iterator:
+        waiting: deque[Future] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > number:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    try:
+        yield in_turn
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
 def thumbnail(preview: Image.Image) -> bytes:
     small = preview.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
@@ -102,12 +128,12 @@ class Workers:
     photo suffers.
 
     Args:
-        number: of processes; 0 for none but this one, None for one for every two cores.
+        number: of processes; 0 for none but this one, None for one for every two cores, but two at least.
         model, hash_content: as in `Preparer`.
     """
 
     def __init__(self, model: Path, number: int | None = None, hash_content: bool = False):
-        self.number = max(1, cores() // 2) if number is None else number
+        self.number = max(2, cores() // 2) if number is None else number
         self.arguments = (model, hash_content)
         self.preparers: Processes | None = None
         self.rows: Processes | None = None

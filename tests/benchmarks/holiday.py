@@ -2,10 +2,10 @@
 
     python tests/benchmarks/holiday.py --photos FOLDER --count 3000 --out tests/benchmarks/results
 
-The command makes JPEGs of 12 to 24 megapixels of the folder's photos, each pixel as it was: a photo is mirrored at its
-borders until it is large enough. `sort` is run as users launch it, on a few of the photos and on all; the difference is
-the others'. Seconds are of CPU time, of all its processes together, so other work on the machine hardly changes the
-ratios. Only Linux can count these. Writes holiday.json.
+The command makes JPEGs of 12 to 24 megapixels, and of 1 megapixel, of the folder's photos, each pixel as it was: a
+photo is mirrored at its borders until it is large enough. `sort` is run as users launch it, on a few of the photos and
+on all; the difference is the others'. Seconds are of CPU time, of all its processes together, so other work on the
+machine hardly changes the ratios. Only Linux can count these. Writes holiday.json.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ from tests.test_photos import dng
 
 SIZES = ((4000, 3000), (4608, 3456), (5184, 3888), (6000, 4000))
 """Width and height of the photos, in turn, of 12 to 24 megapixels. Every fifth photo stands upright."""
+SMALL = ((1224, 816),)
+"""Those of the photos of 1 megapixel."""
 PREVIEW = (1620, 1080)
 """Width and height of the preview in a RAW file, as many cameras have it."""
 HOLIDAY, CORES = 3000, 2
@@ -65,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
             result[kind]["stages"] = stages = measure_stages(pipe, distinct, args.engines)
             for engine in args.engines:
                 sort = measure_sort(files, args.model, engine)
-                allowed = stages["prepare"] + stages[engine]
+                allowed = stages["prepare"] + stages[engine] + stages["closely"]
                 sort |= {"share_of_stages": allowed / sort["cpu_seconds"]}
                 sort |= {"holiday_minutes": (sort["start"] + HOLIDAY * sort["cpu_seconds"] / CORES) / 60}
                 result[kind][engine] = sort
@@ -76,12 +78,12 @@ def main(argv: list[str] | None = None) -> None:
 # --------------------------------------------------------------------------------------------------------------- photos
 
 
-def pieces(photos: Path, size: tuple[int, int] | None = None) -> Iterator[Image.Image]:
+def pieces(photos: Path, sizes: Sequence[tuple[int, int]]) -> Iterator[Image.Image]:
     """Photos without end: those of a folder in turn, each mirrored at its borders, and cut to size at another place."""
     files, rng, number = sorted(path for path in photos.iterdir() if path.is_file()), np.random.default_rng(0), 0
     while True:
         pixels = np.asarray(load_photo(files[number % len(files)]))
-        width, height = size or SIZES[number % len(SIZES)]
+        width, height = sizes[number % len(sizes)]
         if number % 5 == 4:
             width, height = height, width
         top, left = (int(rng.integers(side)) for side in pixels.shape[:2])
@@ -99,23 +101,31 @@ def mirrored(first: int, length: int, side: int) -> np.ndarray:
     return np.where(places < side, places, 2 * side - 1 - places)
 
 
-def write_jpegs(photos: Path, count: int) -> Iterator[bytes]:
+def write_jpegs(photos: Path, count: int, sizes: Sequence[tuple[int, int]] | None = None) -> Iterator[bytes]:
     """JPEGs without a time: `sort` would take links to one photo for a burst, and measure these again."""
-    for number, piece in zip(range(count), pieces(photos), strict=False):
+    for number, piece in zip(range(count), pieces(photos, sizes or SIZES), strict=False):
         file = io.BytesIO()
         piece.save(file, "jpeg", quality=92, subsampling=("4:2:0", "4:2:2")[number % 2])
         yield file.getvalue()
 
 
+def write_small_jpegs(photos: Path, count: int) -> Iterator[bytes]:
+    return write_jpegs(photos, count, SMALL)
+
+
 def write_raws(photos: Path, count: int) -> Iterator[bytes]:
     """DNG files whose Bayer pixels are few: only the preview is read, whatever else is there."""
-    for _, piece in zip(range(count), pieces(photos, PREVIEW), strict=False):
+    for _, piece in zip(range(count), pieces(photos, [PREVIEW]), strict=False):
         file = io.BytesIO()
         piece.save(file, "jpeg", quality=92)
         yield dng(file.getvalue(), piece.size, 7, 1)
 
 
-WRITERS: dict[str, tuple[Callable, str]] = {"jpeg": (write_jpegs, "jpg"), "raw": (write_raws, "dng")}
+WRITERS: dict[str, tuple[Callable, str]] = {
+    "small": (write_small_jpegs, "jpg"),
+    "jpeg": (write_jpegs, "jpg"),
+    "raw": (write_raws, "dng"),
+}
 
 
 def write_album(photos: Path, folder: Path, count: int, distinct: int, kind: str) -> list[Path]:
@@ -134,12 +144,12 @@ def write_album(photos: Path, folder: Path, count: int, distinct: int, kind: str
 
 def measure_stages(pipe, files: list[Path], engines: list[str]) -> dict:
     """CPU seconds a photo of each stage alone, on one thread: to open a photo and prepare it for network, report and
-    bursts; of that, the image processor; and to judge the photo, with PyTorch and each
-    engine in turn."""
+    bursts; of that, the image processor; to judge the photo, with PyTorch and each engine in turn; and to look at its
+    subject closely."""
     torch.set_num_threads(1)
     preparer = Preparer(pipe.model.name_or_path)
     runs = {"torch": pipe.engine} | {name: load_engine(name, pipe.model) for name in engines}
-    seconds: dict[str, list[float]] = {name: [] for name in ("prepare", "process", *runs)}
+    seconds: dict[str, list[float]] = {name: [] for name in ("prepare", "process", *runs, "closely")}
     processes.WITHIN_LIMITS, before = True, processes.WITHIN_LIMITS  # photos are opened in this process
     try:
         for file in [files[0], *files]:
@@ -147,7 +157,12 @@ def measure_stages(pipe, files: list[Path], engines: list[str]) -> dict:
             seconds["prepare"].append(taken)
             seconds["process"].append(timed(pipe.image_processor, prepared["preview"])[1])
             for name, run in runs.items():
-                seconds[name].append(timed(run, torch.from_numpy(prepared["pixel_values"]))[1])
+                outputs, taken = timed(run, torch.from_numpy(prepared["pixel_values"]))
+                seconds[name].append(taken)
+            sizes = [prepared["preview"].size[::-1]]
+            maps = pipe.image_processor.post_process_blur_understanding(outputs, sizes)[0]
+            maps = [maps[name].numpy() for name in ("blur_map", "attention_map")]
+            seconds["closely"].append(timed(pipe.measure, prepared["close_ups"], *maps)[1])
     finally:
         processes.WITHIN_LIMITS = before
     return {name: float(np.mean(values[1:])) for name, values in seconds.items()}

@@ -112,7 +112,7 @@ def write_parquet(path: Path, count: int, seed: int = 0) -> Path:
 WRITERS = {"parquet": write_parquet, "zip": write_zip, "tar": write_tar, "folder": write_folder}
 
 
-def stub(model) -> Callable:
+def stub(model, at_once=1) -> Callable:
     """An engine whose answers depend on the photo and cost nothing."""
 
     def run(pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -139,10 +139,11 @@ class Measured(sort.Sort):
         self.take_stock("found")
 
     def judge_batch(self, batch):
-        super().judge_batch(batch)
+        rows = super().judge_batch(batch)
         self.done += len(batch)
         if self.done in self.marks:
             self.take_stock(f"judged {self.done}")
+        return rows
 
     def finish(self, **options):
         status = super().finish(**options)

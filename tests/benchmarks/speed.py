@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=96, help="photos of 1 megapixel; a quarter as many of 24")
     parser.add_argument("--repeats", type=int, default=12, help="photos that engines and peers judge")
     parser.add_argument("--model", help="ours (default: the weights in the package)")
-    parser.add_argument("--engine", choices=list(ENGINES), default="torch", help="of the whole and of the stages")
+    measured = [name for name in ENGINES if name != "auto"]
+    parser.add_argument("--engine", choices=measured, default="torch", help="of the whole and of the stages")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 

@@ -89,16 +89,26 @@ def test_the_holiday_benchmark_measures_stages_and_sort(tmp_path, tiny_folder, p
     (tmp_path / "photos").mkdir()
     photo(120, 80).save(tmp_path / "photos" / "a.jpg")
     monkeypatch.setattr(holiday, "SIZES", ((400, 300),))
+    monkeypatch.setattr(holiday, "SMALL", ((200, 150),))
     monkeypatch.setattr(holiday, "PREVIEW", (150, 100))
+    launched = holiday.cost
+
+    def linear(command: list[str]) -> np.ndarray:
+        """The launched command succeeds; its time, which is noise for so few photos, is 5 s and 0.2 s a photo."""
+        assert (launched(command) > 0).all()
+        photos = sum(Path(each).suffix in (".jpg", ".dng") for each in command)
+        return np.array([5, 3]) + np.array([0.2, 0.1]) * photos
+
+    monkeypatch.setattr(holiday, "cost", linear)
     command = ["--photos", str(tmp_path / "photos"), "--model", str(tiny_folder), "--out", str(tmp_path / "out")]
-    holiday.main([*command, "--count", "60", "--distinct", "6", "--engines", "torch"])
+    holiday.main([*command, "--count", "12", "--distinct", "6", "--engines", "torch"])
     result = json.loads((tmp_path / "out" / "holiday.json").read_text())
-    for kind in ("jpeg", "raw"):
-        assert result[kind]["stages"]["prepare"] > 0 and result[kind]["stages"]["torch"] > 0
-        found = result[kind]["torch"]
-        assert 0 < found["cpu_seconds"] < 1 < found["start"] < 60
-        minutes = (found["start"] + 1500 * found["cpu_seconds"]) / 60
-        assert found["holiday_minutes"] == pytest.approx(minutes)
+    for kind in ("small", "jpeg", "raw"):
+        stages, found = result[kind]["stages"], result[kind]["torch"]
+        assert min(stages.values()) > 0
+        assert (found["cpu_seconds"], found["seconds"], found["start"]) == pytest.approx((0.2, 0.1, 5))
+        assert found["holiday_minutes"] == pytest.approx((5 + 3000 * 0.2 / 2) / 60)
+        assert found["share_of_stages"] == pytest.approx(sum(stages[each] for each in ("prepare", "torch", "closely")) / 0.2)
     assert "raw, torch: " in capsys.readouterr().out
 
 

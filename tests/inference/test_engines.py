@@ -123,7 +123,7 @@ def test_auto_computes_in_float16_on_a_gpu(monkeypatch):
 class Faster:
     """Takes the place of `OpenVINOEngine`, whose start takes seconds."""
 
-    def __init__(self, model):
+    def __init__(self, model, at_once):
         self.engine, self.sizes = TorchEngine(model), []
 
     def __call__(self, pixel_values):
@@ -149,7 +149,7 @@ def test_auto_has_openvino_after_a_few_photos(tiny_folder, monkeypatch):
 
 @pytest.mark.parametrize("reason", ["missing", "broken"])
 def test_auto_stays_with_pytorch_where_openvino_cannot_run(tiny_folder, monkeypatch, caplog, reason):
-    def fail(model):
+    def fail(model, at_once):
         raise RuntimeError("no such plugin\nat line 5")
 
     monkeypatch.setattr(engines, "OpenVINOEngine", fail)
@@ -203,7 +203,7 @@ def test_a_missing_package_is_named(tiny_folder, monkeypatch):
 def test_the_command_takes_an_engine(tiny_folder, photo, tmp_path, monkeypatch, capsys):
     photo().save(tmp_path / "photo.png")
     ran = []
-    monkeypatch.setitem(ENGINES, "bf16", lambda model: ran.append(model) or ENGINES["torch"](model))
+    monkeypatch.setitem(ENGINES, "bf16", lambda model, at_once: ran.append(model) or ENGINES["torch"](model, 1))
     options = ["--model", str(tiny_folder), "--device", "cpu", "--engine", "bf16"]
     assert cli.main(["assess", str(tmp_path / "photo.png"), *options]) == 0
     assert len(ran) == 1 and "photo.png" in capsys.readouterr().out
