@@ -196,13 +196,13 @@ def softest_eye(seen: CloseUps, attention_map: np.ndarray) -> tuple[float, tuple
 
 
 def eye_radius(eye: Eye) -> float:
-    """The radius of blur of the sharper parts of an eye [pixels]. An eye without edges is strongly blurred, so cells
-    count that are not sure."""
-    radius, spread = radii_of(eye.tile[None])
+    """The radius of blur of the sharper parts of an eye [pixels]. An eye without edges is strongly blurred, so all its
+    cells count."""
+    radius, _ = radii_of(eye.tile[None])
     middles = (np.arange(radius.shape[-1]) + 0.5) * CELL
     reach = max(eye.around, CELL)
     near = [np.abs(middles - (place - start)) <= reach for place, start in zip(eye.middle, eye.corner, strict=True)]
-    return sharper(radius, np.outer(near[1], near[0]) / spread[0] ** 2)
+    return sharper(radius, np.outer(near[1], near[0]).astype(float))
 
 
 def at(values: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
