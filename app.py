@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo with the weights that come with the package, here or as a Hugging Face Space: `python app.py`.
 
 Where the package mcp is installed, as in a Space, the endpoints are MCP tools, too.

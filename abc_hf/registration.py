@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The public names of `abc_hf`. Importing this module registers the model with transformers."""
 # ruff: noqa: F401
 

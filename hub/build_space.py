@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Write the folder of the Space: `python -m hub.build_space OUT`. hub/push_space.py also uploads it."""
 
 import argparse

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA ...`.
 
 RUN is the folder that train_accelerate.py wrote. `--before` names the runs that RUN continued, oldest first; their

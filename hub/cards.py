@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The cards of uploaded models, data sets and Spaces, from the templates beside this file and run.json."""
 
 import json

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Tries a folder before it is uploaded. hub/uploading.py runs this file in a fresh interpreter (`python -I`).
 
     cold.py model FOLDER PHOTO ANSWERS   with remote code, where abc_hf cannot be imported; maps go to ANSWERS (.npz)

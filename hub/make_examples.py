@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Make the demo's example photos from those inside scikit-image and scikit-learn: `python -m hub.make_examples`.
 
 Each run gives the same pictures. The tulips and the plain sky come from Debian packages and are not made here.

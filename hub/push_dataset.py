@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload a data set: `python -m hub.push_dataset DATA --repo USER/NAME`.
 
 DATA is a folder that `python -m abc_hf.data.build` wrote. Only rows whose licence allows it are taken: CC0, CC BY-SA,

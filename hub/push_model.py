@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload a model: `python -m hub.push_model [MODEL] --repo USER/NAME`.
 
 The folder holds weights (safetensors), configuration, code, run.json, a card, and in `onnx` the network for

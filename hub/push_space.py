@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload the demo as a Space: `python -m hub.push_space --repo USER/NAME`.
 
 hub/build_space.py writes the folder. A fresh interpreter that has only the code of the folder checks it. Then the files

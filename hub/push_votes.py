@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Upload the single votes of all annotators: `python -m hub.push_votes DATA/votes.csv --repo USER/NAME`.
 
 A desirability.csv beside the votes says which split each photo belongs to. File names and votes are uploaded, and no

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The common part of the push commands: options, the dry run, the upload, and messages of failures.
 
 After a push, a repository has the files of the folder and no others. Files that it already has, by digest, are not sent

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Sentences for errors of the Hub."""
 
 from huggingface_hub import get_token

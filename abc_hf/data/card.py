@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The files for people beside the Parquet of a data set: README.md with counts and sources, and a contact sheet."""
 
 import collections

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """A small data set to try training with: blur put into the pictures that come inside scikit-image and scikit-learn."""
 
 import csv

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The SmartBlur schema: its columns and the meaning of the values in its maps."""
 
 import datasets

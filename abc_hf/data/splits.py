@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The splits of any data set, brought into the SmartBlur schema."""
 
 import contextlib

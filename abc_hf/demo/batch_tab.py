@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo's second tab: many photos, judged once and sorted at any threshold."""
 
 import csv

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo's third tab: shots of one scene, ranked by how sharp eyes or subject are in their own pixels."""
 
 import contextlib

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The pages of docs/, which the demo serves beside its own page: docs/training.md at /training."""
 
 import re

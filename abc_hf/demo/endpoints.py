@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo's endpoints for programs: the work of the tabs, with documented parameters and results."""
 
 from collections.abc import Callable

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Who may send requests to the demo's server, and errors as sentences.
 
 A page of another site can send requests to a server on the visitor's own machine. If that page's name is made to lead

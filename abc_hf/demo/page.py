@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo: `build_demo` makes the page, `launch` starts it. The pipeline computes everything that the page shows."""
 
 import importlib.util

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo's first tab: one photo with its maps, the verdict and the reasons."""
 
 import html

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The demo as a static page, which judges photos in the browser and sends them nowhere.
 
 Any file server can offer the folder. ONNX Runtime Web, from the npm registry, runs the network.

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The look of the demo. Colours with a meaning come from `visualization`, as `--tone` and `--colors`."""
 
 from importlib import resources

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The files that visitors of the demo send, within limits, and the files that are written for them."""
 
 import base64

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The figures of an evaluation, drawn from results.json in the colours of visualization.py."""
 
 from pathlib import Path

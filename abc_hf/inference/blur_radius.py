@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """How sharp the subject of a photo is in the photo's own pixels.
 
 The blur map is made at the working size. At this size the slight blur of a photo of 24 megapixels is invisible. So a

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Engines run the network: PyTorch, or a faster one on a CPU. `load_pipeline(engine=...)` and `--engine` choose."""
 
 import contextlib

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The network as a file for ONNX Runtime or OpenVINO, for any number of photos of any size, checked against PyTorch."""
 
 import os

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Load a pipeline from a folder or from the Hub."""
 
 import hashlib

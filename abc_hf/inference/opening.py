@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Photos opened within the limits of `processes`: the door of all commands, of the demo and of `load_pipeline`."""
 
 import atexit

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Processes that call a function within limits of time and memory. A photo that is made to do harm ends its process
 alone."""
 

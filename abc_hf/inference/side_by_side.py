@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Shots of one scene side by side: the same place of each, in its own pixels."""
 
 import numpy as np

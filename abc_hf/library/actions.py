@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The actions of `abc-fusenet sort`: it copies, moves or links photos into a folder per label, and writes XMP
 sidecars.
 

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """One row a photo: the same for `abc-fusenet sort` and for `Assess`, which Ray Data, Daft, Spark and `datasets` run."""
 
 import errno

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Shots of one moment, found by their time and their looks, and ranked by how sharp the eyes, or else the subject, are.
 
 A burst is a chain: in the order of their EXIF times, each shot of one camera and one size follows the one before it

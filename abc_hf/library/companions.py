@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The files that belong to a photo and lie beside it: sidecars of raw developers, live pictures, notes of phones."""
 
 import os

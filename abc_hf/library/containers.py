@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Reading photos, wherever they are: in files, in zip, tar and Parquet files, in Lance data sets, behind URLs."""
 
 import contextlib

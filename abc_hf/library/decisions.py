@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Learning from decisions by hand: a threshold of one's own, and a data set to evaluate and train with."""
 
 import csv

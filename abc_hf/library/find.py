@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Finding photos in folders, files, globs, zip, tar and Parquet files, Lance data sets, and whatever fsspec opens."""
 
 import datetime

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The HTML report of `abc-fusenet sort`: a page that reads its data from files beside it and asks nothing of any host.
 
 `report.html` loads `report/photos-0000.js` and so on one after the other, as scripts, because a page opened from disk

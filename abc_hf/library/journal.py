@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The crash-safe journal of `abc-fusenet sort`, and the table written from it.
 
 The journal is the files of `shards.py`. It knows a photo by path, size and modification time. A line that is damaged

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Photos inside a Parquet file or a Lance data set, as the Hub's data sets keep them: a column of `datasets.Image`,
 which is a struct of `bytes`, the file of a photo, and `path`, its name; or in Lance, of their bytes alone."""
 

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The request to `abc-fusenet sort` to act on photos, and the steps of it (see `undo_file`)."""
 
 import base64

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """`abc-fusenet sort --ray`: one job on all machines of a Ray cluster, and the report of a part of its rows.
 
 Ray Data reads the names of photos, actors judge them (`Assess`), and rows go to Parquet files. Ray's own checkpoint

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Shots that belong together: exposure brackets, focus stacks, panoramas and time lapses, found by EXIF and timing.
 
 No shot of a set is worse than the others: each does its part. So a set is no burst, and nothing in it is rejected.

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The files of the journal, `shards/RUN-NUMBER.jsonl`: a line with the settings, then a line for each photo, each
 behind its checksum."""
 

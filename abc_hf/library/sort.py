@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """`abc-fusenet sort`: judge a photo library of any size, and write a table of it.
 
 Worker processes open photos and prepare them, batches of one shape go through the network meanwhile, and rows go to a

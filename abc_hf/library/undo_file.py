@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The undo files of `abc-fusenet sort`: the steps of its actions, one JSON object a line.
 
 A step has `do` ("copy", "move", "link" or "xmp"), `from` and `to`, paths as in the table (see `path_text`). The step of

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """`abc-fusenet watch`: judge photos as they arrive in folders.
 
 It polls, because network drives do not report changes.

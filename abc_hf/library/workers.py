@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Photos opened and prepared in processes of their own, ahead of the network, within limits of time and memory."""
 
 import contextlib

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """XMP sidecars: rating, colour label and keywords beside a photo, as darktable, digiKam and Lightroom read them.
 
 A sidecar that is there is merged: the texts of others stay, byte order mark, packet markers and unknown namespaces

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Train the estimator of the blur radius: `python -m abc_hf.training.blur_radius DATA --out FOLDER`.
 
 The truth is exact and needs no labels. Sharp photos are blurred by kernels of known radius, in linear light. Then they

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The record of a training run: run.json, metrics.jsonl, curves, samples and the model card."""
 
 import importlib.metadata

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The options of train_accelerate.py, each declared once: a field of `TrainSettings`."""
 
 import contextlib

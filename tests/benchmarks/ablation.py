@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """The ablation of the paper's Figure 9, and of the blur branch's parts: `python -m tests.benchmarks.ablation WEIGHTS
 --dataset ...`.
 

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """How well two annotators of blurred regions agree: `python -m tests.benchmarks.agreement`, which writes
 hub/labels/agreement.json.
 

@@ -1,4 +1,3 @@
-# Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """How a model behaves where no label says it: `python -m tests.benchmarks.behaviour DATA --out DIR [--model NAME]`.
 
 DATA is a data set in the SmartBlur schema (`python -m abc_hf.data.build folders`). Of its validation split:
