@@ -134,7 +134,6 @@ def model_index(run: dict) -> list[EvalResult]:
         EvalResult(**about, metric_type=key, metric_name=measures[key], metric_value=round(scores[key], 4))
         for about, measures, scores in parts
         for key in measures
-        if key in scores
     ]
 
 
@@ -198,8 +197,8 @@ def model_card(
     the weights."""
     verdicts = run["validation"]["desirability"]
     phases = {phase: entry["step"] for each in run["runs"] for phase, entry in each["scores"].items()}
-    ok_blur = verdicts.get("per_class", {}).get("ok-blur")
-    maps, sharp = run["cuhk"]["blur_map"], run["validation"].get("sharp", {}).get("above_0.2")
+    ok_blur = verdicts["per_class"].get("ok-blur")
+    maps, sharp = run["cuhk"]["blur_map"], run["validation"]["sharp"]["above_0.2"]
     return filled(
         ModelCard,
         "model_card.md",
@@ -221,11 +220,9 @@ def model_card(
         phases=", ".join(f"{phase} ({step} steps)" for phase, step in phases.items()),
         agreement=region_agreement(),
         ok_blur={"of": ok_blur["photos"], "found": round(ok_blur["photos"] * ok_blur["recall"])} if ok_blur else None,
-        bad_blur={"of": verdicts["photos"], "photos": verdicts["per_class"]["bad-blur"]["photos"]}
-        if "per_class" in verdicts
-        else None,
+        bad_blur={"of": verdicts["photos"], "photos": verdicts["per_class"]["bad-blur"]["photos"]},
         motion_is_worse=maps["cuhk/motion"]["curve_ap"] < maps["cuhk/out_of_focus"]["curve_ap"],
-        called_blurred=f"{sharp:.1%}" if sharp else "",
+        called_blurred=f"{sharp:.1%}",
         parameters=f"{parameters:,}",
         working_size=working_size,
         see_also=see_also(links),

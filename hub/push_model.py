@@ -1,9 +1,8 @@
 """Upload a model: `python -m hub.push_model [MODEL] --repo USER/NAME`.
 
 The folder holds weights (safetensors), configuration, code, run.json, a card, and in `onnx` the network for
-transformers.js. It is checked where this project
-cannot be imported: the Auto classes and pipeline of transformers, with `trust_remote_code=True`, must give the answers
-of the original. Then the files are listed, and --yes uploads them.
+transformers.js. It is checked where this project cannot be imported: the Auto classes and the pipeline of transformers,
+with `trust_remote_code=True`, must give the answers of the original. Then the files are listed, and --yes uploads them.
 """
 
 import argparse
@@ -62,13 +61,10 @@ def build(args: argparse.Namespace, folder: Path) -> None:
 def write_networks(pipeline: BlurUnderstandingPipeline, folder: Path) -> None:
     """Write the network for transformers.js, with the weights in float32, float16 and int8, under the names it expects.
 
-    Raises ValueError without the packages for ONNX, or if a network does not agree with the model.
+    Raises ImportError without the packages for ONNX, and ValueError if a network does not agree with the model.
     """
     folder.mkdir()
-    try:
-        export.write_onnx(pipeline.model, folder / "model.onnx")
-    except ImportError as error:
-        raise ValueError(str(error)) from None
+    export.write_onnx(pipeline.model, folder / "model.onnx")
     export.check_export(pipeline.model, pipeline.image_processor, export.run_onnx, folder / "model.onnx")
     for kind in export.SMALL:
         export.store_weights(folder / "model.onnx", kind)

@@ -33,7 +33,6 @@ CLASS_MEASURES = {
     "kappa": "kappa",
     "ece": "ECE",
 }
-"""The table shows the measures that every row of run.json has."""
 RANKS = ("rank_correlation", "rank_correlation_of_all")
 
 
@@ -77,23 +76,20 @@ def results_table(run: dict, published: dict) -> str:
         "validation split, real photos": run["validation"]["desirability"],
         "CUHK, never trained on": run["cuhk"]["desirability"],
     }
-    measures = {key: name for key, name in CLASS_MEASURES.items() if all(key in row for row in verdicts.values())}
-    rows = [[title, str(row["photos"]), *(number(row[key]) for key in measures)] for title, row in verdicts.items()]
-    lines += ["", *markdown(["desirability", "photos", *measures.values()], rows)]
-    if all("per_class" in row for row in verdicts.values()):
-        first, second = [
-            number(max(each["photos"] for each in row["per_class"].values()) / row["photos"])
-            for row in verdicts.values()
-        ]
-        lines += ["", f"One label for all photos, the most frequent, has an accuracy of {first} and {second} there."]
-    sharp = run["validation"].get("sharp")
-    if sharp:
-        text = (
-            f"Of {sharp['photos']} validation photos without blur, {sharp['above_0.2']:.1%} have a blur map of more "
-            f"than 0.2 on average; the mean is {sharp['mean']:.3f}, and 0 would be right."
-        )
-        lines += ["", *textwrap.wrap(text, 120)]
-    return "\n".join(lines)
+    rows = [
+        [title, str(row["photos"]), *(number(row[key]) for key in CLASS_MEASURES)] for title, row in verdicts.items()
+    ]
+    lines += ["", *markdown(["desirability", "photos", *CLASS_MEASURES.values()], rows)]
+    first, second = (
+        number(max(each["photos"] for each in row["per_class"].values()) / row["photos"]) for row in verdicts.values()
+    )
+    sharp = run["validation"]["sharp"]
+    text = (
+        f"Of {sharp['photos']} validation photos without blur, {sharp['above_0.2']:.1%} have a blur map of more than "
+        f"0.2 on average; the mean is {sharp['mean']:.3f}, and 0 would be right."
+    )
+    lines += ["", f"One label for all photos, the most frequent, has an accuracy of {first} and {second} there."]
+    return "\n".join([*lines, "", *textwrap.wrap(text, 120)])
 
 
 def levels_table(scores: dict) -> list[str]:
@@ -183,25 +179,16 @@ def summary(run: dict, published: dict, peers: dict) -> str:
     """The results in one table, beside the simplest baselines, as Markdown."""
     rows = []
     for name, title in {"validation": "validation", "cuhk": "CUHK, never trained on"}.items():
-        scores = run[name]
-        if "verdicts" in scores:
-            judged = scores["verdicts"]["all"]
-            ours, photos, other = judged["agreed"]["accuracy"], judged["agreed"]["photos"], judged["always_one_label"]
-            what = "right verdicts where all annotators agree"
-        else:
-            judged = scores["desirability"]
-            ours, photos = judged["accuracy"], judged["photos"]
-            other = max(each["photos"] for each in judged["per_class"].values()) / photos
-            what = "right verdicts"
-        note = "always the same label"
-        if None not in (ours, other) and other > ours:
-            note += ", better than ours"
-        rows.append([f"{title}: {what}", str(photos), number(ours), f"{number(other)} ({note})"])
+        judged = run[name]["verdicts"]["all"]
+        ours, other = judged["agreed"]["accuracy"], judged["always_one_label"]
+        note = "always the same label" + (", better than ours" if other > ours else "")
+        title = f"{title}: right verdicts where all annotators agree"
+        rows.append([title, str(judged["agreed"]["photos"]), number(ours), f"{number(other)} ({note})"])
     first, *others = (each for each in peers["methods"] if each["blur_map"])
     simplest = min(others, key=lambda each: each["seconds"])
     photos = str(peers["photos"])
-    rows.append(["CUHK: blurred places, pooled AP", photos, *(map_score(each) for each in (first, simplest))])
-    rows[-1][-1] += f" ({simplest['name']})"
+    scores = [number(each["blur_map"]["all"]["pooled_ap"]) for each in (first, simplest)]
+    rows.append(["CUHK: blurred places, pooled AP", photos, scores[0], f"{scores[1]} ({simplest['name']})"])
     ours, theirs = run["cuhk"]["blur_map"]["all"], published["blur_map"]["all"]
     peer = f"{number(theirs['pooled_ap'])} ({published['name']})"
     rows.append(["CUHK: blurred places, pooled AP", str(ours["photos"]), number(ours["pooled_ap"]), peer])
@@ -209,14 +196,8 @@ def summary(run: dict, published: dict, peers: dict) -> str:
     return "\n".join([*lines, "", *textwrap.wrap(certainty(run), 120)])
 
 
-def map_score(method: dict) -> str:
-    return number(method["blur_map"]["all"]["pooled_ap"])
-
-
 def certainty(run: dict) -> str:
     """How many verdicts are certain, and how far to trust these."""
-    if "verdicts" not in run["validation"]:
-        return "How many verdicts are certain, and how far to trust those, was not measured for these weights."
     scores = run["validation"]["verdicts"]["all"]
     sure, missed, kind = scores["certain"], scores["false_bad"], scores["kind"]
     return (
@@ -234,19 +215,12 @@ def threshold_text(run: dict) -> str:
     """Precision and recall of bad-blur at the default threshold, in a sentence for each split."""
     sentences = []
     for name, title in {"validation": "validation", "cuhk": "CUHK"}.items():
-        rejected = run[name].get("verdicts", {}).get("all", {}).get("rejected")
-        bad = run[name]["desirability"]["per_class"]["bad-blur"]
-        if rejected:
-            sentences.append(
-                f"On {title}, {percent(rejected['share'])} of the photos score below {rejected['threshold']}. For "
-                f"bad-blur, this threshold has a precision of {percent(rejected['precision'])} and a recall of "
-                f"{percent(rejected['recall'])}; {bad['photos']} photos have bad-blur."
-            )
-        else:
-            sentences.append(
-                f"On {title} the label bad-blur has a precision of {number(bad['precision'])} and a recall of "
-                f"{number(bad['recall'])} ({bad['photos']} photos of bad-blur); the threshold was not scored there."
-            )
+        rejected, bad = run[name]["verdicts"]["all"]["rejected"], run[name]["desirability"]["per_class"]["bad-blur"]
+        sentences.append(
+            f"On {title}, {percent(rejected['share'])} of the photos score below {rejected['threshold']}. For "
+            f"bad-blur, this threshold has a precision of {percent(rejected['precision'])} and a recall of "
+            f"{percent(rejected['recall'])}; {bad['photos']} photos have bad-blur."
+        )
     return "\n".join(textwrap.wrap(" ".join(sentences), 120))
 
 
@@ -254,15 +228,13 @@ def verdicts_table(run: dict) -> str:
     """How far to trust verdicts, by source, as Markdown."""
     rows = []
     for name, title in {"validation": "validation", "cuhk": "CUHK"}.items():
-        for source, scores in run[name].get("verdicts", {}).items():
+        for source, scores in run[name]["verdicts"].items():
             agreed, certain = scores["agreed"], scores["certain"]
             figures = [agreed["accuracy"], agreed["kappa"], scores["always_one_label"]]
             shares = [scores[key]["share"] for key in ("false_bad", "bad_found")]
             shares += [certain["share"], certain["accuracy"], scores["kind"]["accuracy"]]
             row = [f"{title}, {source}", str(agreed["photos"]), *map(number, figures), *map(percent, shares)]
             rows.append(row)
-    if not rows:
-        return "The bundled weights were scored before these measures existed."
     header = ["photos on which all annotators agree", "photos", "accuracy", "kappa", "always one label"]
     header += ["false bad", "bad found", "certain", "certain and right", "kind right"]
     return "\n".join(markdown(header, rows))

@@ -122,7 +122,7 @@ def run_cold(*arguments, cwd: Path | None = None) -> dict:
     with tempfile.TemporaryDirectory() as home:
         environment = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "PYTHONPATH")}
         environment |= {"HF_HOME": home, "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
-        command = [sys.executable, "-I", str(COLD), *map(str, arguments)]
+        command = [sys.executable, "-IB", str(COLD), *map(str, arguments)]
         run = subprocess.run(command, env=environment, cwd=cwd or home, capture_output=True, text=True)
     if run.returncode:
         said = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]

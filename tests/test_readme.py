@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import abc_hf
-from hub.render_readme import PAGES, render, sources, threshold_text
+from hub.render_readme import PAGES, render, sources
 from tests.lent_torch import lend_torch
 
 ROOT = Path(__file__).parents[1]
@@ -125,16 +125,6 @@ def test_verdicts_are_shown_where_they_were_scored():
     assert "10.0% of the photos score below 0.35. For bad-blur, this threshold has a precision of 62.0%" in shown
     assert "and a recall of none;" in shown
     assert "| validation, consumer/pet | 51 | 0.912 | 0.813 | 0.614 | 1.5% | 81.6% | 71.7% | 96.8% | 91.9% |" in shown
-
-
-def test_weights_without_scored_verdicts_say_so():
-    given = sources()
-    for split in ("validation", "cuhk"):
-        given["run"][split].pop("verdicts", None)
-    shown = render(TEXT, **given)
-    assert "was not measured for these weights" in shown
-    assert "were scored before these measures existed" in shown
-    assert " ".join(threshold_text(given["run"]).split()).count("the threshold was not scored there") == 2
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
         "evaluate",
         help="score a model, or blur maps of any program, on a data set",
         description="Score a model, or blur maps of any program, on a data set in the SmartBlur schema: results.json "
-        "and figures. On several devices: `accelerate launch -m abc_hf.cli evaluate ...`.",
+        "and figures. On several devices: `accelerate launch -m abc_hf evaluate ...`.",
     )
     score.add_argument(
         "model", nargs="?", metavar="MODEL", help='a folder, a Hub repository, or "bundled": the weights in the package'

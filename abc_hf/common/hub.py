@@ -37,4 +37,4 @@ def sentence(
         return f"The Hub refused it ({said or first})."
     if status is not None or type(error).__module__.split(".")[0].startswith("httpx"):
         return f"The connection to the Hub broke ({first}); {again}."
-    return f"{first}." if isinstance(error, ValueError | OSError) else None
+    return f"{first}." if isinstance(error, ValueError | OSError | ImportError) else None

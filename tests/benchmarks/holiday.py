@@ -180,7 +180,7 @@ def measure_sort(files: list[Path], model: str | None, engine: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
 
         def run(some: list[Path], out: str) -> np.ndarray:
-            command = [sys.executable, "-m", "abc_hf.cli", "sort", *map(str, some), "--out", f"{folder}/{out}"]
+            command = [sys.executable, "-m", "abc_hf", "sort", *map(str, some), "--out", f"{folder}/{out}"]
             return cost([*command, "--engine", engine, *(["--model", model] if model else [])])
 
         some, whole = run(files[:few], "few"), run(files, "all")

@@ -169,7 +169,7 @@ def measure_sort(photos: list[Path], model: str | None, engine: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
 
         def run(some: Iterable[Path], out: str) -> float:
-            command = [sys.executable, "-m", "abc_hf.cli", "sort", *map(str, some), "--out", f"{folder}/{out}"]
+            command = [sys.executable, "-m", "abc_hf", "sort", *map(str, some), "--out", f"{folder}/{out}"]
             command += ["--engine", engine, *(["--model", model] if model else [])]
             return timed(lambda: subprocess.run(command, check=True, capture_output=True))
 

@@ -243,7 +243,7 @@ def test_the_command(folder, tiny_folder):
         [
             sys.executable,
             "-m",
-            "abc_hf.cli",
+            "abc_hf",
             "assess",
             *names,
             "bad\n\udcff.jpg",
@@ -270,7 +270,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"abc-fusenet {__version__}\n"
 
 
-COMMAND = [sys.executable, "-m", "abc_hf.cli"]
+COMMAND = [sys.executable, "-m", "abc_hf"]
 HERE = {"cwd": Path(__file__).parents[2], "text": True}
 
 

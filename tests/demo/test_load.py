@@ -44,7 +44,7 @@ def test_twenty_users_for_two_minutes(tiny_folder, photo, tmp_path, monkeypatch)
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     monkeypatch.setattr("gradio_client.client.build_hf_headers", lambda **_: {})
 
-    command = [sys.executable, "-m", "abc_hf.cli", "demo", "--model", tiny_folder, "--no-browser", "--port", "7923"]
+    command = [sys.executable, "-m", "abc_hf", "demo", "--model", tiny_folder, "--no-browser", "--port", "7923"]
     command += ["--engine", "torch"]  # auto changes to OpenVINO in between, whose answers differ by rounding
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "GRADIO_TEMP_DIR": str(tmp_path / "sent")}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:

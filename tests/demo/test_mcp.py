@@ -54,7 +54,7 @@ def test_the_endpoints_are_tools(tiny_folder, tmp_path):
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", overlay, *wanted], check=True)
 
     environment = os.environ | {"PYTHONPATH": str(overlay), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "abc_hf.cli", "demo", "--model", tiny_folder, "--no-browser", "--mcp"]
+    command = [sys.executable, "-m", "abc_hf", "demo", "--model", tiny_folder, "--no-browser", "--mcp"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
             address = next(found[0] for line in server.stdout if (found := re.search(r"http://[\d.:]+", line)))

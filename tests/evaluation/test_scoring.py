@@ -138,7 +138,7 @@ def test_what_results_hold(scored):
 def test_the_same_numbers_on_two_processes(scored, toy, tiny_folder, tmp_path):
     """Nine rows, an odd number: nothing may be counted twice to fill a batch."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "abc_hf.cli", "evaluate", tiny_folder, "--dataset", toy / "set", "--out", tmp_path]
+    command += ["-m", "abc_hf", "evaluate", tiny_folder, "--dataset", toy / "set", "--out", tmp_path]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     run = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

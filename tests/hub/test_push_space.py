@@ -5,7 +5,6 @@ from huggingface_hub import SpaceCard
 
 from abc_hf.inference.loading import BUNDLED
 from hub import push_space
-from hub.build_space import build_space
 from tests.hub.card_schema import problems
 
 ANSWER = {"report": {"label": "good-blur"}, "endpoints": sorted(push_space.ENDPOINTS)}
@@ -24,7 +23,7 @@ def test_it_is_pushed_once(stand, monkeypatch, capsys):
 
 
 def test_the_space_has_the_given_weights(tiny_folder, tmp_path):
-    build_space(tmp_path / "space", str(tiny_folder))
+    push_space.build_space(tmp_path / "space", str(tiny_folder))
     weights = tmp_path / "space" / "abc_hf" / "pretrained" / "mobile"
     assert {path.name for path in weights.iterdir()} == {
         *("config.json", "model.safetensors", "preprocessor_config.json")

@@ -47,7 +47,7 @@ def test_photos_wherever_a_data_set_has_them(stand, dataset, tiny_folder, tmp_pa
     """Opened in a process of their own; the second call, which has nothing to judge, is made in this one."""
     words = ["sort", dataset, "--out", str(tmp_path), "--model", str(tiny_folder), "--workers", "1"]
     environment = stand.environment(PYTHONPATH=str(ROOT))
-    command = [sys.executable, "-m", "abc_hf.cli", *words]
+    command = [sys.executable, "-m", "abc_hf", *words]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     assert "5 photos, of which 0 were judged before." in run.stdout

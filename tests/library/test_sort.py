@@ -635,7 +635,7 @@ def test_a_photo_that_cannot_be_judged_or_written_does_not_stop_the_rest(run, li
 def test_bad_files(tmp_path):
     """With the bundled weights and workers, as a user would."""
     bad = Path(os.environ["ABC_SHARED"]) / "bad_inputs"
-    command = [sys.executable, "-m", "abc_hf.cli", "sort", bad, "--out", tmp_path, "--device", "cpu"]
+    command = [sys.executable, "-m", "abc_hf", "sort", bad, "--out", tmp_path, "--device", "cpu"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     rows = table(tmp_path)
     errors = [row for row in rows if row["error"]]

@@ -88,7 +88,7 @@ def test_a_file_is_taken_when_it_stops_growing():
 def test_the_command(photo, tmp_path, tiny_folder):
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
-    command = [sys.executable, "-m", "abc_hf.cli", "watch", folder, "--out", out, "--model", tiny_folder]
+    command = [sys.executable, "-m", "abc_hf", "watch", folder, "--out", out, "--model", tiny_folder]
     process = subprocess.Popen(
         [*command, "--device", "cpu"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
