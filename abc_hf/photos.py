@@ -126,12 +126,8 @@ def _load(photo, max_pixels, working_size, look_closely):
 
 
 def plain(photo):
-    """The path or the bytes of a photo that is a dict, an upload, an open file or a data URI; anything
-    else as it is. An open file is read from where it stands, and stays open.
-
-    Raises:
-        PhotoError: if there are no bytes.
-    """
+    """The path or the bytes of a photo that is a dict, an upload, an open file or a data URI; anything else as it is.
+    An open file is read from where it stands, and stays open. Raises PhotoError if there are no bytes."""
     if isinstance(photo, dict) and photo.keys() & {"bytes", "path"}:
         return photo.get("bytes") or photo.get("path")
     if isinstance(photo, str) and photo.startswith("data:"):
@@ -158,12 +154,8 @@ def _from_data_uri(text: str) -> bytes:
 
 
 def open_file(path: str | os.PathLike) -> io.BufferedReader:
-    """Open a file for reading, but no pipe and no device: these may never end.
-
-    Raises:
-        PhotoError: if it is a pipe or a device.
-        OSError: if it cannot be opened.
-    """
+    """Open a file for reading, but no pipe and no device: these may never end. Raises PhotoError if it is a pipe or a
+    device. Raises OSError if it cannot be opened."""
     _check_kind(os.stat(path))
     file = open(  # noqa: SIM115  # the caller closes it
         path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

@@ -70,11 +70,7 @@ def grey_image(values: np.ndarray, bits: int = 8) -> Image.Image:
 def report_figure(report):
     """Draw a `BlurReport`: the verdict and its reason, the photo, the blur map and the attention map.
 
-    Returns a `matplotlib.figure.Figure`.
-
-    Raises:
-        ImportError: without Matplotlib.
-    """
+    Returns a `matplotlib.figure.Figure`. Raises ImportError without Matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

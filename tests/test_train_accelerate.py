@@ -28,6 +28,7 @@ from abc_hf.data.schema import FEATURES
 from abc_hf.losses import UNKNOWN
 from abc_hf.modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
 from abc_hf.training import fresh_photos
+from abc_hf.training.checkpoints import digests
 from abc_hf.training.recipes import OURS
 from abc_hf.training.settings import TrainSettings
 from tests.toy_photos import write_toy_photos
@@ -199,14 +200,13 @@ def test_a_folder_that_holds_another_run_is_not_mixed_with_it(dataset, whole_run
     assert logged(whole_run), "the other run's log is untouched"
 
 
-def test_a_checkpoint_of_an_earlier_version_is_one_sentence(dataset, whole_run, tmp_path):
+def test_a_checkpoint_without_an_average_is_one_sentence(dataset, whole_run, tmp_path):
     resumed = tmp_path / "run"
     shutil.copytree(whole_run, resumed)
     step = resumed / "checkpoints" / "joint" / "step-000004"
-    (step / "sha256.json").unlink()
-    extra = torch.load(step / "extra.pt", weights_only=True)
-    torch.save(extra | {"average": {"model": {}, "updates": 4}}, step / "extra.pt")
-    with pytest.raises(SystemExit, match=r"step-000004 holds no moving average .* give --no_use_ema, or begin"):
+    torch.save(torch.load(step / "extra.pt", weights_only=True) | {"average": None}, step / "extra.pt")
+    (step / "sha256.json").write_text(json.dumps(digests(step)))
+    with pytest.raises(SystemExit, match="step-000004 holds no moving average: give --no_use_ema"):
         train(dataset, resumed, "--phase", "joint", "--max_train_steps", "4", "--resume_from_checkpoint", "latest")
 
 

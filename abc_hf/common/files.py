@@ -62,11 +62,8 @@ def opened_new(path: str, flags: int) -> int:
 
 
 def rename_new(old: Path, new: Path):
-    """Rename a file.
-
-    Raises:
-        FileExistsError: if the new name is taken; `os.rename` would replace the file of that name.
-    """
+    """Rename a file. Raises FileExistsError if the new name is taken; `os.rename` would replace the file of that
+    name."""
     try:
         os.link(old, new, follow_symlinks=False)
     except (OSError, NotImplementedError) as error:

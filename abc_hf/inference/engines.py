@@ -119,15 +119,9 @@ left out."""
 
 def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding, at_once: int = 1):
     """The engine that is called with `pixel_values` (B, 3, H, W) in place of a model. None stands for the model itself:
-    that is "torch" on an accelerator. "auto" is float16 on a GPU of CUDA or XPU.
-
-    Args:
-        at_once: the threads that call an engine for a CPU at the same time.
-
-    Raises:
-        ValueError: if there is no such engine, or it does not run where the model is.
-        ImportError: if it needs a package that is not installed.
-    """
+    that is "torch" on an accelerator. "auto" is float16 on a GPU of CUDA or XPU. `at_once` threads call an engine for a
+    CPU at the same time. Raises ValueError if there is no such engine, or it does not run where the model is, and
+    ImportError if it needs a package that is not installed."""
     if name not in ENGINES:
         raise ValueError(f"There is no engine {name}; there are {', '.join(ENGINES)}.")
     if model.device.type == "cpu":
@@ -182,11 +176,8 @@ class Exportable(nn.Module):
 
 
 def import_openvino():
-    """The module openvino, without the part that reports its use to Intel's server.
-
-    Raises:
-        ImportError: without OpenVINO.
-    """
+    """The module openvino, without the part that reports its use to Intel's server. Raises ImportError without
+    OpenVINO."""
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if that part were not installed, which openvino allows
     try:

@@ -59,11 +59,8 @@ def opened(photo: str | bytes, options: dict) -> Image.Image:
 
 
 def load_photo(photo, **options) -> Image.Image:
-    """`abc_hf.photos.load_photo`, which opens files and bytes in a process within limits of time and memory.
-
-    Raises:
-        PhotoError: as that does, and for a photo that takes more than `processes.CPU_SECONDS` or `processes.MEMORY`.
-    """
+    """`abc_hf.photos.load_photo`, which opens files and bytes in a process within limits of time and memory. Raises
+    PhotoError as that does, and for a photo that takes more than `processes.CPU_SECONDS` or `processes.MEMORY`."""
     name = name_of(photo)
     try:
         photo = photos.plain(photo)

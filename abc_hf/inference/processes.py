@@ -64,11 +64,7 @@ class Worker:
             self.process.kill()
 
     def __call__(self, *arguments):
-        """The function's answer, or its error.
-
-        Raises:
-            PhotoError: if the process ended.
-        """
+        """The function's answer, or its error. Raises PhotoError if the process ended."""
         for last in (False, True):
             if self.stopped:
                 raise PhotoError(ENDED)

@@ -29,11 +29,8 @@ logger = logging.getLogger(__name__)
 
 
 def act(out: Path, request: Request, dry_run: bool = False) -> int:
-    """Carry a request out on the photos of `out/photos.parquet`; returns the exit status, 1 if a step failed.
-
-    Raises:
-        ValueError: if another job has the folder.
-    """
+    """Carry a request out on the photos of `out/photos.parquet`; returns the exit status, 1 if a step failed. Raises
+    ValueError if another job has the folder."""
     with contextlib.nullcontext() if dry_run else only_job(out):
         rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
         plan, undo_file = Plan(request), out / f"undo-{datetime.now():%Y%m%d-%H%M%S-%f}.jsonl"
@@ -68,11 +65,7 @@ def act(out: Path, request: Request, dry_run: bool = False) -> int:
 
 
 def carry_out(step: dict):
-    """Take one step.
-
-    Raises:
-        OSError, ValueError: if it cannot be taken; nothing has changed then.
-    """
+    """Take one step. Raises OSError or ValueError if it cannot be taken; nothing has changed then."""
     old, new = paths_of(step)
     new.parent.mkdir(parents=True, exist_ok=True)
     if step["do"] == "xmp":
@@ -106,11 +99,8 @@ def copy(old: Path, new: Path):
 
 def undo(path: Path, dry_run: bool = False) -> int:
     """Take the steps of an undo file back, the last first, as far as they were taken. A file stays, with a message, if
-    it has changed since or its place is taken. Returns the exit status, 1 if something was left.
-
-    Raises:
-        ValueError: if it is no undo file, or another job has the folder; nothing is taken back then.
-    """
+    it has changed since or its place is taken. Returns the exit status, 1 if something was left. Raises ValueError if
+    it is no undo file, or another job has the folder; nothing is taken back then."""
     steps = list(read_steps(path))
     counts: Counter[str] = Counter()
     left = 0
@@ -141,11 +131,7 @@ def made_for(step: dict) -> list[Path]:
 
 
 def take_back(step: dict, dry_run: bool = False) -> bool:
-    """Take one step back; returns whether it had been taken.
-
-    Raises:
-        ValueError: if files have changed since.
-    """
+    """Take one step back; returns whether it had been taken. Raises ValueError if files have changed since."""
     old, new = paths_of(step)
     if step["do"] == "xmp":
         return take_sidecar_back(step, new, dry_run)

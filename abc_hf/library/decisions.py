@@ -42,11 +42,8 @@ KNOWN = tuple(extension for name in ("JPEG", "PNG", "WEBP") for extension in FOR
 
 
 def read_decisions(path: Path) -> dict[str, str]:
-    """ "keep" or "reject" by path, from the report's export: CSV with the columns path and decision, or JSON.
-
-    Raises:
-        ValueError: if it holds no decisions.
-    """
+    """ "keep" or "reject" by path, from the report's export: CSV with the columns path and decision, or JSON. Raises
+    ValueError if it holds no decisions."""
     try:
         with open_file(path) as file:
             text = file.read().decode("utf-8-sig")
@@ -67,11 +64,8 @@ def read_decisions(path: Path) -> dict[str, str]:
 
 
 def decided(out: Path, decisions: dict[str, str], columns: Iterable[str]) -> Iterator[tuple[dict, bool]]:
-    """The rows of a table with a verdict that somebody decided on, and whether the photo is kept.
-
-    Raises:
-        ValueError: if there is no table, or no decision is about a photo of it.
-    """
+    """The rows of a table with a verdict that somebody decided on, and whether the photo is kept. Raises ValueError if
+    there is no table, or no decision is about a photo of it."""
     if not (out / "photos.parquet").exists():
         raise ValueError(f"{out} has no photos.parquet; sort the photos first, and export decisions from the report.")
     found = False
@@ -105,11 +99,8 @@ def learned_threshold(out: Path, decisions: dict[str, str]) -> tuple[float, str]
 def write_dataset(out: Path, decisions: dict[str, str], folder: Path) -> Counter:
     """Write the photos that were decided on as a data set in the SmartBlur schema; returns the rows of each split.
 
-    A rejected photo is labelled bad-blur. A kept one is labelled as the most probable of the other labels.
-
-    Raises:
-        ValueError: see `decided`; or if the folder holds something.
-    """
+    A rejected photo is labelled bad-blur. A kept one is labelled as the most probable of the other labels. Raises
+    ValueError as `decided` does, and if the folder holds something."""
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"--dataset {folder} is not empty; choose a new folder.")
     rows, reader = decided(out, decisions, [*PROBABILITIES, "moved_to", "burst"]), Reader()

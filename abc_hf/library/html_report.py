@@ -84,11 +84,7 @@ def write(path: Path, text: str):
 
 
 def check_single_file(total: int):
-    """Refuse too many photos for a report in a single file.
-
-    Raises:
-        ValueError
-    """
+    """Refuse too many photos for a report in a single file. Raises ValueError."""
     if total > SINGLE_FILE_PHOTOS:
         raise ValueError(
             f"--single-file holds up to {SINGLE_FILE_PHOTOS} photos and there are {total}; leave it out, and the "

@@ -9,11 +9,8 @@ from filelock import FileLock, Timeout
 
 @contextlib.contextmanager
 def only_job(out: Path) -> Iterator[None]:
-    """Hold a folder for one job at a time; the system lets go of it when the process ends, however it does.
-
-    Raises:
-        ValueError: if another job has it.
-    """
+    """Hold a folder for one job at a time; the system lets go of it when the process ends, however it does. Raises
+    ValueError if another job has it."""
     lock = FileLock(out / "lock", timeout=0)
     try:
         lock.acquire()

@@ -63,11 +63,7 @@ class ParquetPhotos:
         return f"{self.column}/{row:0{len(str(self.rows - 1))}}"
 
     def open(self, name: str) -> io.BytesIO:
-        """The file of a photo.
-
-        Raises:
-            PhotoError: if the row has none.
-        """
+        """The file of a photo. Raises PhotoError if the row has none."""
         column, _, row = name.rpartition("/")
         if column != self.column or not row.isdecimal() or int(row) >= self.rows:
             raise PhotoError("there is no such row.")
@@ -93,12 +89,8 @@ class ParquetPhotos:
         return self.batch.column(0)[0].as_py()
 
     def check_size(self, group: int, column: str):
-        """Refuse a row group whose photos unpack to too much, before a value is read: by the sizes at the end of
-        the file, and by those in the pages, if these are here.
-
-        Raises:
-            PhotoError
-        """
+        """Refuse a row group whose photos unpack to too much, before a value is read: by the sizes at the end of the
+        file, and by those in the pages, if these are here. Raises PhotoError."""
         parts = self.file.metadata.row_group(group)
         part = next(
             each for each in map(parts.column, range(parts.num_columns)) if each.path_in_schema == f"{column}.bytes"
@@ -155,11 +147,8 @@ class LancePhotos(ParquetPhotos):
 
 
 def unpacked_size(file: BinaryIO, place: int, end: int) -> int:
-    """The bytes that the pages between two places of a file unpack to, as their headers say.
-
-    Raises:
-        PhotoError: if a header cannot be read.
-    """
+    """The bytes that the pages between two places of a file unpack to, as their headers say. Raises PhotoError if a
+    header cannot be read."""
     total = 0
     for _ in range(MAX_PAGES):
         if place >= end:

@@ -67,11 +67,7 @@ def line_of(value) -> bytes:
 
 
 def value_of(line: bytes):
-    """The value of a line.
-
-    Raises:
-        ValueError: if the line is damaged, or was not written by `line_of`.
-    """
+    """The value of a line. Raises ValueError if the line is damaged, or was not written by `line_of`."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         raise ValueError
@@ -79,11 +75,8 @@ def value_of(line: bytes):
 
 
 def lines(path: Path) -> list[bytes]:
-    """The lines of a file, but for a last one that was cut short when its process was killed.
-
-    Raises:
-        PhotoError: if this is no file.
-    """
+    """The lines of a file, but for a last one that was cut short when its process was killed. Raises PhotoError if this
+    is no file."""
     with open_file(path) as file:
         return file.read().split(b"\n")[:-1]
 

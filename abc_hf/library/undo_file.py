@@ -34,10 +34,7 @@ def write_ahead(path: Path, steps: Iterable[dict]) -> int:
 
 def read_steps(path: Path) -> Iterator[dict]:
     """The steps of an undo file; its last line may be cut short, if the plan was never finished: none was taken then.
-
-    Raises:
-        ValueError: if it is no such file, or damaged.
-    """
+    Raises ValueError if it is no such file, or damaged."""
     number = 0
     try:
         with open_file(path) as file:
@@ -52,11 +49,7 @@ def read_steps(path: Path) -> Iterator[dict]:
 
 
 def checked(step: dict) -> dict:
-    """A step of an undo file.
-
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError: if it is none.
-    """
+    """A step of an undo file. Raises AttributeError, KeyError, TypeError or ValueError if it is none."""
     numbers = [step["modified"]] if step["do"] == "xmp" else [step["bytes"], step["modified"]]
     valid = step["do"] in DONE and all(os.path.isabs(path) for path in paths_of(step))
     valid = valid and all(number is None or type(number) is int for number in numbers)
@@ -88,11 +81,7 @@ def unchanged(path: Path, step: dict) -> bool:
 
 
 def bytes_of(sidecar: Path) -> bytes | None:
-    """The bytes of a sidecar; None if there is none.
-
-    Raises:
-        XmpError: if it is no file, or too large for a sidecar.
-    """
+    """The bytes of a sidecar; None if there is none. Raises XmpError if it is no file, or too large for a sidecar."""
     if os.path.islink(sidecar):
         raise XmpError("it is a symbolic link; put a file in its place")
     try:

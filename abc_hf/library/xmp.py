@@ -93,11 +93,8 @@ def sidecars(photo: str, beside: Iterable[str] = ()) -> list[str]:
 
 
 def said(data: bytes) -> dict:
-    """The `rating` and the `color_label` that a person gave, from an XMP packet; without those that are ours.
-
-    Raises:
-        XmpError: if it cannot be read.
-    """
+    """The `rating` and the `color_label` that a person gave, from an XMP packet; without those that are ours. Raises
+    XmpError if it cannot be read."""
     rdf = rdf_of(parse(data.strip(b"\0 \r\n\t")))
     answer: dict = {}
     for note, name, column in (("rating", "xmp:Rating", "rating"), ("label", "xmp:Label", "color_label")):
@@ -127,11 +124,8 @@ def said_beside(photo: str, beside: Iterable[str]) -> dict:
 
 
 def merge(old: bytes | None, marks: Marks) -> bytes:
-    """The bytes of a sidecar with these marks; `old` are those of the one there is.
-
-    Raises:
-        XmpError: if that is no XMP, or cannot be merged.
-    """
+    """The bytes of a sidecar with these marks; `old` are those of the one there is. Raises XmpError if that is no XMP,
+    or cannot be merged."""
     try:
         return merged(old, marks)
     except XmpError:

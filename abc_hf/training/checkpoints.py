@@ -26,11 +26,8 @@ SUMS = "sha256.json"
 
 def find_checkpoint(wanted: str | None, folder: Path) -> Path | None:
     """The checkpoint to resume from: the one that is wanted, or with "latest" the last one that is whole, if any. Each
-    damaged one that is passed over is logged.
-
-    Raises:
-        ValueError: if the wanted one is damaged, or none is wanted but the folder holds some of another run.
-    """
+    damaged one that is passed over is logged. Raises ValueError if the wanted one is damaged, or none is wanted but the
+    folder holds some of another run."""
     found = sorted(folder.glob("step-*[0-9]"), key=step_of)
     if wanted is None:
         if found:
@@ -69,10 +66,7 @@ def digests(checkpoint: Path) -> dict[str, str]:
 
 
 def damaged_file(checkpoint: Path) -> str | None:
-    """The name of a file of a checkpoint that is missing, or not as it was written; None if there is none. Checkpoints
-    written before there were sums have nothing to be compared with."""
-    if not (checkpoint / SUMS).exists():
-        return None if (checkpoint / "extra.pt").is_file() else "extra.pt"
+    """The name of a file of a checkpoint that is missing, or not as it was written; None if there is none."""
     try:
         written, found = json.loads((checkpoint / SUMS).read_text()), digests(checkpoint)
         return next((name for name, digest in written.items() if found.get(name) != digest), None)

@@ -50,16 +50,13 @@ class PhaseRun:
         self.step, self.best, self.losses = (extra["progress"][name] for name in ("step", "best", "losses"))
         self.log.restore(extra["history"])
         if self.average is not None:
-            if "n_averaged" not in (extra["average"] or {}):
-                raise ValueError(
-                    f"{checkpoint} holds no moving average that this version reads: give --no_use_ema, or begin in "
-                    "another --output_dir."
-                )
+            if extra["average"] is None:
+                raise ValueError(f"{checkpoint} holds no moving average: give --no_use_ema, as the run before did.")
             self.average.load_state_dict(extra["average"])
         if not self.best_folder.exists():
             self.best = -math.inf
         logger.info(f"going on from {checkpoint}")
-        self.log.say_changed_data(extra.get("data"))
+        self.log.say_changed_data(extra["data"])
         changed = {key for key, value in self.settings.record().items() if extra["settings"].get(key) != value}
         if changed := sorted(changed - {"resume_from_checkpoint", "output_dir"}):
             logger.info(f"settings that differ: {', '.join(changed)}")

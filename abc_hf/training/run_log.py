@@ -70,11 +70,10 @@ class RunLog:
                 processor.save_pretrained(target)
                 (target / "run.json").write_text(record)
 
-    def say_changed_data(self, before: dict | None) -> None:
-        """Say so if the data of an earlier part of the run, as its account names them, were others."""
+    def say_changed_data(self, before: dict) -> None:
+        """Log a warning if an earlier part of the run was trained with other data."""
         for split, now in self.account["data"].items():
-            was = (before or {}).get(split, now)
-            if was != now:
+            if (was := before[split]) != now:
                 logger.warning(
                     f"The {split} split is not the one the checkpoint was trained with: its digest was {was['digest']} "
                     f"({was['rows']} rows) and is {now['digest']} ({now['rows']} rows)."
