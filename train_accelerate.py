@@ -32,7 +32,7 @@ from abc_hf.configuration_abc_fusenet import DESIRABILITY, VARIANTS, ABCFuseNetC
 from abc_hf.data.sample import NEXT_COMMAND, sample_settings
 from abc_hf.data.splits import digest_of_rows, load_splits
 from abc_hf.evaluation.records import predict, score_photo
-from abc_hf.evaluation.scoring import evaluate, plain, selection_score
+from abc_hf.evaluation.scoring import evaluate, for_json, selection_score
 from abc_hf.image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from abc_hf.inference.allocator import keep_freed_memory
 from abc_hf.inference.engines import SLOW_BFLOAT16, has_bfloat16
@@ -294,7 +294,7 @@ def run(settings: TrainSettings) -> None:
     best = run_log.best_scores(log.history)
     log.save(model, processor, out, scores=best, history=log.history)
     if accelerator.is_main_process:
-        (out / "all_results.json").write_text(json.dumps(plain(best), indent=2) + "\n")
+        (out / "all_results.json").write_text(json.dumps(for_json(best), indent=2) + "\n")
         (out / "README.md").write_text(run_log.model_card(log.account, best))
         logger.info(f"trained weights: {out} (with curves.png, samples/, run.json; README.md is a model card)")
         if settings.push_to_hub:

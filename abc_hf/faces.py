@@ -93,14 +93,7 @@ def detector():
 
 
 def find_faces(photo: Image.Image) -> list[Face] | None:
-    """The faces in a photo, the tallest first.
-
-    Args:
-        photo: of any size and mode; a reduced copy will do.
-
-    Returns:
-        None without the extra `faces`.
-    """
+    """The faces in a photo of any size and mode, the tallest first; None without the extra `faces`."""
     if detector() is None:
         return None
     small = (photo if photo.mode == "RGB" else photo.convert("RGB")).reduce(max(1, max(photo.size) // (2 * SIDE)))
@@ -121,11 +114,8 @@ def find_faces(photo: Image.Image) -> list[Face] | None:
 
 
 def prominent(faces: Iterable[Face], attention_map: np.ndarray) -> list[Face]:
-    """The faces that the photo is about: attended, and at least `SMALLER` as tall as the tallest of these.
-
-    Args:
-        attention_map: (h, w) in 0..1, of any size.
-    """
+    """The faces that the photo is about: attended, by a map (h, w) in 0..1 of any size, and at least `SMALLER` as tall
+    as the tallest of these."""
     sides = np.tile(attention_map.shape[::-1], 2)
     attended = []
     for face in faces:
@@ -137,11 +127,8 @@ def prominent(faces: Iterable[Face], attention_map: np.ndarray) -> list[Face]:
 
 
 def eyes_of(faces: Iterable[Face], pixels: np.ndarray) -> list[Eye]:
-    """Pieces of a photo around the eyes of its faces that are at least `APART` apart and inside of the photo.
-
-    Args:
-        pixels: the photo in its own pixels, (H, W) uint8, grey, at least `TILE` high and wide.
-    """
+    """Pieces around the eyes of faces that are at least `APART` apart and inside of the photo. `pixels`: the photo in
+    its own pixels, (H, W) uint8, grey, at least `TILE` high and wide."""
     eyes = []
     size = np.array(pixels.shape[::-1])
     for number, face in enumerate(faces):

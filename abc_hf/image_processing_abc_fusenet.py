@@ -20,10 +20,10 @@ UNKNOWN = 255
 """A pixel of a label map without a label."""
 
 
-def resize_map(map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An h x w map, bilinearly resized (pixel areas aligned, no overshoot) to `size`, (height, width); float32."""
     height, width = size
-    return np.array(Image.fromarray(np.asarray(map, np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(np.asarray(values, np.float32)).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def eight_bits(image):
@@ -118,7 +118,7 @@ class ABCFuseNetImageProcessor(PilBackend):
             if shapes != expected:
                 raise ValueError(f"blur_maps must have the shapes of their photos, {expected}; got {shapes}.")
             kwargs |= {"resample": PILImageResampling.NEAREST, "do_rescale": False, "do_normalize": False}
-            labels = self._preprocess([map.astype(np.uint8) for map in blur_maps], fill_value=UNKNOWN, **kwargs)
+            labels = self._preprocess([values.astype(np.uint8) for values in blur_maps], fill_value=UNKNOWN, **kwargs)
             data["blur_labels"] = [label[0].astype(np.int64) for label in labels]
         return BatchFeature(data=data, tensor_type=return_tensors)
 
@@ -165,11 +165,11 @@ class ABCFuseNetImageProcessor(PilBackend):
             return image
         return super().resize(image, SizeDict(height=height, width=width), resample, **kwargs)
 
-    def crop_map(self, map, photo_size: tuple[int, int]):
+    def crop_map(self, values, photo_size: tuple[int, int]):
         """Cut the padding off a map of the network (..., H, W), an array or a tensor. `photo_size` is the (height,
         width) of the photo as this processor got it."""
         height, width = working_shape(*photo_size, self.size.longest_edge)
-        return map[..., :height, :width]
+        return values[..., :height, :width]
 
     def post_process_blur_understanding(
         self, outputs, target_sizes: list[tuple[int, int]] | None = None, resize: bool = False
@@ -199,10 +199,10 @@ class ABCFuseNetImageProcessor(PilBackend):
         for index, target_size in enumerate(target_sizes):
             report = {"probabilities": probabilities[index], "kind_probabilities": kinds[index]}
             for name in ("blur_map", "attention_map"):
-                map = outputs[name][index, 0].float().cpu()
+                values = outputs[name][index, 0].float().cpu()
                 if target_size is not None:
-                    map = self.crop_map(map, target_size)
-                    map = map.new_tensor(resize_map(map.numpy(), target_size)) if resize else map
-                report[name] = map
+                    values = self.crop_map(values, target_size)
+                    values = values.new_tensor(resize_map(values.numpy(), target_size)) if resize else values
+                report[name] = values
             reports.append(report)
         return reports

@@ -107,7 +107,7 @@ def working_shape(height: int, width: int, longest_edge: int) -> tuple[int, int]
 
 
 def _load(photo, max_pixels, working_size, look_closely):
-    photo = plain(photo)
+    photo = path_or_bytes(photo)
     if isinstance(photo, Image.Image):
         return _finish(photo, max_pixels, None, look_closely)
     if isinstance(photo, np.ndarray):
@@ -125,7 +125,7 @@ def _load(photo, max_pixels, working_size, look_closely):
     )
 
 
-def plain(photo):
+def path_or_bytes(photo):
     """The path or the bytes of a photo that is a dict, an upload, an open file or a data URI; anything else as it is.
     An open file is read from where it stands, and stays open. Raises PhotoError if there are no bytes."""
     if isinstance(photo, dict) and photo.keys() & {"bytes", "path"}:

@@ -127,7 +127,7 @@ def write_photo_card(
     sources = sources_of(counts)
     kinds = {source for source, _ in sources}
     kind = next((name for name in ("synth", "smartblur", "cuhk") if kinds == {name}), "folders")
-    terms = sorted({part for _, license in sources for part in license.split(" + ")})
+    terms = sorted({part for _, each in sources for part in each.split(" + ")})
     table = cards.source_table(sources)
     title, text = TEXTS[kind]
     missing = [label for label in DESIRABILITY if not any(each[label] for each in counts.values())]

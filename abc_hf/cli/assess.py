@@ -13,7 +13,7 @@ from ..common.names import in_words, is_left_out, is_photo, kind_of
 from ..common.text import first_line, printable
 from ..formats import PHOTO_EXTENSIONS
 from ..photos import PhotoError, reason
-from .output import COLUMNS, complain, table_row
+from .output import LINE, complain, table_row
 
 
 def assess(args: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def assess(args: argparse.Namespace) -> int:
     for entry in objects:
         complain(entry["error"])
     if not args.json:
-        print(COLUMNS.format("photo", "verdict", "score", "subject", "background", width=width))
+        print(LINE.format("photo", "verdict", "score", "subject", "background", width=width))
     reports = tqdm(reports, total=len(photos), unit="photo", disable=None)
     for photo, stem, report in zip(photos, stems, reports, strict=True):
         try:

@@ -204,7 +204,8 @@ def action_request(args: argparse.Namespace):
 def watch(args: argparse.Namespace) -> int:
     from ..library.watch import watch_library
 
-    return watch_library(args.photos, args.out, **sort_options(args))
+    watch_library(args.photos, args.out, **sort_options(args))
+    return 0
 
 
 def sort_options(args: argparse.Namespace) -> dict:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..common.text import printable
 
 PROGRAM = "abc-fusenet"
-COLUMNS = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
+LINE = "{:{width}}  {:9}  {:>5}  {:>7}  {:>10}"
 
 
 def table_row(photo: Path, report, width: int) -> str:
@@ -27,7 +27,7 @@ def table_row(photo: Path, report, width: int) -> str:
         for sentence in (report.reason, report.closer_look)
         if sentence
     ]
-    return "\n".join([COLUMNS.format(name, report.label, *figures, width=width), *sentences])
+    return "\n".join([LINE.format(name, report.label, *figures, width=width), *sentences])
 
 
 def complain(error: Exception | str) -> None:

@@ -7,11 +7,8 @@ from functools import partial
 
 
 def after_import(name: str, packages: set[str], action: Callable[[], None]) -> None:
-    """Call `action` once, when the module `name` has been imported: now or later.
-
-    Args:
-        packages: top-level packages that `action` imports from. It waits until no module of theirs is half imported.
-    """
+    """Call `action` once, when the module `name` has been imported: now or later. It waits until no module of the
+    top-level `packages` is half imported, because `action` imports from them."""
     if name in sys.modules:
         action()
     else:

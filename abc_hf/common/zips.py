@@ -14,20 +14,13 @@ IS_UTF8 = 0x08
 
 
 def open_zip(file: BinaryIO, max_directory: int | None = None) -> zipfile.ZipFile:
-    """A zip file whose names are read by `entry_name`; one name that is damaged does not hide the other entries.
-
-    Args:
-        max_directory: the bytes of the largest table of contents that is read, which is held in memory.
-    """
+    """A zip file whose names are read by `entry_name`; one name that is damaged does not hide the other entries. A
+    table of contents of more than `max_directory` bytes is refused, because it is held in memory."""
     return zipfile.ZipFile(_UnflaggedNames(file, max_directory))
 
 
 def photo_entries(archive: zipfile.ZipFile, extensions: tuple[str, ...]) -> Iterator[tuple[str, zipfile.ZipInfo]]:
-    """The entries that are photos by `names.is_photo`, each with its name, which includes its folders.
-
-    Args:
-        archive: of `open_zip`.
-    """
+    """The entries of an archive of `open_zip` that are photos by `names.is_photo`, each with its name and folders."""
     for entry in archive.infolist():
         name = entry_name(entry)
         if not entry.is_dir() and is_photo(name, extensions):

@@ -101,11 +101,11 @@ def write_card(out: Path, kind: str, command: str) -> str:
     counts = {split: count(shards(out, split)) for split in SPLITS if shards(out, split)}
     title, text = TEXTS[kind]
     sources = sources_of(counts)
-    total, licenses = sum(each["photos"] for each in counts.values()), {license for _, license in sources}
+    total, terms = sum(each["photos"] for each in counts.values()), {terms for _, terms in sources}
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts]
     data = DatasetCardData(
         pretty_name=title,
-        license="cc0-1.0" if licenses == {"CC0-1.0"} else "other",
+        license="cc0-1.0" if terms == {"CC0-1.0"} else "other",
         task_categories=["image-segmentation", "image-classification"],
         tags=["blur-detection", "image-quality"],
         size_categories=[next(name for most, name in SIZES if total < most)],

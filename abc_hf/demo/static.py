@@ -88,8 +88,8 @@ def write_page(pipeline: BlurUnderstandingPipeline, folder: Path) -> None:
     for name in PAGE_FILES:
         (folder / name).write_text(web_file(f"static/{name}"), "utf-8")
     page = folder / "index.html"
-    credits = between(web_file("credits.html"), "<p", '<p class="note">Photos that you send')
-    page.write_text(page.read_text("utf-8").replace("{credits}", credits), "utf-8")
+    names = between(web_file("credits.html"), "<p", '<p class="note">Photos that you send')
+    page.write_text(page.read_text("utf-8").replace("{credits}", names), "utf-8")
     (folder / "demo.css").write_text(CSS, "utf-8")
     (folder / "templates.js").write_text(templates(), "utf-8")
     (folder / "settings.json").write_text(json.dumps(settings(pipeline)), "utf-8")

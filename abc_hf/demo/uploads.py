@@ -337,8 +337,8 @@ def file_data(path: Path | str) -> dict:
     return gr.FileData(path=str(path), orig_name=Path(path).name).model_dump()
 
 
-def picture_data(picture: Image.Image, folder: str, name: str, format: str = "jpeg") -> dict:
+def picture_data(picture: Image.Image, folder: str, name: str, extension: str = "jpeg") -> dict:
     """A picture written for the page, as Gradio sends it."""
-    path = new_file(folder, f"{name}.{format}")
+    path = new_file(folder, f"{name}.{extension}")
     picture.save(path, quality=88, compress_level=3)  # the one of JPEG, the other of PNG
     return file_data(path)

@@ -23,7 +23,7 @@ from ..photos import load_photo
 from ..verdicts import judge, read_maps
 from .metrics import MapCounts, confusion, count_map
 
-LABELS = ("blur_map", "salient_mask", "desirability")
+LABEL_COLUMNS = ("blur_map", "salient_mask", "desirability")
 
 
 @dataclass
@@ -55,7 +55,7 @@ class PhotoRecord:
     facts: Any = None
 
 
-def open_split(name: str, split: str, needed: tuple[str, ...] = LABELS):
+def open_split(name: str, split: str, needed: tuple[str, ...] = LABEL_COLUMNS):
     """A split of a data set, a folder or a Hub name, with the columns of the schema and at least one label out of those
     `needed`.
 

@@ -15,8 +15,8 @@ from ..inference.loading import load_pipeline
 from ..photos import load_photo
 from ..visualization import LEVELS
 from . import plots
-from .records import LABELS, MapFolder, model_predictor, open_split, photo_names, read_row, score_rows, spread
-from .scoring import plain, summarize
+from .records import LABEL_COLUMNS, MapFolder, model_predictor, open_split, photo_names, read_row, score_rows, spread
+from .scoring import for_json, summarize
 
 KINDS = {"all": "all photos", "defocus": "defocus", "motion": "motion", "camera-shake": "camera shake"}
 """Kinds of blur that have a precision-recall figure of their own."""
@@ -72,7 +72,7 @@ def evaluate_to_folder(
     state = PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
     published = plots.read_curves(peer_curves) if peer_curves else {}
     with state.main_process_first():
-        rows = open_split(dataset, split, LABELS if model else LABELS[:1])
+        rows = open_split(dataset, split, LABEL_COLUMNS if model else LABEL_COLUMNS[:1])
     chosen, names = spread(list(range(len(rows))), max_samples), photo_names(rows)
     methods: dict[str, Callable] = {}
     if predictions:
@@ -88,7 +88,7 @@ def evaluate_to_folder(
     for name, predictor in methods.items():
         records = score_rows(rows, chosen, predictor)
         if state.is_main_process:
-            results.append(plain({"name": name, **head, **summarize(records)}))
+            results.append(for_json({"name": name, **head, **summarize(records)}))
             write_json(out / ("peer.json" if len(results) > 1 else "results.json"), results[-1])
     if state.is_main_process:
         draw(out, results, published)

@@ -228,13 +228,13 @@ def score_split(model, processor, dataset, progress: bool = True) -> dict:
 
 
 def without_details(scores: dict) -> dict:
-    return plain({name: value for name, value in scores.items() if name not in ("curves", "per_photo")})
+    return for_json({name: value for name, value in scores.items() if name not in ("curves", "per_photo")})
 
 
-def plain(value):
+def for_json(value):
     """The same with None for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
+        return {key: for_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
+        return [for_json(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -26,11 +26,7 @@ OUTPUTS = ("logits", "kind_logits", "blur_map", "attention_map")
 
 
 class TorchEngine:
-    """PyTorch: the model with its BatchNorm folded into the convolutions, channels last.
-
-    Args:
-        dtype: of weights and features.
-    """
+    """PyTorch: the model with its BatchNorm folded into the convolutions, channels last, computed in `dtype`."""
 
     def __init__(self, model: ABCFuseNetForBlurUnderstanding, dtype: torch.dtype | None = None):
         keep_freed_memory()
@@ -46,15 +42,8 @@ class TorchEngine:
 
 
 class OpenVINOEngine:
-    """OpenVINO on a CPU. Threads may share it.
-
-    Args:
-        precision: of features, "f32" or "bf16".
-        at_once: the threads that call it at the same time; the cores are divided among them.
-
-    Raises:
-        ImportError: without OpenVINO.
-    """
+    """OpenVINO on a CPU, with features of the precision "f32" or "bf16". `at_once` threads may share it; the cores are
+    divided among them. Raises ImportError without OpenVINO."""
 
     def __init__(self, model: ABCFuseNetForBlurUnderstanding, precision: str = "f32", at_once: int = 1):
         settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": precision}

@@ -15,7 +15,7 @@ from ..photos import load_photo
 from .engines import OUTPUTS, Exportable, example, fold_batch_norm, import_openvino, quiet, to_openvino
 
 FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
-"""The formats, and the file that programs open for each."""
+"""The runtimes, and the file that programs open for each."""
 TOLERANCE = 1e-3
 """The most by which an output may differ from PyTorch's."""
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -23,13 +23,13 @@ ASPECTS = {"bokeh.jpg": (3, 2), "missed-focus.jpg": (1, 1), "panning.jpg": (9, 1
 """The photos that check an export. Each is cropped to this ratio of width to height."""
 
 
-def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, out: str | os.PathLike) -> float:
+def export(model: ABCFuseNetForBlurUnderstanding, image_processor, runtime: str, out: str | os.PathLike) -> float:
     """Write a model for another runtime, with its configuration, the settings of the image processor, and a README.md
     that says how to run it. Files of these names are replaced.
 
     Args:
         image_processor: the model's.
-        format: of `FILES`.
+        runtime: of `FILES`.
         out: the folder to write to.
 
     Returns:
@@ -43,12 +43,12 @@ def export(model: ABCFuseNetForBlurUnderstanding, image_processor, format: str, 
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder.")
     out.mkdir(parents=True, exist_ok=True)
-    write, run = {"onnx": (write_onnx, run_onnx), "openvino": (write_openvino, run_openvino)}[format]
-    write(model, out / FILES[format])
+    write, run = {"onnx": (write_onnx, run_onnx), "openvino": (write_openvino, run_openvino)}[runtime]
+    write(model, out / FILES[runtime])
     model.config.to_json_file(out / "config.json")
     image_processor.to_json_file(out / "preprocessor_config.json")
-    (out / "README.md").write_text(readme(model.config, image_processor, format))
-    return check_export(model, image_processor, run, out / FILES[format])
+    (out / "README.md").write_text(readme(model.config, image_processor, runtime))
+    return check_export(model, image_processor, run, out / FILES[runtime])
 
 
 def check_export(model: ABCFuseNetForBlurUnderstanding, image_processor, run: Callable, path: Path) -> float:
@@ -188,13 +188,13 @@ blur, attention = outputs["blur_map"], outputs["attention_map"]
 }
 
 
-def readme(config, image_processor: ABCFuseNetImageProcessor, format: str) -> str:
+def readme(config, image_processor: ABCFuseNetImageProcessor, runtime: str) -> str:
     """The README.md beside an exported network: how to run it with its runtime, NumPy and Pillow only."""
     classes = list(config.id2label.values())
     longest, divisor = image_processor.size["longest_edge"], image_processor.size_divisor
-    return f"""# ABC-FuseNet, {FILES[format]}
+    return f"""# ABC-FuseNet, {FILES[runtime]}
 
-Written by `abc-fusenet export --format {format}`.
+Written by `abc-fusenet export --format {runtime}`.
 
 - `pixel_values`: float32 (B, 3, H, W), H and W multiples of {divisor}.
 - `blur_map` (B, 1, H, W): 0 = sharp, 1/3 = low, 2/3 = medium, 1 = high blur.
@@ -218,7 +218,7 @@ pixels = (pixels - np.float32({list(image_processor.image_mean)})) / np.float32(
 pixels = np.pad(pixels, [(0, -height % {divisor}), (0, -width % {divisor}), (0, 0)], "reflect")
 pixel_values = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
-{RUNS[format]}
+{RUNS[runtime]}
 blur, attention = blur[0, 0, :height, :width], attention[0, 0, :height, :width]
 for names, scores in (({classes}, logits[0]), ({list(KINDS)}, kind_logits[0])):
     probabilities = np.exp(scores - scores.max())

@@ -41,12 +41,7 @@ class Opener(processes.Worker):
 
 
 def serve(pipe: int, seconds: float, memory: int):
-    """The work of the process.
-
-    Args:
-        pipe: the number of the open file that is its end of the pipe.
-        seconds, memory: its limits.
-    """
+    """The work of the process. `pipe` is the number of the open file that is its end of the pipe."""
     faces.detector()  # its import takes no photo's time
     processes.answer_calls(Connection(pipe), opened, seconds, memory)
 
@@ -63,7 +58,7 @@ def load_photo(photo, **options) -> Image.Image:
     PhotoError as that does, and for a photo that takes more than `processes.CPU_SECONDS` or `processes.MEMORY`."""
     name = name_of(photo)
     try:
-        photo = photos.plain(photo)
+        photo = photos.path_or_bytes(photo)
     except PhotoError as error:
         raise PhotoError(f"{name}: {error}") from None
     if processes.WITHIN_LIMITS or not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview):

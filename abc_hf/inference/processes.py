@@ -27,12 +27,8 @@ WITHIN_LIMITS = not hasattr(signal, "setitimer")
 
 
 class Worker:
-    """A process that calls a function. A call that takes too much CPU time, or crashes, ends this process alone, and
-    the next call starts another one.
-
-    Args:
-        make, arguments: `make(*arguments)` is called in the process and returns the function.
-    """
+    """A process that calls the function that `make(*arguments)` returns there. A call that takes too much CPU time, or
+    crashes, ends this process alone, and the next call starts another one."""
 
     def __init__(self, make: Callable, arguments: tuple = ()):
         self.make, self.arguments, self.stopped = make, arguments, False
@@ -91,12 +87,7 @@ class Worker:
 
 
 class Processes:
-    """Some workers with the same function.
-
-    Args:
-        number: of processes.
-        make, arguments: as in `Worker`.
-    """
+    """A number of workers with the same function, see `Worker`."""
 
     def __init__(self, number: int, make: Callable[..., Callable], arguments: tuple):
         self.workers = [Worker(make, arguments) for _ in range(number)]
@@ -136,11 +127,7 @@ def cores() -> int:
 
 
 def start_context(module: str) -> Any:
-    """How processes start; threads and accelerators do not survive a fork.
-
-    Args:
-        module: what they import first.
-    """
+    """How processes start, which import a module first; threads and accelerators do not survive a fork."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([module])

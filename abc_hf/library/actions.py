@@ -47,7 +47,7 @@ def act(out: Path, request: Request, dry_run: bool = False) -> int:
         failed = 0
         for step in steps:
             try:
-                logger.info(in_words(step)) if dry_run else carry_out(step)
+                logger.info(step_line(step)) if dry_run else carry_out(step)
                 counts[step["do"]] += 1
                 folders[step.get("folder", "")] += 1
             except Exception as error:  # whatever it is, the other steps are taken
@@ -110,7 +110,7 @@ def undo(path: Path, dry_run: bool = False) -> int:
                 if take_back(step, dry_run):
                     counts[step["do"]] += 1
                     if dry_run:
-                        logger.info(f"undo: {in_words(step)}")
+                        logger.info(f"undo: {step_line(step)}")
             except Exception as error:  # whatever it is, the other steps are taken back
                 left += 1
                 logger.warning(f"{step['to']}: it is left as it is ({reason(error)}).")
@@ -176,7 +176,7 @@ def take_sidecar_back(step: dict, path: Path, dry_run: bool) -> bool:
     return True
 
 
-def in_words(step: dict) -> str:
+def step_line(step: dict) -> str:
     return f"{step['do']}: {step['to']}" if step["do"] == "xmp" else f"{step['do']}: {step['from']} -> {step['to']}"
 
 

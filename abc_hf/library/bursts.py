@@ -50,20 +50,13 @@ def filled(parquet: Path, columns: dict[str, list]) -> Iterator[dict]:
                 yield row | dict(zip(columns, those, strict=True))
 
 
-def burst_columns(
-    table: pa.Table, seconds: float = SECONDS, distance: int = DISTANCE, out: Path | None = None
-) -> dict[str, list]:
+def burst_columns(table: pa.Table, out: Path | None = None) -> dict[str, list]:
     """The columns `FILLED`: `burst` (1, 2, ... in the table's order) and `burst_rank` (1 = sharpest), None for a photo
-    that is in no burst; `set` and `set_kind`, see `sets.py`. Shots of a set are in no burst.
-
-    Args:
-        table: with the columns `path`, `RANKED_BY`, `LOOKS` and `SETTINGS`.
-        seconds, distance: see `SECONDS` and `DISTANCE`.
-        out: the folder of small pictures.
-    """
+    that is in no burst; `set` and `set_kind`, see `sets.py`. Shots of a set are in no burst. `out` is the folder of
+    small pictures."""
     sets = sorted((sorted(members), kind) for kind, members in find_sets(table, out))
     apart = {index for members, _ in sets for index in members}
-    chains = sorted(sorted(chain) for chain in find_bursts(table, seconds, distance, apart))
+    chains = sorted(sorted(chain) for chain in find_bursts(table, apart=apart))
     measured = table.select(RANKED_BY).to_pylist()
     columns: dict[str, list] = {name: [None] * len(table) for name in FILLED}
     for number, (shots, kind) in enumerate(sets, 1):
@@ -83,12 +76,7 @@ def softness(row: dict) -> list[float]:
 def find_bursts(
     table: pa.Table, seconds: float = SECONDS, distance: int = DISTANCE, apart: Collection[int] = ()
 ) -> Iterator[list[int]]:
-    """The numbers of the rows of each burst, in the order they were taken.
-
-    Args:
-        table: with the columns `LOOKS`.
-        apart: rows that are in no burst.
-    """
+    """The numbers of the rows of each burst, in the order they were taken. Rows of `apart` are in no burst."""
     kinds: dict[tuple, int] = {}
     kind, time, bits, number = array("q"), array("d"), array("Q"), array("q")  # of shots
     for index, row in enumerate(row for part in table.select(LOOKS).to_batches(1000) for row in part.to_pylist()):

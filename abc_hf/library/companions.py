@@ -50,11 +50,7 @@ def owners(name: str) -> Iterator[str]:
 
 
 class Folder:
-    """The files of a folder, by the photo that they may belong to.
-
-    Args:
-        names: relative to the folder.
-    """
+    """The files of a folder, by the photo that they may belong to. Their names are relative to the folder."""
 
     def __init__(self, names: Iterable[str]):
         self.files, self.others = defaultdict(set), defaultdict(list)

@@ -29,7 +29,7 @@ MAX_MEMBER_BYTES = 500 * 2**20
 """The most that one photo may unpack or download to."""
 
 
-def why(sentence: str, error: Exception) -> str:
+def explained(sentence: str, error: Exception) -> str:
     """A sentence, with the error behind it."""
     return "there is no such file." if isinstance(error, FileNotFoundError) else f"{sentence} ({first_line(error)})."
 
@@ -112,7 +112,7 @@ class Reader:
         except Exception as error:  # as in `in_archive`
             if path.lower().endswith(ZIPS) and not isinstance(error, OSError | KeyError):
                 raise PhotoError(f"{name}: {unpacking_error(error)}") from error
-            raise PhotoError(f"{name}: {why('it cannot be read', error)}") from error
+            raise PhotoError(f"{name}: {explained('it cannot be read', error)}") from error
         if len(data) > MAX_MEMBER_BYTES:
             raise PhotoError(f"{name}: it unpacks to more than {MAX_MEMBER_BYTES >> 20} MB.")
         return bytes(data)

@@ -18,7 +18,7 @@ from ..common.zips import photo_entries
 from ..formats import FORMATS, HEIF_EXTENSIONS, PHOTO_EXTENSIONS, RAW_EXTENSIONS
 from ..photos import PhotoError
 from .companions import Folder, core
-from .containers import ARCHIVES, CONTAINERS, INSIDE, LANCE, PARQUET, open_archive, why
+from .containers import ARCHIVES, CONTAINERS, INSIDE, LANCE, PARQUET, explained, open_archive
 
 DEVELOPED = (*FORMATS["JPEG"], *HEIF_EXTENSIONS)
 """Extensions of the photo that a camera writes beside its RAW file."""
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 Complain = Callable[[str, str], None]
-"""Told the name of something that cannot be read or holds no photos, and why, a sentence."""
+"""A function of a name and a sentence, the reason why nothing can be read there or there are no photos."""
 
 
 def find_photos(
@@ -94,7 +94,7 @@ def find_photos(
         else:
             files.append(source)
     for folder, group in itertools.groupby(sorted(files, key=os.path.split), os.path.dirname):
-        yield from with_companions(pair(local_files(group, complain)), Folder.of(folder))
+        yield from with_companions(one_per_shot(local_files(group, complain)), Folder.of(folder))
 
 
 def expand_names(sources: Iterable[str]) -> Iterator[str]:
@@ -156,7 +156,7 @@ def in_folder(
         found = found or bool(names or tables)
         beside = Folder.of(folder) if names else Folder(())
         others = files.keys() - {*names, *map(os.path.basename, tables)}
-        for photo in with_companions(pair(local_files(files[name] for name in names)), beside):
+        for photo in with_companions(one_per_shot(local_files(files[name] for name in names)), beside):
             others -= {*photo.companions}
             yield photo
         left_out.update(map(kind_of, others))
@@ -175,8 +175,8 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def local_files(names: Iterable[str], complain: Complain | None = None) -> Iterator[Found]:
-    """Files as they are; one that cannot be looked at is opened in vain later, which says why. Pipes and devices, which
-    might never end, are left out."""
+    """Files as they are. A file whose size cannot be read stays; opening it later reports the reason. Pipes and
+    devices, which might never end, are left out."""
     for name in names:
         try:
             status = os.stat(name)
@@ -197,7 +197,7 @@ def with_companions(photos: Iterable[Found], beside: Folder) -> Iterator[Found]:
         yield photo._replace(companions=tuple(sorted(names)))
 
 
-def pair(files: Iterable[Found]) -> Iterator[Found]:
+def one_per_shot(files: Iterable[Found]) -> Iterator[Found]:
     """Files of one folder, without the RAW files of shots that are there as JPEG or HEIF too, and without the originals
     that Pixel phones keep beside their photos."""
     files = [(core(file.path).lower(), file.path.lower(), file) for file in files]
@@ -243,7 +243,7 @@ def in_url(url: str, complain: Complain, look_into: Callable) -> Iterator[Found]
         for infos in folders:
             files = [Found(system.unstrip_protocol(i["name"]), i.get("size"), modified_time(i)) for i in infos]
             found = found or bool(files)
-            for photo in pair(file for file in files if not file.path.lower().endswith(containers)):
+            for photo in one_per_shot(file for file in files if not file.path.lower().endswith(containers)):
                 raw_path = photo.raw_path and photo.raw_path + chain + others
                 yield photo._replace(path=photo.path + chain + others, raw_path=raw_path)
             for file in files:
@@ -252,7 +252,7 @@ def in_url(url: str, complain: Complain, look_into: Callable) -> Iterator[Found]
     except Exception as failure:  # each file system has errors of its own
         errors.append(failure)
     for error in errors:
-        complain(url, why("it cannot be read", error))
+        complain(url, explained("it cannot be read", error))
     if not errors and not found:
         complain(url, "there are no photos in it.")
 
@@ -289,10 +289,8 @@ def in_parquet(path: str, complain: Complain) -> Iterator[Found]:
         complain(path, str(error))
         return
     except Exception as error:  # as in `in_archive`
-        complain(
-            path,
-            why(f"the {'Lance data set' if path.lower().endswith(LANCE) else 'Parquet file'} cannot be read", error),
-        )
+        kind = "Lance data set" if path.lower().endswith(LANCE) else "Parquet file"
+        complain(path, explained(f"the {kind} cannot be read", error))
         return
     if not photos.rows:
         complain(path, "there are no photos in it.")
@@ -323,10 +321,10 @@ def in_archive(path: str, complain: Complain) -> Iterator[Found]:
                 found = Found(f"{path}{INSIDE}{name}", size, modified)
                 folders.setdefault(os.path.dirname(name), []).append(found)
     except Exception as error:  # of zipfile, tarfile, their decoders, and the file systems of fsspec
-        complain(path, why("the archive cannot be read to its end", error))
+        complain(path, explained("the archive cannot be read to its end", error))
         failed = True
     for files in folders.values():
-        yield from pair(files)
+        yield from one_per_shot(files)
     if not folders and not failed:
         complain(path, "there are no photos in it.")
 

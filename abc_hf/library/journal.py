@@ -29,19 +29,15 @@ from .find import Found
 from .shards import SHARD, line_of, pictures_are_there, read_shard, shards
 from .table import COLUMNS, ESCAPED, path_from_text, path_text, place_of
 from .undo_file import Moves
-from .xmp import said_beside
+from .xmp import marks_beside
 
 ASIDE = "set-aside"
 """The folder of damaged and foreign files, beside the shards."""
 
 
 class Index:
-    """The photos that were found and the rows there are, in a temporary file of SQLite: memory does not grow with them.
-
-    Args:
-        folder: of shards.
-        settings: rows of others do not count.
-    """
+    """The photos that were found and the rows of the shards in a folder, in a temporary file of SQLite: memory does not
+    grow with them. Rows of other settings do not count."""
 
     SAME = "done.row IS NOT NULL AND found.bytes IS done.bytes AND found.modified IS done.modified"
 
@@ -100,14 +96,10 @@ class Index:
             key = (row["path"], row["bytes"], row["modified"], row["label"])
             self.db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?)", (*key, json.dumps(row), shard))
 
-    def todo(self, retry: bool = True, all: bool = False) -> Iterator[tuple[Found, dict | None]]:
-        """The photos that have no row or changed since, in the order found, and the rows there are.
-
-        Args:
-            retry: those that failed, too.
-            all: all others, too.
-        """
-        which = "1" if all else f"NOT ({self.SAME}) OR (label IS NULL AND {retry:d})"
+    def todo(self, retry: bool = True, judged: bool = False) -> Iterator[tuple[Found, dict | None]]:
+        """The photos that have no row or changed since, in the order found, and the rows there are. With `retry`, also
+        those that failed; with `judged`, also all others."""
+        which = "1" if judged else f"NOT ({self.SAME}) OR (label IS NULL AND {retry:d})"
         query = f"FROM found LEFT JOIN done USING (path) WHERE NOT kept AND ({which}) ORDER BY found.rowid"
         columns = "path, found.bytes, found.modified, raw_path, moved_to, row"
         for path, size, modified, raw_path, moved_to, row in self.db.execute(f"SELECT {columns} {query}"):
@@ -142,7 +134,7 @@ class Index:
         ):
             names = json.loads(companions)
             row = json.loads(row) | {"raw_path": raw_path, "companions": "; ".join(names) or None, "moved_to": moved_to}
-            yield row | said_beside(place_of(row), names)
+            yield row | marks_beside(place_of(row), names)
 
     def digest(self) -> str:
         """A digest of these rows."""
@@ -152,8 +144,7 @@ class Index:
         return sha.hexdigest()
 
     def lose_pictures(self, out: Path, thoroughly: bool = False) -> int:
-        """Forget the rows whose small pictures are missing or damaged; returns their number. Arguments
-        as in `pictures_are_there`."""
+        """Forget the rows whose small pictures are missing or damaged; returns their number."""
         query = f"FROM found JOIN done USING (path) WHERE NOT kept AND label IS NOT NULL AND {self.SAME}"
         rows = ((path, json.loads(row)) for path, row in self.db.execute(f"SELECT path, row {query}"))
         lost = [(path,) for path, row in rows if not pictures_are_there(out, row, thoroughly)]
@@ -203,11 +194,8 @@ class Index:
         return lost
 
     def keep(self, source: str) -> int:
-        """Keep the rows of the photos in a source that cannot be read now; returns their number. They are not judged.
-
-        Args:
-            source: a photo, a folder, an archive, a Parquet file, a URL or a glob.
-        """
+        """Keep the rows of the photos in a source that cannot be read now; returns their number. They are not judged. A
+        source is a photo, a folder, an archive, a Parquet file, a URL or a glob."""
         match, values = in_source(source)
         kept = f"FROM done WHERE label IS NOT NULL AND ({match})"
         if not self.db.execute(f"SELECT 1 {kept} LIMIT 1", values).fetchone():

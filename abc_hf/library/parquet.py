@@ -214,12 +214,12 @@ def image_columns(file: pq.ParquetFile) -> dict[str, bool]:
     return {name: name in kinds for name in names if kinds.get(name, "Image") == "Image"}
 
 
-def holds_files(type: pa.DataType) -> bool:
+def holds_files(kind: pa.DataType) -> bool:
     """Whether values are structs of bytes and path."""
-    if not pa.types.is_struct(type) or not {"bytes", "path"} <= {field.name for field in type}:
+    if not pa.types.is_struct(kind) or not {"bytes", "path"} <= {field.name for field in kind}:
         return False
-    return is_binary(type.field("bytes").type)
+    return is_binary(kind.field("bytes").type)
 
 
-def is_binary(type: pa.DataType) -> bool:
-    return pa.types.is_binary(type) or pa.types.is_large_binary(type)
+def is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -15,7 +15,7 @@ from .companions import Folder, renamed
 from .containers import split_member
 from .table import path_from_text, path_text, place_of
 from .undo_file import bytes_of, reason, unchanged
-from .xmp import LABELS, Marks, merge, sidecars
+from .xmp import XMP_COLORS, Marks, merge, sidecars
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class Request:
     def __post_init__(self):
         if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
             raise ValueError(f"The threshold must be a number such as {THRESHOLD}; got {self.threshold}.")
-        if unknown := {*self.only} - {*LABELS, KEPT, REJECTED, REVIEW}:
-            raise ValueError(f"--only {min(unknown)}: choose from {', '.join((*LABELS, KEPT, REJECTED, REVIEW))}.")
+        if unknown := {*self.only} - {*XMP_COLORS, KEPT, REJECTED, REVIEW}:
+            raise ValueError(f"--only {min(unknown)}: choose from {', '.join((*XMP_COLORS, KEPT, REJECTED, REVIEW))}.")
 
     def concerns(self, row: dict, decision: str | None) -> bool:
         """Whether anything is done with the photo of a row."""

@@ -41,7 +41,7 @@ from .journal import write_table
 from .lock import only_job
 from .sort import fingerprint
 from .table import COLUMNS, path_from_text, path_text, thumbnail_files
-from .xmp import said_beside
+from .xmp import marks_beside
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ class Judge:
         rows = []
         for known, row in zip(table.to_pylist(), self.assess(table.select(["path"])).to_pylist(), strict=True):
             error, beside = known.pop("error"), (known["companions"] or "").split("; ")
-            row |= known | said_beside(path_from_text(known["path"]), filter(None, beside))
+            row |= known | marks_beside(path_from_text(known["path"]), filter(None, beside))
             rows.append(row | {"error": error or row["error"]})
         return pa.Table.from_pylist(rows, ROWS)
 

@@ -28,12 +28,8 @@ NEEDED = ["path", "taken", "camera", "body", "width", "height", "perceptual_hash
 
 
 def find_sets(table: pa.Table, out: Path | None = None) -> Iterator[tuple[str, list[int]]]:
-    """The kind of each set, and the numbers of its rows in the order they were taken.
-
-    Args:
-        table: with the columns `NEEDED`.
-        out: the folder of small pictures, whose overlap tells a panorama.
-    """
+    """The kind of each set, and the numbers of its rows in the order they were taken. `out` is the folder of small
+    pictures, whose overlap tells a panorama."""
     rows = [row for part in table.select(NEEDED).to_batches(1000) for row in part.to_pylist()]
     groups: dict[tuple, list[tuple[float, int]]] = {}
     for number, row in enumerate(rows):

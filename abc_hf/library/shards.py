@@ -25,12 +25,8 @@ SHARD = re.compile(r"\d{5,}-\d{5}\.jsonl")
 
 
 class Writer:
-    """Writes rows. Rows given to `add` are kept, whatever happens to the process.
-
-    Args:
-        folder: of shards.
-        settings: all that changes answers, as JSON can say it.
-    """
+    """Writes rows to the shards of a folder. Rows given to `add` are kept, whatever happens to the process. `settings`
+    is all that changes answers, as values for JSON."""
 
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
@@ -138,12 +134,8 @@ def are_pictures(row: dict) -> bool:
 
 
 def pictures_are_there(out: Path, row: dict, thoroughly: bool = False) -> bool:
-    """Whether the small pictures of a photo are as they were written. One that has not changed since is told by its
-    size, another one by its checksum.
-
-    Args:
-        thoroughly: take all checksums.
-    """
+    """Whether the small pictures of a photo are as they were written. The size is enough for a picture that is older
+    than its row. The checksum decides on a newer one, and with `thoroughly` on all."""
     files = thumbnail_files(out, row["path"])
     try:
         for file, (size, checksum) in zip(files, row[PICTURES], strict=True):

@@ -197,7 +197,7 @@ class Sort:
 
     def todo(self) -> Iterator[Found]:
         """The photos to judge. With `verify_content`, of those that were judged, the ones whose files differ."""
-        for photo, row in self.index.todo(all=self.verify_content):
+        for photo, row in self.index.todo(judged=self.verify_content):
             verifiable = self.verify_content and row and row["content"]
             if not row or not verifiable or self.workers.here.reader.sha256(photo.file) != verifiable:
                 yield photo
@@ -205,11 +205,7 @@ class Sort:
                 self.note([row | {"bytes": photo.bytes, "modified": photo.modified}])
 
     def judge(self, photos: Iterable[Found], total: int | None = None) -> int:
-        """Judge photos; each batch is in the journal before the next. Returns how many there were.
-
-        Args:
-            total: about how many there will be.
-        """
+        """Judge photos, about `total` of them; each batch is in the journal before the next. Returns their number."""
         photos = iter(photos)
         first = next(photos, None)
         if first is None:
@@ -243,12 +239,8 @@ class Sort:
         return rows
 
     def finish(self, prune: bool = False, bursts: bool = True) -> int:
-        """Write the table and the report, unless they would be the same as before. Returns the exit status.
-
-        Args:
-            prune: tidy up the journal, which nobody must be writing.
-            bursts: look for them and for sets.
-        """
+        """Write the table and the report, unless they would be the same as before. Returns the exit status. `prune`
+        tidies up the journal, which nobody must be writing; `bursts` looks for bursts and sets."""
         if prune:
             self.index.prune()
         labels = self.index.labels()
@@ -275,11 +267,8 @@ class Sort:
         return int(bool(labels[None] or self.complaints))
 
     def damaged(self, files) -> list[str]:
-        """The files of the table and the report that are missing or damaged. Each is reported.
-
-        Args:
-            files: their checksums by name.
-        """
+        """The files of the table and the report that are missing or damaged, by their checksums. The first is
+        logged."""
         if not isinstance(files, dict) or not {*OUTPUTS} <= files.keys():
             return [SUMMARY]
         names = [name for name, checksum in files.items() if checksum_of(self.out / name) != checksum]

@@ -101,11 +101,7 @@ def reason(error: Exception) -> str:
 
 
 class Moves:
-    """Where the actions of a folder of results have put photos, as its undo files say.
-
-    Args:
-        out: the folder of results.
-    """
+    """Where the actions of a folder of results have put photos, as its undo files say."""
 
     def __init__(self, out: Path):
         self.moved, self.copied, self.origins = {}, {}, {}

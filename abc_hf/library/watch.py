@@ -22,23 +22,14 @@ def watch_library(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     **options,
-) -> int:
+) -> None:
     """Judge the photos that are named, and those that come, until Ctrl-C; the table and the journal are those of
-    `sort_library`, and so are the options.
-
-    Args:
-        sleep: waits so many seconds.
-        clock: tells the time [s].
-
-    Returns:
-        the exit status, 0.
-    """
+    `sort_library`, and so are the options. `sleep` waits so many seconds, and `clock` tells the time [s]."""
     with Sort(out, **options) as job:
         try:
             keep_watching(job, list(sources), sleep, clock)
         except KeyboardInterrupt:
             job.stop()
-    return 0
 
 
 def keep_watching(job: Sort, sources: list[str], sleep: Callable[[float], None], clock: Callable[[], float]):

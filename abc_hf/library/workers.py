@@ -22,7 +22,7 @@ from ..photos import name_of, reason
 from ..pipeline import prepare
 from .containers import PARQUET, Reader, sha256, split_member
 from .find import Found
-from .xmp import XmpError, said
+from .xmp import XmpError, marks_in
 
 THUMBNAIL_SIDE = 320
 """The long side of a thumbnail [pixels]."""
@@ -33,12 +33,8 @@ JUDGES = 8
 
 
 class Preparer:
-    """Opens photos and prepares them for the network and the report.
-
-    Args:
-        model: the folder of the model, which says how photos are prepared.
-        hash_content: take the SHA-256 of files, too.
-    """
+    """Opens photos and prepares them for the network and the report, as the folder of a model says. With `hash_content`
+    it also takes the SHA-256 of files."""
 
     def __init__(self, model: Path, hash_content: bool = False):
         try:
@@ -50,11 +46,8 @@ class Preparer:
 
     def __call__(self, path: str, data=None) -> dict:
         """The result of `prepare`, its pixels as NumPy; "thumbnail", JPEG bytes; the columns of the table that come
-        from the file; perceptual_hash and content. Or "error", the reason alone.
-
-        Args:
-            data: the photo's file, or whatever else `load_photo` takes, if it has been read.
-        """
+        from the file; perceptual_hash and content. Or "error", the reason alone. `data` is the photo's file, or
+        whatever else `load_photo` takes, if it has been read."""
         name = path
         try:
             with self.reader.photo(path) if data is None else contextlib.nullcontext(data) as photo:
@@ -66,19 +59,10 @@ class Preparer:
             preview = prepared["preview"]
             shot = {name: preview.info.get(name) for name in ("taken", "camera", "body", "rating", *SETTINGS)}
             with contextlib.suppress(XmpError):
-                shot |= said(preview.info.pop("xmp", b""))
-            return (
-                prepared
-                | shot
-                | {
-                    "pixel_values": prepared[
-                        "pixel_values"
-                    ].numpy(),  # a tensor would go through shared memory, often small
-                    "thumbnail": thumbnail(preview),
-                    "perceptual_hash": str(imagehash.phash(preview)),
-                    "content": content,
-                }
-            )
+                shot |= marks_in(preview.info.pop("xmp", b""))
+            prepared["pixel_values"] = prepared["pixel_values"].numpy()  # a tensor would go through shared memory
+            more = {"thumbnail": thumbnail(preview), "perceptual_hash": str(imagehash.phash(preview))}
+            return prepared | shot | more | {"content": content}
         except Exception as error:  # whatever it is, the other photos go on
             return failed(error, name, path)
 
@@ -123,13 +107,9 @@ def thumbnail(preview: Image.Image) -> bytes:
 
 
 class Workers:
-    """Prepares photos in processes of its own, a few ahead. A photo that ends its process is an error, and no other
-    photo suffers.
-
-    Args:
-        number: of processes; 0 for none but this one, None for one for every two cores, but two at least.
-        model, hash_content: as in `Preparer`.
-    """
+    """Prepares photos (see `Preparer`) in a number of processes, a few ahead. A photo that ends its process is an
+    error, and no other photo suffers. The number is 0 for none but this one, None for one for every two cores, but two
+    at least."""
 
     def __init__(self, model: Path, number: int | None = None, hash_content: bool = False):
         self.number = max(2, cores() // 2) if number is None else number
@@ -156,11 +136,8 @@ class Workers:
         self.preparers = self.rows = None
 
     def prepared(self, photos: Iterable[Found], contents: Iterable = ()) -> Iterator[tuple[Found, dict]]:
-        """The photos in their order, with the answers of `Preparer`.
-
-        Args:
-            contents: their files, where they have been read; None for a photo whose file has not.
-        """
+        """The photos in their order, with the answers of `Preparer`. `contents` are their files, where they have been
+        read; None for a photo whose file has not."""
         given = zip(photos, itertools.chain(contents, itertools.repeat(None)), strict=False)
         if not self.number:
             yield from ((photo, self.here(photo.file, content)) for photo, content in given)

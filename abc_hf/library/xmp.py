@@ -32,7 +32,7 @@ NAMES = {
     "darktable": "http://darktable.sf.net/",
     "abc_fusenet": NAMESPACE,
 }
-LABELS = {"no-blur": "Blue", "good-blur": "Green", "ok-blur": "Yellow", "bad-blur": "Red"}
+XMP_COLORS = {"no-blur": "Blue", "good-blur": "Green", "ok-blur": "Yellow", "bad-blur": "Red"}
 """The colour of each certain verdict, as Lightroom spells it in English and darktable and digiKam read it."""
 DARKTABLE_LABELS = ("Red", "Yellow", "Green", "Blue", "Purple")
 DIGIKAM_LABELS = ("", "Red", "Orange", "Yellow", "Green", "Blue")
@@ -56,7 +56,7 @@ class Marks:
 
     Args:
         rating: 1 to 5 stars, or -1 for a rejected photo, which replaces any rating.
-        label: a colour of `LABELS`; None for a verdict that is not certain.
+        label: a colour of `XMP_COLORS`; None for a verdict that is not certain.
         keywords: the label of the verdict; `NOT_SURE` and `BEST_OF_BURST` where they apply.
     """
 
@@ -66,16 +66,13 @@ class Marks:
 
     @classmethod
     def of(cls, row: dict, rejected: bool = False, stars: Sequence[float] = STARS) -> "Marks":
-        """The marks of a row of the table. A person's rating and colour label, wherever they are, are repeated.
-
-        Args:
-            stars: the scores from which a photo has 2, 3, 4 and 5 stars.
-        """
+        """The marks of a row of the table. A person's rating and colour label, wherever they are, are repeated. `stars`
+        are the scores from which a photo has 2, 3, 4 and 5 stars."""
         label, certain = row["label"], row["certain"]
         more = {NOT_SURE: not certain, BEST_OF_BURST: row["burst_rank"] == 1}
         keywords = (label, *(keyword for keyword, applies in more.items() if applies))
         rating = row["rating"] or 1 + bisect.bisect_right(stars, row["score"])
-        color = row["color_label"] or (LABELS[label] if certain else None)
+        color = row["color_label"] or (XMP_COLORS[label] if certain else None)
         return cls(-1 if rejected else rating, color, keywords)
 
     def to_dict(self) -> dict:
@@ -92,7 +89,7 @@ def sidecars(photo: str, beside: Iterable[str] = ()) -> list[str]:
     return list((there | {name.lower(): there.get(name.lower(), name) for name in wanted}).values())
 
 
-def said(data: bytes) -> dict:
+def marks_in(data: bytes) -> dict:
     """The `rating` and the `color_label` that a person gave, from an XMP packet; without those that are ours. Raises
     XmpError if it cannot be read."""
     rdf = rdf_of(parse(data.strip(b"\0 \r\n\t")))
@@ -109,17 +106,14 @@ def said(data: bytes) -> dict:
     return answer
 
 
-def said_beside(photo: str, beside: Iterable[str]) -> dict:
-    """The marks that a person gave a photo in its sidecars, see `said`.
-
-    Args:
-        beside: the names of files beside the photo, which need not be sidecars.
-    """
+def marks_beside(photo: str, beside: Iterable[str]) -> dict:
+    """The marks that a person gave a photo in its sidecars, see `marks_in`. `beside` has the names of files beside the
+    photo, which need not be sidecars."""
     answer: dict = {}
     folder, name = os.path.split(photo)
     for sidecar in sidecars(name, beside) if beside else ():
         with contextlib.suppress(OSError, ValueError), open_file(os.path.join(folder, sidecar)) as file:
-            answer |= said(file.read(MAX_SIDECAR))
+            answer |= marks_in(file.read(MAX_SIDECAR))
     return answer
 
 
@@ -289,7 +283,7 @@ def add_keywords(rdf, name: str, keywords: tuple[str, ...], create: bool):
         if not create:
             return
         element = etree.SubElement(first_with(rdf, name), tag(name))
-    replace_items(element, "rdf:Bag", [*LABELS, NOT_SURE, BEST_OF_BURST], keywords)
+    replace_items(element, "rdf:Bag", [*XMP_COLORS, NOT_SURE, BEST_OF_BURST], keywords)
 
 
 def replace_items(element, kind: str, old: Iterable[str], new: Iterable[str]):

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from transformers import get_scheduler
 
-from ..evaluation.scoring import evaluate, plain, selection_score
+from ..evaluation.scoring import evaluate, for_json, selection_score
 from ..losses import count_labels
 from . import run_log
 from .batches import seed_dropout
@@ -64,7 +64,7 @@ class PhaseRun:
     def save(self, folder: Path) -> None:
         extra = {
             "progress": {"step": self.step, "best": self.best, "losses": list(self.losses)},
-            "history": plain(self.log.history),
+            "history": for_json(self.log.history),
             "settings": self.settings.record(),
             "data": self.log.account["data"],
             "average": None if self.average is None else self.average.state_dict(),

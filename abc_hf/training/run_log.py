@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from ..data.card import truth_colors
 from ..evaluation.records import predict, spread
-from ..evaluation.scoring import plain
+from ..evaluation.scoring import for_json
 from ..visualization import colorize
 from .checkpoints import in_a_sentence, replacing_folder
 
@@ -50,19 +50,19 @@ class RunLog:
         """Go on from the log of a checkpoint."""
         self.history = history
         if self.accelerator.is_main_process:
-            (self.out / "metrics.jsonl").write_text("".join(json.dumps(plain(entry)) + "\n" for entry in history))
+            (self.out / "metrics.jsonl").write_text("".join(json.dumps(for_json(entry)) + "\n" for entry in history))
 
     def log(self, **entry) -> None:
         self.history.append(entry)
         self.accelerator.log(flatten(entry), step=entry["step"])
         if self.accelerator.is_main_process:
             with (self.out / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(plain(entry)) + "\n")
+                file.write(json.dumps(for_json(entry)) + "\n")
 
     def save(self, model, processor, folder: Path, **more) -> None:
         """Weights, processor and run.json in a folder."""
         if self.accelerator.is_main_process:
-            record = json.dumps(plain(self.account | more), indent=2, allow_nan=False) + "\n"
+            record = json.dumps(for_json(self.account | more), indent=2, allow_nan=False) + "\n"
             own = folder == self.out  # which holds more than the weights
             with in_a_sentence(folder) if own else replacing_folder(folder) as partial:
                 target = partial or folder

@@ -25,7 +25,7 @@ from abc_hf import load_photo, load_pipeline
 from abc_hf.configuration_abc_fusenet import DESIRABILITY
 from abc_hf.evaluation.records import PhotoRecord, judge_photo, open_split, spread
 from abc_hf.evaluation.results import write_json
-from abc_hf.evaluation.scoring import plain
+from abc_hf.evaluation.scoring import for_json
 from abc_hf.image_processing_abc_fusenet import working_shape
 from abc_hf.inference.engines import ENGINES, OpenVINOEngine, load_engine
 from hub.render_readme import digest_of_weights
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         "engines": {name: entry(measured[name], starts[name]) for name in runs},
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    write_json(args.out / "engines.json", plain(result))
+    write_json(args.out / "engines.json", for_json(result))
     for name, each in result["engines"].items():
         print(
             f"{name}: {each['same_verdict']:.2%} of {result['photos']} verdicts are PyTorch's, probabilities differ by "

@@ -36,7 +36,7 @@ from abc_hf import ABCFuseNetConfig, ABCFuseNetImageProcessor, load_photo, load_
 from abc_hf.evaluation import plots
 from abc_hf.evaluation.records import open_split, score_photo, spread
 from abc_hf.evaluation.results import write_json
-from abc_hf.evaluation.scoring import plain, summarize
+from abc_hf.evaluation.scoring import for_json, summarize
 from abc_hf.inference.engines import fold_batch_norm
 from abc_hf.inference.loading import BUNDLED
 from abc_hf.modeling_abc_fusenet import DesirabilityClassifier
@@ -233,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
         "machine": f"CPU time of one thread of {os.cpu_count()} ({platform.machine()}), memory of the whole process",
         "methods": entries,
     }
-    write(plain(result), args.out)
+    write(for_json(result), args.out)
 
 
 def accuracy_over_time(points: list[dict], title: str, note: str):

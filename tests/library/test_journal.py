@@ -174,8 +174,8 @@ def test_what_is_kept_of_a_source_that_is_missing(tmp_path, source, kept):
         assert index.keep(source.rstrip("/") or "/") == len(kept)
         assert [row["path"] for row in index.rows()] == sorted(KNOWN[number] for number in kept)
         assert all(row["raw_path"] == "/raw.nef" for row in index.rows())
-        assert "/here.jpg" in [photo.path for photo, _ in index.todo(all=True)]
-        assert not {photo.path for photo, _ in index.todo(all=True)} & set(KNOWN)
+        assert "/here.jpg" in [photo.path for photo, _ in index.todo(judged=True)]
+        assert not {photo.path for photo, _ in index.todo(judged=True)} & set(KNOWN)
 
 
 def test_folders_that_are_missing_or_empty_and_held_photos(tmp_path):

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from lxml import etree
 
-from abc_hf.library.xmp import NAMES, Marks, XmpError, merge, said, said_beside, sidecars
+from abc_hf.library.xmp import NAMES, Marks, XmpError, marks_beside, marks_in, merge, sidecars
 from tests.library.sort_toys import sort_row
 
 MARKS = Marks(4, "Green", ("good-blur",))
@@ -215,16 +215,16 @@ def test_names(tmp_path):
 
 def test_what_a_person_said_is_told_from_ours(tmp_path):
     ours = merge(None, MARKS)
-    assert said(ours) == {}
-    assert said(ours.replace(b'xmp:Rating="4"', b'xmp:Rating="2"')) == {"rating": 2}
-    assert said(LIGHTROOM) == {"rating": 3, "color_label": "Purple"}
-    assert said(LIGHTROOM.replace(b'"3"', b'"-1"')) == {"rating": -1, "color_label": "Purple"}
-    assert said(LIGHTROOM.replace(b'"3"', b'"five"')) == {"color_label": "Purple"}
+    assert marks_in(ours) == {}
+    assert marks_in(ours.replace(b'xmp:Rating="4"', b'xmp:Rating="2"')) == {"rating": 2}
+    assert marks_in(LIGHTROOM) == {"rating": 3, "color_label": "Purple"}
+    assert marks_in(LIGHTROOM.replace(b'"3"', b'"-1"')) == {"rating": -1, "color_label": "Purple"}
+    assert marks_in(LIGHTROOM.replace(b'"3"', b'"five"')) == {"color_label": "Purple"}
     (tmp_path / "A.JPG.XMP").write_bytes(LIGHTROOM)
     (tmp_path / "A.xmp").write_bytes(b"<damaged")
     photo = str(tmp_path / "A.JPG")
-    assert said_beside(photo, ["A.JPG.XMP", "A.xmp", "gone.xmp"]) == {"rating": 3, "color_label": "Purple"}
-    assert said_beside(photo, ()) == {}
+    assert marks_beside(photo, ["A.JPG.XMP", "A.xmp", "gone.xmp"]) == {"rating": 3, "color_label": "Purple"}
+    assert marks_beside(photo, ()) == {}
 
 
 def test_a_person_s_rating_inside_the_photo_is_repeated():

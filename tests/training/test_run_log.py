@@ -32,7 +32,7 @@ def test_trackers_get_numbers_by_phase():
 
 
 def test_json_has_no_nan():
-    assert run_log.plain({"a": [math.nan, 1.0], "b": (math.inf,)}) == {"a": [None, 1.0], "b": [None]}
+    assert run_log.for_json({"a": [math.nan, 1.0], "b": (math.inf,)}) == {"a": [None, 1.0], "b": [None]}
 
 
 @pytest.mark.parametrize(
