@@ -5,12 +5,12 @@ tests/benchmarks, the published figures and the results of peers.py, speed.py, e
 the Hub are written when something is uploaded (hub/cards.py).
 """
 
-import hashlib
 import json
 import re
 import textwrap
 from pathlib import Path
 
+from abc_hf.common.files import sha256_of
 from abc_hf.common.text import markdown, number
 from abc_hf.inference.loading import BUNDLED
 
@@ -38,7 +38,7 @@ RANKS = ("rank_correlation", "rank_correlation_of_all")
 
 def digest_of_weights(folder: Path) -> str:
     """A short hash of the weights."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
+    return sha256_of(folder / "model.safetensors")[:12]
 
 
 def sources() -> dict:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceCard
 from huggingface_hub.utils import validate_repo_id
+from tqdm import tqdm
 
 from abc_hf.common.hub import check_token, sentence
 from hub.cards import kind_and_name
@@ -92,26 +93,15 @@ def folder_for(out: Path | None) -> Iterator[Path]:
         yield Path(made) / "folder" if out is None else out
 
 
-def size(count: float) -> str:
-    """A number of bytes in words for people."""
-    unit = "B"
-    for larger in ("kB", "MB", "GB"):
-        if count < 999.5:
-            break
-        count, unit = count / 1000, larger
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
-
-
 def files_in(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def listing(kind: str, repo: str, folder: Path) -> str:
     """The list of files to upload, with sizes."""
-    files = files_in(folder)
-    sizes = {name: path.stat().st_size for name, path in files.items()}
-    lines = [f"{kind} {repo}: {len(files)} files, {size(sum(sizes.values()))}"]
-    return "\n".join([*lines, *(f"  {size(sizes[name]):>8}  {name}" for name in files)])
+    sizes = {name: path.stat().st_size for name, path in files_in(folder).items()}
+    lines = [f"  {tqdm.format_sizeof(size, 'B'):>6}  {name}" for name, size in sizes.items()]
+    return "\n".join([f"{kind} {repo}: {len(sizes)} files, {tqdm.format_sizeof(sum(sizes.values()), 'B')}", *lines])
 
 
 def run_cold(*arguments, cwd: Path | None = None) -> dict:

@@ -50,7 +50,7 @@ def write_toy_split(folder: Path, count: int = 9, levels: tuple[int, ...] = (0, 
     from datasets import Dataset
 
     from abc_hf.data.schema import FEATURES
-    from abc_hf.data.sources import encode_png
+    from abc_hf.data.sources import png
 
     rng = np.random.default_rng(1)
     rows = []
@@ -64,9 +64,9 @@ def write_toy_split(folder: Path, count: int = 9, levels: tuple[int, ...] = (0, 
         rows.append(
             dict.fromkeys(FEATURES)
             | {
-                "image": {"bytes": encode_png(np.asarray(photo)), "path": None},
-                "blur_map": None if last else {"bytes": encode_png(blocks), "path": None},
-                "salient_mask": None if last else {"bytes": encode_png(salient), "path": None},
+                "image": png(np.asarray(photo)),
+                "blur_map": None if last else png(blocks),
+                "salient_mask": None if last else png(salient),
                 "desirability": None if last else index % 4,
                 "blur_kind": (None, "defocus", "defocus", "motion")[index % 4],
                 "source": f"toy/photo{index}",

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -80,3 +81,9 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True):
     """Write a file through `replacing`."""
     with replacing(path, sync=sync) as file:
         file.write(data)
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

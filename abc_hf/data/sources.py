@@ -131,9 +131,9 @@ def real_row(folder: Path, row: dict, grids: list[list[str]], votes: list[dict])
             blur_amount = region_map(region_amounts(first, second), weak, image.height, image.width)
     return {
         "image": {"bytes": (folder / file).read_bytes(), "path": Path(file).name},
-        "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
-        "blur_amount": None if blur_amount is None else {"bytes": encode_png(blur_amount), "path": None},
-        "salient_mask": None if salient is None else {"bytes": encode_png(np.uint8(255) * salient), "path": None},
+        "blur_map": png(blur_map),
+        "blur_amount": png(blur_amount),
+        "salient_mask": None if salient is None else png(np.uint8(255) * salient),
         "desirability": row["desirability"] or None,
         "blur_kind": row["blur_kind"] or None,
         "source": f"{source}/{Path(file).stem}",
@@ -163,7 +163,7 @@ def smartblur_row(folder: Path, row: dict, levels: tuple[int, ...]) -> dict:
         blur_map = table[grey].astype(np.uint8)
     return {
         "image": {"bytes": path.read_bytes(), "path": path.name},
-        "blur_map": None if blur_map is None else {"bytes": encode_png(blur_map), "path": None},
+        "blur_map": png(blur_map),
         "desirability": row["desirability"] or None,
         "blur_kind": row.get("blur_kind") or None,
         "source": f"smartblur/{path.stem}",
@@ -180,7 +180,7 @@ def cuhk_row(photo: Path, mask: Path) -> dict:
         )
     return {
         "image": {"bytes": photo.read_bytes(), "path": photo.name},
-        "blur_map": {"bytes": encode_png(np.where(blurred, AMOUNT_UNKNOWN, 0).astype(np.uint8)), "path": None},
+        "blur_map": png(np.where(blurred, AMOUNT_UNKNOWN, 0)),
         "desirability": None,
         "blur_kind": "motion" if photo.stem.startswith("motion") else "defocus",
         "source": f"cuhk/{photo.stem}",
@@ -225,12 +225,10 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
     amounts = np.where(levels == UNKNOWN, UNKNOWN, np.rint(levels * AMOUNT_STEPS))
     pixels = (255 * to_srgb(made.light[0]).numpy().transpose(1, 2, 0)).round()
     return {
-        "image": {"bytes": encode_jpeg(pixels.astype(np.uint8), int(rng.integers(70, 97))), "path": None},
-        "blur_map": {"bytes": encode_png(np.rint(levels).astype(np.uint8)), "path": None},
-        "blur_amount": {"bytes": encode_png(amounts.astype(np.uint8)), "path": None},
-        "salient_mask": None
-        if subject is None
-        else {"bytes": encode_png((255 * subject[0, 0]).numpy().astype(np.uint8)), "path": None},
+        "image": encoded(pixels, "JPEG", quality=int(rng.integers(70, 97))),
+        "blur_map": png(np.rint(levels)),
+        "blur_amount": png(amounts),
+        "salient_mask": None if subject is None else png((255 * subject[0, 0]).numpy()),
         "desirability": DESIRABILITY[label] if label >= 0 else None,
         "blur_kind": KINDS[kind] if kind >= 0 else None,
         "source": f"synth/{scene}/{Path(file).stem}",
@@ -238,13 +236,13 @@ def synthetic_row(folder: Path, files: list[str], cutouts: list[str], key: tuple
     }
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+def encoded(values: np.ndarray, kind: str, **options) -> dict:
+    """An image of 8 bits as `datasets.Image` stores it."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    Image.fromarray(values.astype(np.uint8)).save(buffer, kind, **options)
+    return {"bytes": buffer.getvalue(), "path": None}
 
 
-def encode_png(values: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "PNG")
-    return buffer.getvalue()
+def png(values: np.ndarray | None) -> dict | None:
+    """A map of 8 bits, if there is one."""
+    return None if values is None else encoded(values, "PNG")

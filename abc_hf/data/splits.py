@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..common.files import sha256_of
 from ..configuration_abc_fusenet import DESIRABILITY
 from .schema import FEATURES, MAP_COLUMNS, DamagedDataError, conform
 
@@ -117,9 +118,7 @@ def digest_of(files: list[Path], folder: Path) -> str:
     """The SHA-256 of the paths and the bytes of the files of a folder. It changes if the content changes."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            name = path.relative_to(folder).as_posix()
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
     return digest.hexdigest()[:32]
 
 

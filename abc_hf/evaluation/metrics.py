@@ -96,12 +96,6 @@ class MapScores:
         for each in counts:
             self.add(each)
 
-    def update(self, values: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> None:
-        """Count one map; the arguments are those of `count_map`."""
-        counts = count_map(values, truth, known)
-        if counts is not None:
-            self.add(counts)
-
     def add(self, counts: MapCounts) -> None:
         self.positive += counts.positive
         self.negative += counts.negative

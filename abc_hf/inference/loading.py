@@ -1,6 +1,5 @@
 """Load a pipeline from a folder or from the Hub."""
 
-import hashlib
 import math
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from huggingface_hub.errors import (
 )
 from PIL import Image
 
+from ..common.files import sha256_of
 from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY, ABCFuseNetConfig
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
@@ -148,10 +148,8 @@ def download(name: str, revision: str | None = None, token: str | bool | None = 
     if not weights.exists():
         raise ValueError("it holds no model.safetensors, and weights of other kinds are not loaded: they can run code")
     announced = weights.resolve()
-    if len(announced.name) == 64:  # where links are not allowed, the cache holds copies
-        with announced.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != announced.name:
-                raise ValueError(f"model.safetensors is damaged; delete {announced}, so that it is downloaded again")
+    if len(announced.name) == 64 and sha256_of(announced) != announced.name:  # else it is a copy, and no link
+        raise ValueError(f"model.safetensors is damaged; delete {announced}, so that it is downloaded again")
     return folder
 
 

@@ -16,12 +16,11 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from ..common.files import rename_new, replacing, write_bytes
 from ..photos import open_file
 from .lock import only_job
 from .plan import Plan, Request
+from .table import read_table
 from .undo_file import DONE, bytes_of, earlier, marks_of, paths_of, read_steps, reason, unchanged, write_ahead
 from .xmp import merge
 
@@ -32,9 +31,8 @@ def act(out: Path, request: Request, dry_run: bool = False) -> int:
     """Carry a request out on the photos of `out/photos.parquet`; returns the exit status, 1 if a step failed. Raises
     ValueError if another job has the folder."""
     with contextlib.nullcontext() if dry_run else only_job(out):
-        rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
         plan, undo_file = Plan(request), out / f"undo-{datetime.now():%Y%m%d-%H%M%S-%f}.jsonl"
-        steps = plan.steps(rows)
+        steps = plan.steps(read_table(out))
         if not dry_run:
             if not write_ahead(undo_file, steps):
                 undo_file.unlink()

@@ -5,7 +5,6 @@ within `SECONDS` and looks like it, whatever the chain's length. So a minute of 
 its first and last shot differ, and a change of scene, or a pause, ends it.
 """
 
-import itertools
 import math
 import os
 from array import array
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from ..exif import SETTINGS
 from .journal import write_table
 from .sets import find_sets, runs
-from .table import seconds_of
+from .table import read_table, seconds_of
 
 SECONDS = 2.0
 """The longest time from one shot of a burst to the next [s]. EXIF times without a fraction are whole seconds."""
@@ -38,16 +37,9 @@ def add_bursts(out: str | os.PathLike):
     table = pq.read_table(out / "photos.parquet", columns=["path", *RANKED_BY, *LOOKS, *SETTINGS])
     columns = burst_columns(table, out=out)
     if any(columns["burst"]) or any(columns["set"]):
-        write_table(out, filled(out / "photos.parquet", columns))
-
-
-def filled(parquet: Path, columns: dict[str, list]) -> Iterator[dict]:
-    """The rows of a table, some columns replaced."""
-    values = zip(*columns.values(), strict=True)
-    with pq.ParquetFile(parquet) as file:
-        for part in file.iter_batches(1000):
-            for row, those in zip(part.to_pylist(), itertools.islice(values, part.num_rows), strict=True):
-                yield row | dict(zip(columns, those, strict=True))
+        values = zip(*columns.values(), strict=True)
+        rows = zip(read_table(out), values, strict=True)
+        write_table(out, (row | dict(zip(columns, those, strict=True)) for row, those in rows))
 
 
 def burst_columns(table: pa.Table, out: Path | None = None) -> dict[str, list]:

@@ -20,7 +20,7 @@ from ..formats import FORMATS
 from ..photos import load_photo, open_file
 from ..verdicts import WORTH
 from .containers import Reader
-from .table import PROBABILITIES, place_of
+from .table import PROBABILITIES, place_of, read_table
 from .undo_file import reason
 
 logger = logging.getLogger(__name__)
@@ -69,11 +69,10 @@ def decided(out: Path, decisions: dict[str, str], columns: Iterable[str]) -> Ite
     if not (out / "photos.parquet").exists():
         raise ValueError(f"{out} has no photos.parquet; sort the photos first, and export decisions from the report.")
     found = False
-    for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000, columns=["path", "label", *columns]):
-        for row in part.to_pylist():
-            if row["path"] in decisions and row["label"]:
-                found = True
-                yield row, decisions[row["path"]] == "keep"
+    for row in read_table(out, ["path", "label", *columns]):
+        if row["path"] in decisions and row["label"]:
+            found = True
+            yield row, decisions[row["path"]] == "keep"
     if not found:
         raise ValueError(f"None of the decisions is about a photo of {out / 'photos.parquet'}.")
 

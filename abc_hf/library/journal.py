@@ -108,11 +108,8 @@ class Index:
             )
             yield photo, row and json.loads(row)
 
-    def count(self, query: str) -> int:
+    def count(self, query: str = "found") -> int:
         return self.db.execute(f"SELECT count(*) FROM {query}").fetchone()[0]
-
-    def count_found(self) -> int:
-        return self.count("found")
 
     def count_todo(self) -> int:
         return self.count(f"found LEFT JOIN done USING (path) WHERE NOT kept AND (NOT ({self.SAME}) OR label IS NULL)")

@@ -18,12 +18,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..common.files import write_bytes
+from ..common.files import sha256_of, write_bytes
 from ..common.names import in_words
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..inference.loading import load_pipeline
@@ -38,7 +37,7 @@ from .html_report import check_single_file, write_report
 from .journal import ASIDE, Index, foreign_files, write_table
 from .lock import only_job
 from .shards import NOTED, PICTURES, SHARD_COLUMNS, Writer
-from .table import thumbnail_files
+from .table import read_table, thumbnail_files
 from .undo_file import Moves
 from .workers import JUDGES, Workers, judges
 
@@ -155,14 +154,14 @@ class Sort:
         """Find the photos."""
         self.look(sources)
         if self.single_file:
-            check_single_file(self.index.count_found())
+            check_single_file(self.index.count())
         if lost := self.index.lose_pictures(self.out, self.verify_content):
             self.say(f"The small pictures of {lost} photos are missing or damaged; these photos are judged again.")
         if self.left_out:
             self.say(f"Left out: {in_words(self.left_out)}.")
         labels = self.index.labels()
         known = labels.total() - labels[None]
-        self.say(f"{self.index.count_found()} photos, of which {known} were judged before.")
+        self.say(f"{self.index.count()} photos, of which {known} were judged before.")
 
     def look(self, sources: Iterable[str]):
         """Find the photos. The rows of a source that cannot be read now stay, unless `prune` is given."""
@@ -291,8 +290,7 @@ def fingerprint(model: Path) -> str:
     """The SHA-256 of the files of a model and of its image processor."""
     sha = hashlib.sha256()
     for path in sorted([*model.glob("*config.json"), *model.glob("*.safetensors")]):
-        with path.open("rb") as file:
-            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        sha.update(f"{path.name} {sha256_of(path)}\n".encode())
     return sha.hexdigest()
 
 
@@ -311,8 +309,7 @@ def refresh(out: Path):
     moves, summary = Moves(out), read_summary(out)
     if not (out / "photos.parquet").exists():
         return
-    rows = (row for part in pq.ParquetFile(out / "photos.parquet").iter_batches(1000) for row in part.to_pylist())
-    write_table(out, (row | moves.places(row) for row in rows))
+    write_table(out, (row | moves.places(row) for row in read_table(out)))
     how = {name: summary[name] for name in ("threshold", "reject_soft") if name in summary}
     write_report(out, bool(summary.get("single_file")), **how)
 

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..exif import SETTINGS
 from ..verdicts import WORTH
@@ -71,6 +73,13 @@ def path_text(path: str) -> str:
 def path_from_text(text: str) -> str:
     """The path that `path_text` wrote, as `open` takes it."""
     return os.fsdecode(unquote_to_bytes(text[len(ESCAPED) - 1 :])) if text.startswith(ESCAPED) else text
+
+
+def read_table(out: Path, columns: list[str] | None = None) -> Iterator[dict]:
+    """The rows of `out/photos.parquet`, read a thousand at a time."""
+    with pq.ParquetFile(out / "photos.parquet") as file:
+        for part in file.iter_batches(1000, columns=columns):
+            yield from part.to_pylist()
 
 
 def place_of(row: dict) -> str:

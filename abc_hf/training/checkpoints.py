@@ -1,7 +1,6 @@
 """Checkpoints, the moving average of the weights, and the score that picks the best."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import math
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from ..common.files import sha256_of
 from ..common.text import first_line
 
 logger = logging.getLogger(__name__)
@@ -58,11 +58,8 @@ def step_of(checkpoint: Path) -> int:
 
 def digests(checkpoint: Path) -> dict[str, str]:
     """The SHA-256 of each file of a checkpoint."""
-    found = {}
-    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != SUMS):
-        with path.open("rb") as file:
-            found[path.relative_to(checkpoint).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != SUMS)
+    return {path.relative_to(checkpoint).as_posix(): sha256_of(path) for path in files}
 
 
 def damaged_file(checkpoint: Path) -> str | None:

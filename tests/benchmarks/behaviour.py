@@ -25,7 +25,7 @@ from tqdm import tqdm
 from abc_hf import load_photo, load_pipeline
 from abc_hf.data.kernels import REACH, aperture_kernel, identity_kernel
 from abc_hf.data.marks import RandomNumbers
-from abc_hf.data.sources import encode_jpeg
+from abc_hf.data.sources import encoded
 from abc_hf.data.splits import open_splits
 from abc_hf.data.synthesis import composite, convolve, layers_of, random_regions, soften, to_linear, to_srgb
 from abc_hf.evaluation.metrics import auc
@@ -52,7 +52,7 @@ def put_blur(photo: np.ndarray, region: torch.Tensor, radius: float, where: str)
     behind = convolve(behind, blurred if where in ("background", "frame") else sharp)
     front = convolve(front, blurred if where == "region" else sharp)
     image = (255 * to_srgb(composite(behind, front)[0][0])).round().numpy().astype(np.uint8).transpose(1, 2, 0)
-    return load_photo(encode_jpeg(image, JPEG_QUALITY))
+    return load_photo(encoded(image, "JPEG", quality=JPEG_QUALITY)["bytes"])
 
 
 def arrays(row) -> tuple[np.ndarray, torch.Tensor | None]:

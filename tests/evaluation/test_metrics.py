@@ -51,9 +51,7 @@ def test_map_scores_equal_the_literature_scorer():
     for _ in range(5):
         truth = rng.random((30, 20)) < 0.5
         pairs.append((np.clip(truth * 0.2 + rng.normal(0.4, 0.15, truth.shape), 0, 1).astype(np.float32), truth))
-    scores = MapScores()
-    for values, truth in pairs:
-        scores.update(values, truth)
+    scores = MapScores([count_map(values, truth) for values, truth in pairs])
     for name, value in score_maps.score(pairs).items():
         assert scores.compute()[name] == pytest.approx(value, abs=1e-6), name
 
@@ -62,12 +60,9 @@ def test_pixels_of_unknown_truth_do_not_count(scored):
     values, truth = scored
     known = np.zeros_like(truth)
     known[:10] = True
-    masked, cropped = MapScores(), MapScores()
-    masked.update(values, truth, known)
-    cropped.update(values[:10], truth[:10])
+    masked, cropped = (MapScores([count_map(*each)]) for each in ((values, truth, known), (values[:10], truth[:10])))
     assert masked.compute() == cropped.compute()
-    masked.update(values, truth, np.zeros_like(truth))
-    assert masked.compute()["photos"] == 1
+    assert count_map(values, truth, np.zeros_like(truth)) is None
 
 
 def test_class_scores_equal_scikit_learn():
@@ -102,14 +97,10 @@ def test_level_errors_by_hand():
     assert level_scores(matrix)["mean_absolute_error"] == pytest.approx((2 * 3 + 1) / 10)
 
 
-def test_photos_added_in_parts_are_the_same_as_together(scored):
+def test_the_area_of_the_curve_is_the_score(scored):
     values, truth = scored
-    parts = [count_map(values[i : i + 10], truth[i : i + 10]) for i in range(0, 40, 10)]
-    together = MapScores()
-    for i in range(0, 40, 10):
-        together.update(values[i : i + 10], truth[i : i + 10])
-    assert MapScores(parts).compute() == together.compute()
-    assert curve_area(*(np.array(axis) for axis in together.curve().values())) == together.compute()["curve_ap"]
+    scores = MapScores([count_map(values[i : i + 10], truth[i : i + 10]) for i in range(0, 40, 10)])
+    assert curve_area(*(np.array(axis) for axis in scores.curve().values())) == scores.compute()["curve_ap"]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from PIL import Image
 from abc_hf.data import build
 from abc_hf.data.build import main as build_dataset
 from abc_hf.data.schema import FEATURES
-from abc_hf.data.sources import encode_png
+from abc_hf.data.sources import png
 from hub import push_dataset
 from hub.push_dataset import HERE, allowed, region_rows
 from tests.hub.card_schema import eval_problems, problems
@@ -36,12 +36,12 @@ def load(folder: Path, tmp_path: Path) -> datasets.Dataset:
 
 def photo(seed: int) -> dict:
     pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    return {"bytes": encode_png(pixels), "path": None}
+    return png(pixels)
 
 
 def write_rows(folder: Path, rows: list[tuple], split: str = "train") -> Path:
     """A data set of rows of (source, licence, with a subject)."""
-    grey = {"bytes": encode_png(np.zeros((48, 64), np.uint8)), "path": None}
+    grey = png(np.zeros((48, 64)))
     made = [
         dict.fromkeys(FEATURES)
         | {"image": photo(index), "blur_map": grey, "salient_mask": grey if subject else None}
