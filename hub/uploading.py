@@ -16,7 +16,6 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceCard
 from huggingface_hub.utils import validate_repo_id
-from tqdm import tqdm
 
 from abc_hf.common.hub import check_token, sentence
 from hub.cards import kind_and_name
@@ -100,8 +99,8 @@ def files_in(folder: Path) -> dict[str, Path]:
 def listing(kind: str, repo: str, folder: Path) -> str:
     """The list of files to upload, with sizes."""
     sizes = {name: path.stat().st_size for name, path in files_in(folder).items()}
-    lines = [f"  {tqdm.format_sizeof(size, 'B'):>6}  {name}" for name, size in sizes.items()]
-    return "\n".join([f"{kind} {repo}: {len(sizes)} files, {tqdm.format_sizeof(sum(sizes.values()), 'B')}", *lines])
+    lines = [f"{-(-size // 1000):>9,} kB  {name}" for name, size in sizes.items()]
+    return "\n".join([f"{kind} {repo}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB", *lines])
 
 
 def run_cold(*arguments, cwd: Path | None = None) -> dict:

@@ -64,7 +64,7 @@ def failure(folder, *words) -> str:
 def test_a_dry_run_lists_and_asks_nobody(hub, folder, capsys):
     command(folder)
     out = capsys.readouterr().out
-    assert "model tester/toy: 3 files, 1.30kB" in out and "\n    700B  model.safetensors" in out
+    assert "model tester/toy: 3 files, 0.0 MB" in out and "        1 kB  model.safetensors" in out
     assert "Nothing was uploaded" in out and not hub.requests and not hub.repos
 
 
