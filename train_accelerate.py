@@ -170,7 +170,7 @@ def train_phase(name: str, model, processor, splits, settings: TrainSettings, lo
 
 
 def train_classifier(model, processor, splits, settings: TrainSettings, log: RunLog):
-    """The classifier alone, on what the frozen branches make of whole photos."""
+    """Train the classifier alone, on features of whole photos that the frozen branches compute once."""
     (train, validation), accelerator = splits, log.accelerator
     phase = settings.preset("classifier")
     stored = dict(phase.mix)
@@ -225,7 +225,7 @@ def calibrate(model, processor, validation) -> float:
             record = score_photo(0, row, predicted := predict(model, processor, row["image"].convert("RGB")))
             logits.append(predicted["logits"])
             labels.append(row["desirability"])
-            label = record.verdict.label  # not the most probable class if the maps rule that out: never certain then
+            label = record.verdict.label  # if the maps rule the most probable class out, the verdict is never certain
             likeliest = label == DESIRABILITY[int(predicted["logits"].argmax())]
             allowed.append(likeliest and follows(label, record.verdict.kind, record.facts))
     if not logits:
@@ -265,7 +265,7 @@ def run(settings: TrainSettings) -> None:
         if accelerator.mixed_precision == "bf16" and not has_bfloat16():
             logger.info(f"{SLOW_BFLOAT16}: train without --mixed_precision")
     if settings.push_to_hub and accelerator.is_main_process:
-        make_repository(settings, out)  # now: a token that will not do is no news for the end
+        make_repository(settings, out)  # now, so that a wrong token is noticed before the training
     with accelerator.main_process_first():
         if demonstration:
             settings = sample_settings(settings, out)
@@ -306,7 +306,7 @@ def run(settings: TrainSettings) -> None:
 
 @contextlib.contextmanager
 def hub_in_a_sentence(name: str) -> Iterator[None]:
-    """What goes wrong on the Hub is a ValueError of one sentence."""
+    """Turn an error of the Hub into a ValueError of one sentence."""
     from abc_hf.common.hub import sentence
 
     try:
@@ -349,7 +349,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with logging_redirect_tqdm([package]):
             run(settings)
-    except (ValueError, OSError) as error:  # what is wrong with data or weights
+    except (ValueError, OSError) as error:  # of the user's data, weights or options
         sentence = str(error).strip()
         if "Original Traceback" in sentence:  # of a loader's process
             sentence = sentence.splitlines()[-1].removeprefix("ValueError: ")

@@ -1,8 +1,8 @@
 # Copyright 2026 The ABC-FuseNet authors. Licensed under the Apache License, Version 2.0.
 """Small pieces of a photo in its own pixels, to be looked at once the network has said where the subject is.
 
-Whoever opens a photo takes the pieces, and the whole photo is forgotten: some 100 pieces hold a fifteenth of the pixels
-of 24 megapixels.
+The pieces are taken when the photo is opened, and the whole photo is forgotten: about 100 pieces hold a fifteenth of
+the pixels of 24 megapixels.
 """
 
 from dataclasses import dataclass, field

@@ -13,9 +13,9 @@ NUM_LEVELS = 4
 AMOUNT_STEPS = 60
 """Values of a map of amounts from a level to the next: 0, 60, 120 and 180 are the levels."""
 AT_LEAST_HIGH = 253
-"""A pixel of high blur that may be blurred more than where high blur begins, in a map of amounts between the levels."""
+"""In a map of amounts between the levels, a pixel of high blur or more."""
 AMOUNT_UNKNOWN = 254
-"""A pixel that is blurred, by how much nobody said (binary masks and weak labels)."""
+"""A blurred pixel of unknown amount (binary masks and weak labels)."""
 UNKNOWN = 255
 """A pixel without a label."""
 NO_LABEL = -100

@@ -235,7 +235,7 @@ class ABCFuseNetPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, nn.Conv2d) and module.bias is None:  # BatchNorm follows; what has a bias starts near 0
+        if isinstance(module, nn.Conv2d) and module.bias is None:  # BatchNorm follows; layers with a bias start near 0
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @classmethod

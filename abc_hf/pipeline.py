@@ -25,7 +25,7 @@ def prepare(
 
     Args:
         photo, loading: as in `load_photo`.
-        open_photo: what opens it, as `load_photo` does.
+        open_photo: the function that opens it, such as `load_photo`.
         look_closely: take close-ups, too.
 
     Returns:
@@ -59,10 +59,10 @@ class BlurUnderstandingPipeline(Pipeline):
     engine: Callable | None = None
     """If set, the pipeline calls it with `pixel_values` instead of the model. It returns the same outputs."""
     open_photo = staticmethod(load_photo)
-    """What opens photos; `load_pipeline` puts limits of time and memory on it."""
+    """The function that opens photos; `load_pipeline` takes one within limits of time and memory."""
     measure: Callable | None = None
-    """What measures the sharpness of the subject in native pixels, as `abc_hf.inference.blur_radius.measure`;
-    `load_pipeline` sets it."""
+    """The function that measures the sharpness of the subject in native pixels, as
+    `abc_hf.inference.blur_radius.measure`; `load_pipeline` sets it."""
 
     model: ABCFuseNetForBlurUnderstanding
     image_processor: ABCFuseNetImageProcessor

@@ -28,8 +28,8 @@ class BlurReport:
         small_attention_map: float32 (h, w) of the same size; 0 = unimportant, 1 = the subject of the photo.
         kind_probabilities: of defocus, motion and camera-shake, if there is blur; they add up to 1.
         certain_from: the probability from which a verdict is certain, as the model says.
-        closely: what a look at the photo's own pixels says, a `SubjectSharpness`; None if nobody looked, or if the
-            subject shows no edges.
+        closely: the measurements in the photo's own pixels, a `SubjectSharpness`; None if they were not made, or if
+            the subject shows no edges.
     """
 
     probabilities: dict[str, float]
@@ -118,7 +118,7 @@ class BlurReport:
 
     @property
     def faces(self) -> int | None:
-        """How many faces there are in the photo; None without the extra `faces`, or if nobody looked."""
+        """How many faces there are in the photo; None without the extra `faces`, or if they were not counted."""
         return self.closely and self.closely.faces
 
     @property

@@ -133,7 +133,7 @@ def judge(
 
 
 def ruled_out(label: str, kind: str | None, facts: MapFacts) -> bool:
-    """Whether the maps forbid a label, however probable the network finds it: bad-blur of a photo whose subject is
+    """Whether the maps forbid a label, even a probable one: bad-blur of a photo whose subject is
     sharp, and good-blur where nearly all is blurred, nothing stands out, and nothing moved."""
     if label == "bad-blur":
         return not follows(label, kind, facts)

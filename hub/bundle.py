@@ -1,9 +1,9 @@
 """Put a trained model into the package, with its scores: `python -m hub.bundle RUN --dataset DATA ...`.
 
 RUN is the folder that train_accelerate.py wrote. `--before` names the runs that RUN continued, oldest first; their
-settings and scores are kept, too. A copy of earlier bundled weights stands for all runs behind them. DATA are the data
-sets of the training. The test split of the first is CUHK. A test split of another holds computed blur, from kernels
-that training did not see.
+settings and scores are kept, too. A copy of earlier bundled weights counts as all runs that made them. DATA are the
+data sets of the training. The test split of the first is CUHK. A test split of another holds computed blur, from
+kernels that training did not see.
 """
 
 import argparse

@@ -101,8 +101,8 @@ def levels_table(scores: dict) -> list[str]:
 
 
 def benchmark_table(peers: dict, engines: dict, ablation: dict, weights: str) -> str:
-    """Our engines and other programs: their cost, measured in one call on the same photos, and what each is right
-    about. Says if other weights were measured."""
+    """Our engines and other programs: their cost, measured in one call on the same photos, and their scores. The
+    table says so if other weights were measured."""
     scores = {"all": "blurred places", "defocus": "of defocus", "motion": "of motion"}
     content = ablation["verdicts"]["1: C"]["accuracy"]
     verdicts = {"MobileNetV2 classifier": sum(content) / len(content)}
@@ -123,7 +123,7 @@ def benchmark_table(peers: dict, engines: dict, ablation: dict, weights: str) ->
 
 
 def engines_table(engines: dict, weights: str) -> str:
-    """What each engine costs and changes. Says if other weights were measured."""
+    """The cost of each engine, and the verdicts that it changes. The table says so if other weights were measured."""
     note = "" if engines["weights"] == weights else " (earlier weights)"
     header = ["`--engine`", "CPU seconds a photo", "times as fast", "to start", f"same verdicts{note}"]
     header += ["probabilities differ at most", "right verdicts"]
@@ -161,7 +161,7 @@ def processor_text(speed: dict) -> str:
 
 
 def page_text(browser: dict, weights: str) -> str:
-    """How far the page in the browser is from Python, and its cost. Says if other weights were measured."""
+    """How far the page in the browser is from Python, and its cost. The text says so if other weights were measured."""
     page, sizes, times = browser["page"], browser["bytes"], browser["times"]
     earlier = "" if browser["weights"] == weights else ", with earlier weights"
     text = (

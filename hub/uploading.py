@@ -49,7 +49,7 @@ def push(kind: str, parser: argparse.ArgumentParser, build: Callable, argv: list
     """Run a push command: build the folder and check it (`build(args, folder)`), list it, and upload it with `--yes`.
 
     The token is that of HF_TOKEN or `hf auth login`, as for every client of the Hub. If something is wrong, the program
-    ends with one sentence, which never holds the token.
+    ends with one sentence. The token is never in it.
     """
     args = parser.parse_args(argv)
     try:

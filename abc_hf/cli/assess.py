@@ -45,7 +45,7 @@ def assess(args: argparse.Namespace) -> int:
             line = table_row(photo, report, width)
             if args.save:
                 report.save(args.save, stem)
-        except Exception as error:  # whatever is wrong with one photo, the others go on
+        except Exception as error:  # the other photos are judged all the same
             sentence = str(error) if isinstance(error, PhotoError) else f"{photo}: {reason(error)}"
             if isinstance(error, OSError):
                 sentence = f"{photo}: its results cannot be written ({first_line(error)})."

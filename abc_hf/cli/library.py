@@ -10,7 +10,7 @@ from .options import finite_or_file, positive, sharpness, star_scores
 from .output import say
 
 HERE = "here"
-"""What stands for this machine in place of the address of a Ray cluster."""
+"""The value of --ray without an address: Ray on this machine."""
 
 
 def add_actions(command: argparse.ArgumentParser):
@@ -36,7 +36,7 @@ def add_actions(command: argparse.ArgumentParser):
         default=THRESHOLD,
         metavar="T",
         help="photos that score less are flagged `reject`, and keep their label (default: %(default)s); or "
-        "decisions.csv, from which it is learned",
+        "decisions.csv, from which the threshold is learned",
     )
     group.add_argument(
         "--reject-soft",

@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "assess",
         help="judge the blur in photos",
-        description="Judge the blur in photos. The exit status is 1 if one of them cannot be opened; the rest go on.",
+        description="Judge the blur in photos. A photo that cannot be opened is named, and the exit status is 1 then.",
     )
     command.add_argument("photos", nargs="+", metavar="PHOTO", help="a photo, or a folder of photos")
     command.add_argument("--json", action="store_true", help="print one JSON list, an object per photo")
@@ -109,8 +109,8 @@ def build_parser() -> argparse.ArgumentParser:
         "sort",
         help="judge a photo library of any size, and write a table of it",
         description="Judge a photo library of any size: a table in Parquet and CSV, and a report to look at. The same "
-        "command goes on where it was interrupted, and judges only what is new or changed. The exit status is 1 if "
-        "something cannot be opened; the rest goes on.",
+        "command goes on where it was interrupted, and judges only new and changed photos. The exit status is 1 if "
+        "something cannot be opened; the others are judged all the same.",
     )
     sort_command.set_defaults(command=sort, check=check_sort)
     watch_command = commands.add_parser(
@@ -160,7 +160,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="judge on a Ray cluster (default: this machine), into Parquet files",
     )
-    sort_command.add_argument("--report", type=Path, metavar="OUT", help="make table and report of what --ray wrote")
+    sort_command.add_argument(
+        "--report", type=Path, metavar="OUT", help="make table and report from the files of --ray"
+    )
     sort_command.add_argument(
         "--most", type=positive, default=100_000, metavar="N", help="photos of --report (default: %(default)s)"
     )
@@ -209,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     for each in (command, sort_command, watch_command, demo):
         each.add_argument(
-            "--engine", default="auto", help="what runs it: auto, torch, openvino, bf16 (default: %(default)s)"
+            "--engine", default="auto", help="runs the network: auto, torch, openvino or bf16 (default: %(default)s)"
         )
     for each in (command, sort_command, watch_command, exporter, demo):
         each.add_argument("--model", help="a folder or a Hub repository (default: the weights in the package)")

@@ -11,7 +11,7 @@ def check_token() -> None:
 
 
 def sentence(
-    error: BaseException, repo: str, again: str = "run the same command again, it goes on where it was"
+    error: BaseException, repo: str, again: str = "run the same command again; it resumes where it stopped"
 ) -> str | None:
     """The sentence for the user, with advice if the connection broke. None for an error of the program itself."""
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of one file's upload

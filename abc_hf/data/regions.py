@@ -60,7 +60,7 @@ def region_map(cells: np.ndarray, weak: np.ndarray | None, height: int, width: i
     levels = cells[rows][:, columns]
     side = tuple(round(0.3 * length / count) for length, count in zip((height, width), cells.shape, strict=True))
     blurred, known = (levels > 0) & (levels != UNKNOWN), levels != UNKNOWN
-    near_blurred, near_sharp = (ndimage.maximum_filter(what, side) for what in (blurred, known & ~blurred))
+    near_blurred, near_sharp = (ndimage.maximum_filter(each, side) for each in (blurred, known & ~blurred))
     levels = np.where(near_blurred & near_sharp, UNKNOWN, levels)
     if weak is None:
         return levels.astype(np.uint8)

@@ -71,7 +71,7 @@ def check_classes(rows, name: str) -> None:
     if getattr(feature, "dtype", None) != "string":
         raise ValueError(f"{name}, column desirability: it {allowed}, in this order.")
     if isinstance(rows, datasets.IterableDataset):
-        return  # the cast meets a wrong one when it comes by
+        return  # the cast refuses a wrong one when it is read
     for number, value in enumerate(rows["desirability"]):
         if value is not None and value not in DESIRABILITY:
             raise ValueError(f"{name}, row {number}, column desirability: {value!r}; it {allowed}.")

@@ -58,7 +58,7 @@ def load_splits(settings):
 
 
 def open_splits(name: str, *, cache_dir: str | None = None, **options):
-    """The splits of a data set, by name, read from its files as they are now. All training and scoring opens data here.
+    """The splits of a data set, by name, read from its files as they are now. Training and scoring open all data here.
 
     `datasets.load_dataset` knows a local folder by its name, and returns the rows that it read before even if the files
     have changed. So each content of a folder has its own cache here, named by the digest of the bytes.

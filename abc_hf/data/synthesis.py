@@ -118,7 +118,7 @@ def desirability_of(levels: torch.Tensor, subject: torch.Tensor, has_subject: to
 
 
 def convolve(planes: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W), each of the batch by its kernel (B, K, K); the frame goes on by reflection."""
+    """(B, C, H, W), each blurred by its kernel (B, K, K); the photo is continued by reflection."""
     height, width = planes.shape[-2:]
     around = min(REACH, height - 1, width - 1)
     padded = F.pad(planes, (around,) * 4, mode="reflect")
@@ -130,8 +130,8 @@ def convolve(planes: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
 
 
 def fill_holes(light: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """Fill the holes (B, 1, H, W), in 0..1, of (B, C, H, W) from their surroundings: by means of the known pixels of
-    ever coarser cells. Each coarser level fills the holes that the finer ones leave."""
+    """Fill the holes (B, 1, H, W), in 0..1, of (B, C, H, W) from their surroundings: by the mean of the known pixels
+    in cells. Cells of each coarser level fill the holes that the finer ones leave."""
     known = 1 - hole
     shape = light.shape[-2:]
     result, trust = light * known, known
@@ -213,7 +213,7 @@ class FreshBlur:
         Args:
             photos: (B, 3, H, W) sRGB in 0..1, sharp all over.
             subjects: (B, 1, H, W) salient objects in 0..1, of the photos for which `has_subject` (B,) holds.
-            long_side: (B,) of the whole photos [pixels], of which the radius is a fraction.
+            long_side: (B,) of the whole photos [pixels]; radii are fractions of it.
             generator: on the photos' device; every choice is drawn from it.
         """
         count, _, height, width = photos.shape
@@ -254,9 +254,9 @@ class FreshBlur:
         radii = torch.where(mixed, torch.nan, torch.where(cover >= 0.5, own, seen))
         levels = levels_of(radii / as_map(long_side))
         labels = desirability_of(levels, region, has_subject & ~(among("depth") & single))
-        spoilt = among("frame", "shake") & ~has_subject  # the subject, whatever it is, is in the frame
+        spoilt = among("frame", "shake") & ~has_subject  # the subject is somewhere in the frame
         labels[spoilt] = torch.where(levels[spoilt, 0, 0, 0].round() >= 2, BAD_BLUR, OK_BLUR)
-        wanted = among("moving-subject", "turning-subject", "turning-frame")  # motion may be what the photo is about
+        wanted = among("moving-subject", "turning-subject", "turning-frame")  # motion may be the subject of the photo
         labels[wanted & (labels == BAD_BLUR)] = NO_LABEL
         kinds = torch.where(among("turning-subject", "turning-frame"), KINDS.index("motion"), kind)
         kinds = torch.where(among("sharp"), NO_LABEL, kinds)

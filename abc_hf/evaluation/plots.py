@@ -188,7 +188,7 @@ def gallery(title: str, rows: list[dict], columns: list[str]) -> Figure:
     bar_axes = figure.add_axes((margin / width, 0.42 / height, 1.6 * panel / width, 0.13 / height))
     names = dict(zip(["no blur", *list(LEVELS)[1:-1], "high blur"], LEVELS.values(), strict=True))
     color_bar(figure, bar_axes, names, fontsize=8)
-    labels = {AMOUNT_UNKNOWN: "blurred, by how much is not labelled", UNKNOWN: "not labelled"}
+    labels = {AMOUNT_UNKNOWN: "blurred, amount not labelled", UNKNOWN: "not labelled"}
     swatches = [Patch(color=UNKNOWN_COLORS[value], label=label) for value, label in labels.items()]
     figure.legend(
         handles=swatches, loc="upper left", bbox_to_anchor=((margin + 1.6 * panel + 0.15) / width, 0.62 / height),

@@ -50,7 +50,7 @@ def evaluate(model, processor, dataset, branches=BRANCHES, per_group: int | None
 
 
 def selection_score(scores: dict, branches: tuple[str, ...]) -> float:
-    """The figure by which the best checkpoint of a phase is kept, of the validation split, never CUHK.
+    """The score that picks the best checkpoint of a phase, on the validation split, never on CUHK.
 
     Blur maps: the mean AUC of real photos, pooled and per photo, and of synthetic ones, where levels are exact; one of
     them alone wavers more than checkpoints differ. Verdicts: kappa of real photos, plus that. Attention: per-photo AUC.

@@ -91,7 +91,7 @@ class AutoEngine:
             try:
                 self.engine = OpenVINOEngine(self.model, at_once=self.at_once)
             except Exception as error:  # PyTorch can judge all photos
-                logger.warning("OpenVINO does not start here (%s); PyTorch goes on.", first_line(error))
+                logger.warning("OpenVINO does not start here (%s); PyTorch judges all photos.", first_line(error))
         return self.engine(pixel_values)
 
 
@@ -107,7 +107,7 @@ left out."""
 
 
 def load_engine(name: str, model: ABCFuseNetForBlurUnderstanding, at_once: int = 1):
-    """The engine that is called with `pixel_values` (B, 3, H, W) in place of a model. None stands for the model itself:
+    """The engine that is called with `pixel_values` (B, 3, H, W) in place of a model. None means the model itself:
     that is "torch" on an accelerator. "auto" is float16 on a GPU of CUDA or XPU. `at_once` threads call an engine for a
     CPU at the same time. Raises ValueError if there is no such engine, or it does not run where the model is, and
     ImportError if it needs a package that is not installed."""

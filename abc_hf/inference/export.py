@@ -56,7 +56,7 @@ def check_export(model: ABCFuseNetForBlurUnderstanding, image_processor, run: Ca
     difference = largest_difference(model, image_processor, run(path))
     if not difference <= TOLERANCE:
         raise ValueError(
-            f"{path} differs from PyTorch by {difference:.2g}, and at most {TOLERANCE:g} is right: do "
+            f"{path} differs from PyTorch by {difference:.2g}, and at most {TOLERANCE:g} is allowed: do "
             "not use it; another version of PyTorch or of the exporter may help."
         )
     return difference

@@ -78,7 +78,7 @@ class Worker:
                     raise PhotoError(f"opening it takes more than {CPU_SECONDS} seconds of CPU time.") from None
                 if last:
                     raise PhotoError(
-                        "opening it ends the process; it is damaged, or too large for the memory."
+                        "the process that opened it crashed; the photo is damaged, or too large for the memory."
                     ) from None
                 continue  # the memory may have been short for a moment
             if isinstance(answer, Exception):
@@ -145,7 +145,7 @@ def work(pipe: Connection, make: Callable[..., Callable], arguments: tuple, seco
 
 
 def answer_calls(pipe: Connection, function: Callable, seconds: float, memory: int):
-    """Call the function for whoever has the other end of the pipe. Ctrl-C is for that process alone."""
+    """Call the function for the process at the other end of the pipe. Ctrl-C ends only that process."""
     global WITHIN_LIMITS
     WITHIN_LIMITS = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -160,7 +160,7 @@ def answer_calls(pipe: Connection, function: Callable, seconds: float, memory: i
                 answer = pickle.dumps(function(*arguments))
             except Exception as error:
                 answer = pickle.dumps(PhotoError(reason(error)))
-        with contextlib.suppress(OSError):  # nobody waits for it any more
+        with contextlib.suppress(OSError):  # the other process has ended
             pipe.send_bytes(answer)
 
 

@@ -3,7 +3,7 @@ sidecars.
 
 All steps are planned first and written to an undo file, which reaches the disk before the first step is taken; then
 they are carried out from that file. So `undo` knows all steps that may have been taken. A name that is taken
-gets a number. Nothing is ever overwritten but sidecars, whose earlier bytes are in the undo file.
+gets a number. Only sidecars are overwritten; the undo file holds their earlier bytes.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def act(out: Path, request: Request, dry_run: bool = False) -> int:
                 logger.info(step_line(step)) if dry_run else carry_out(step)
                 counts[step["do"]] += 1
                 folders[step.get("folder", "")] += 1
-            except Exception as error:  # whatever it is, the other steps are taken
+            except Exception as error:  # the other steps are taken all the same
                 failed += 1
                 logger.warning(f"{step['from']}: it was left as it is ({reason(error)}).")
                 if getattr(error, "errno", None) == errno.ENOSPC:
@@ -56,7 +56,7 @@ def act(out: Path, request: Request, dry_run: bool = False) -> int:
         if numbers := [f"{count} {name}" for name, count in folders.most_common() if name]:
             logger.info(f"Photos by folder: {', '.join(numbers)}.")
         if dry_run:
-            logger.info(f"Nothing was done (--dry-run): {summary(counts) or 'there is nothing to do'}.")
+            logger.info(f"Nothing was done (--dry-run). Without it: {summary(counts) or 'nothing to do'}.")
             return 0
         logger.info(f"Done: {summary(counts) or 'nothing'}{f'; {failed} failed' if failed else ''}.")
         return int(bool(failed or plan.gone))
@@ -109,7 +109,7 @@ def undo(path: Path, dry_run: bool = False) -> int:
                     counts[step["do"]] += 1
                     if dry_run:
                         logger.info(f"undo: {step_line(step)}")
-            except Exception as error:  # whatever it is, the other steps are taken back
+            except Exception as error:  # the other steps are taken back all the same
                 left += 1
                 logger.warning(f"{step['to']}: it is left as it is ({reason(error)}).")
         if not dry_run:
@@ -117,7 +117,7 @@ def undo(path: Path, dry_run: bool = False) -> int:
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if it is empty
     ending = f"; {left} left as they are" if left else ""
-    beginning = "Nothing was done (--dry-run)" if dry_run else "Taken back"
+    beginning = "Nothing was done (--dry-run). Without it, taken back" if dry_run else "Taken back"
     logger.info(f"{beginning}: {summary(counts) or 'nothing'}{ending}.")
     return int(left > 0)
 

@@ -61,7 +61,7 @@ def burst_columns(table: pa.Table, out: Path | None = None) -> dict[str, list]:
 
 
 def softness(row: dict) -> list[float]:
-    """What shots of a burst are sorted by; those that could not be measured come last."""
+    """The key that sorts the shots of a burst; those that could not be measured come last."""
     return [math.inf if row[name] is None else -row[name] for name in RANKED_BY]
 
 

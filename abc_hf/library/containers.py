@@ -80,8 +80,9 @@ class Reader:
 
     @contextlib.contextmanager
     def photo(self, path: str) -> Iterator[str | bytes]:
-        """What `load_photo` takes: the path of a local file, or bytes. A RAW file, which is told by its extension, is
-        written to a temporary file. Raises PhotoError if it cannot be read, or is larger than `MAX_MEMBER_BYTES`."""
+        """A photo as `load_photo` takes it: the path of a local file, or bytes. A RAW file, which is told by its
+        extension, is written to a temporary file. Raises PhotoError if it cannot be read, or is larger than
+        `MAX_MEMBER_BYTES`."""
         archive, member = split_member(path)
         if not member and "://" not in path:
             yield path

@@ -67,11 +67,11 @@ def find_photos(
     """The photos that sources name, one after the other as they are found.
 
     A folder stands for the photos in it and in the folders below, told by their extensions; hidden files and folders
-    are left out, links are followed, and no folder is looked through twice. A glob (`**` is any folders) stands for
-    what it matches. An archive that is named stands for its photos, and a URL of any file system that fsspec knows
-    (`hf://datasets/...`, `s3://...`, globs too) for what it names. Parquet files and Lance data sets, a photo in each
-    row, are looked into wherever they are, but a Lance data set behind a URL has to be named; archives that are not
-    named, only in a data set on the Hub. A camera RAW file beside a JPEG or HEIF of the same name is no photo of its
+    are left out, links are followed, and no folder is read twice. A glob (`**` is any folders) stands for its matches,
+    and a named archive for its photos. So does a URL of any file system that fsspec knows (`hf://datasets/...`,
+    `s3://...`, globs too). Parquet files and Lance data sets, with a photo in each row, are read wherever they are,
+    except that a Lance data set behind a URL must be named. Archives that are not named are read only in a data set on
+    the Hub. A camera RAW file beside a JPEG or HEIF of the same name is no photo of its
     own, but that one's `raw_path`.
 
     Args:

@@ -76,7 +76,7 @@ class Index:
 
     def load(self) -> int:
         """Read all shards, of which later ones replace earlier ones; returns the number of rows that do not count,
-        because they were made by other settings. `damaged` is then the number of lines that are damaged or foreign, by
+        because other settings made them. `damaged` is then the number of lines that are damaged or foreign, by
         the names of shards."""
         others, self.damaged = 0, {}
         with self.emptied("done"):

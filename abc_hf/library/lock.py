@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 @contextlib.contextmanager
 def only_job(out: Path) -> Iterator[None]:
-    """Hold a folder for one job at a time; the system lets go of it when the process ends, however it does. Raises
+    """Hold a folder for one job at a time; the system releases it when the process ends, even if it crashes. Raises
     ValueError if another job has it."""
     lock = FileLock(out / "lock", timeout=0)
     try:

@@ -227,7 +227,7 @@ class Plan:
                 before = {"old": None, "modified": None}
                 if data is not None:
                     before = {"old": base64.b64encode(data).decode(), "modified": old.stat().st_mtime_ns}
-            except Exception as error:  # whatever it is, the other sidecars are written
+            except Exception as error:  # the other sidecars are written all the same
                 logger.warning(f"{old}: this sidecar is left as it is ({reason(error)}).")
                 continue
             paths = {"from": path_text(str(old)), "to": path_text(str(new))}

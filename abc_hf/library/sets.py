@@ -77,7 +77,7 @@ def sets_of_camera(
 
 
 def holds(kind: str, times: np.ndarray, rows: list[dict], out: Path | None) -> bool:
-    """Whether what two neighbours have in common holds for the whole set."""
+    """Whether the whole set is of the kind that each pair of neighbours suggests."""
     if kind == TIME_LAPSE:
         gaps = np.diff(times)
         return bool(np.median(gaps) >= 2 and np.ptp(gaps) <= max(1, 0.1 * np.median(gaps)))

@@ -55,7 +55,7 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
 
     Returns:
         the exit status: 0, 1 if a photo or a folder could not be read, or 130 if it was interrupted. Finished work is
-        kept, and the same call goes on.
+        kept, and the same call resumes.
     """
     with Sort(out, **options) as job:
         job.load()
@@ -65,7 +65,7 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
             job.journal.close()
         except KeyboardInterrupt:
             job.stop()
-            job.say("Interrupted. The finished photos are kept; the same command goes on.")
+            job.say("Interrupted. The finished photos are kept; run the same command to go on.")
             return 130
         return job.finish(prune=True)
 
@@ -131,8 +131,8 @@ class Sort:
         with contextlib.suppress(OSError):  # the rest has no room either
             self.cleanup.close()
         raise OSError(
-            f"There is no room to write to {self.out} or for temporary files ({error}). Finished photos are kept; make "
-            "room, and the same command goes on."
+            f"There is no room to write to {self.out} or for temporary files ({error}). Finished photos are kept: make "
+            "room, and run the same command to go on."
         ) from error
 
     def load(self):
@@ -257,12 +257,12 @@ class Sort:
             write_bytes(self.out / SUMMARY, f"{json.dumps(summary, indent=2)}\n".encode())
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
         if labels[None]:
-            counts.append(f"{labels[None]} without a verdict (see the column error)")
+            counts.append(f"{labels[None]} without a verdict, see the column `error`")
         self.say(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
         if judged := labels.total() - labels[None]:
             unsure = self.index.count_uncertain()
-            self.say(f"Certain: {judged - unsure}; not sure: {unsure} (see the column between).")
-        self.say(f"{self.out / 'report.html'} shows them in a browser.")
+            self.say(f"Certain: {judged - unsure}; not sure: {unsure}. The column `between` names their two labels.")
+        self.say(f"Open {self.out / 'report.html'} in a browser to see them.")
         return int(bool(labels[None] or self.complaints))
 
     def damaged(self, files) -> list[str]:

@@ -45,7 +45,7 @@ COLUMNS = pa.schema(
         ("subject_blur_radius", pa.float32()),  # the same as a radius of blur [pixels of the photo]
         ("faces", pa.int32()),  # how many there are; null without the extra `faces`
         ("eye_sharpness", pa.float32()),  # as subject_sharpness, of the eyes that count; null without any
-        ("closer_look", pa.string()),  # what this says of the photo at 100 %, in one sentence
+        ("closer_look", pa.string()),  # one sentence on these figures
         ("subject_x", pa.float32()),  # the middle of the eye, or of the sharpest part of the subject, as a part of
         ("subject_y", pa.float32()),  # the width and of the height
         ("perceptual_hash", pa.string()),  # 16 hexadecimal digits

@@ -63,7 +63,7 @@ class Preparer:
             prepared["pixel_values"] = prepared["pixel_values"].numpy()  # a tensor would go through shared memory
             more = {"thumbnail": thumbnail(preview), "perceptual_hash": str(imagehash.phash(preview))}
             return prepared | shot | more | {"content": content}
-        except Exception as error:  # whatever it is, the other photos go on
+        except Exception as error:  # the other photos are prepared all the same
             return failed(error, name, path)
 
 

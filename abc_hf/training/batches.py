@@ -133,7 +133,7 @@ class TrainingPhotos(torch.utils.data.Dataset):
         draw, index = key
         try:
             row = self.dataset[index]
-        except Exception as error:  # of whatever decoder
+        except Exception as error:  # decoders raise many types
             raise ValueError(f"Row {index} of train has an image or a map that cannot be read ({error}).") from error
         return self.sample(draw, row, f"Row {index} of train ({row['source']})")
 
@@ -160,7 +160,7 @@ class StreamedPhotos(torch.utils.data.IterableDataset):
     """The samples of `photos` (a `TrainingPhotos`) made of a stream of rows, for one of several processes.
 
     The stream is shuffled differently for each pass and holds this process's share of the rows. Rows without a `column`
-    are skipped. Samples before number `first` are skipped undecoded, so a run that goes on reads the same rows.
+    are skipped. The first `first` samples are skipped undecoded, so a resumed run reads the same rows.
     """
 
     def __init__(self, stream, photos: TrainingPhotos, column: str, first: int, process: int = 0, processes: int = 1):
@@ -184,7 +184,7 @@ class StreamedPhotos(torch.utils.data.IterableDataset):
     def decode(self, row: dict) -> dict:
         try:
             return self.features.decode_example(row)
-        except Exception as error:  # of whatever decoder
+        except Exception as error:  # decoders raise many types
             raise ValueError(
                 f"The row {row['source']} of train has an image or a map that cannot be read ({error})."
             ) from error

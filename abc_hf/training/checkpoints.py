@@ -25,14 +25,14 @@ SUMS = "sha256.json"
 
 
 def find_checkpoint(wanted: str | None, folder: Path) -> Path | None:
-    """The checkpoint to resume from: the one that is wanted, or with "latest" the last one that is whole, if any. Each
-    damaged one that is passed over is logged. Raises ValueError if the wanted one is damaged, or none is wanted but the
+    """The checkpoint to resume from: the one that is wanted, or with "latest" the last undamaged one, if any. Damaged
+    ones are logged. Raises ValueError if the wanted one is damaged, or none is wanted but the
     folder holds some of another run."""
     found = sorted(folder.glob("step-*[0-9]"), key=step_of)
     if wanted is None:
         if found:
             raise ValueError(
-                f"{folder} holds checkpoints of another run: add --resume_from_checkpoint latest to go on with it, or "
+                f"{folder} holds checkpoints of another run: add --resume_from_checkpoint latest to resume it, or "
                 "choose another --output_dir."
             )
         return None
@@ -46,9 +46,9 @@ def find_checkpoint(wanted: str | None, folder: Path) -> Path | None:
         damaged = damaged_file(checkpoint)
         if damaged is None:
             return checkpoint
-        logger.warning(f"{checkpoint} is damaged (its file {damaged}); the run goes on from the checkpoint before it.")
+        logger.warning(f"{checkpoint} is damaged (its file {damaged}); the run resumes from the checkpoint before it.")
     if found:
-        logger.warning(f"No checkpoint in {folder} is whole; the phase starts from the beginning.")
+        logger.warning(f"All checkpoints in {folder} are damaged; the phase starts from the beginning.")
     return None
 
 
@@ -79,7 +79,7 @@ def in_a_sentence(folder: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"{folder} cannot be written ({first_line(error)}): make room on the disk, and run the same command with "
-            "--resume_from_checkpoint latest; it goes on from the last checkpoint that is whole."
+            "--resume_from_checkpoint latest; the run resumes from the last undamaged checkpoint."
         ) from error
 
 

@@ -54,7 +54,7 @@ def fit_classifier(
 ) -> None:
     """Train the classifier alone on `photos`, drawn by weight; a batch has photos of one shape.
 
-    Flips of the grid are the augmentation that is left; the pixels' were spent before.
+    Flips of the grid are the only augmentation, because the pixels are not there any more.
     """
     rng = np.random.default_rng(seed)
     shapes: dict[tuple, list[int]] = {}

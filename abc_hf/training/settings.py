@@ -47,12 +47,13 @@ class TrainSettings:
 
     # data
     dataset_name: list[str] | None = option(
-        None, "data sets in the SmartBlur schema: folders or Hub names; without any, a small one is made to try with"
+        None,
+        "data sets in the SmartBlur schema: folders or Hub names; without any, a small one is made to try",
     )
     dataset_revision: str | None = option(None, "revision of the data sets on the Hub")
     cache_dir: str | None = option(None, "where data sets are cached")
     streaming: bool = option(False, "read the train split while training instead of downloading it first")
-    train_val_split: float = option(0.1, "share of train to validate on where no split does")
+    train_val_split: float = option(0.1, "share of train to validate on, if no data set has a validation split")
     photos_on_device: bool = option(
         False,
         "keep the photos of train in the memory of the device; blur and augment them there, differently every time",
@@ -62,10 +63,10 @@ class TrainSettings:
     output_dir: str = option("out", "where the weights, run.json, metrics.jsonl, curves and samples go")
 
     # model
-    phase: Literal["saliency", "blur", "classifier", "joint", "all"] = option("all", "which stage to train")
-    recipe: Literal["paper", "ours", "gpu"] = option("ours", "preset of the stages")
-    variant: Literal["paper", "mobile", "tiny"] = option("mobile", "the network, when no model is given")
-    model_name_or_path: str | None = option(None, "weights to go on from")
+    phase: Literal["saliency", "blur", "classifier", "joint", "all"] = option("all", "phase to train, or all")
+    recipe: Literal["paper", "ours", "gpu"] = option("ours", "preset of the phases")
+    variant: Literal["paper", "mobile", "tiny"] = option("mobile", "the network, unless --model_name_or_path is given")
+    model_name_or_path: str | None = option(None, "folder or Hub name of the weights to start from")
     blur_weights: str | None = option(None, "pre-trained weights of the blur trunk")
     content_weights: str | None = option(
         None, f"pre-trained weights of the content trunk; the paper variant takes {RESNET} unless this is none"
@@ -76,7 +77,7 @@ class TrainSettings:
     architecture: list[str] | None = option(
         None, "KEY=VALUE ... of ABCFuseNetConfig, on top of the variant, as in refinement_layers=0"
     )
-    dropout: float | None = option(None, "of the classifier, instead of the model's")
+    dropout: float | None = option(None, "dropout of the classifier, instead of the model's")
     freeze: list[str] | None = option(None, f"parts that do not train, of {', '.join(PARTS)}")
     freeze_batch_norm: bool | None = option(
         None, "yes or no: keep the statistics of BatchNorm, instead of the preset's", nargs="?", const=True
@@ -85,29 +86,29 @@ class TrainSettings:
     # optimization
     max_train_steps: int | None = option(None, "steps of each phase, instead of the preset's")
     num_train_epochs: float | None = option(
-        None, "the same in epochs: as many photos are drawn as there are rows that take part"
+        None, "epochs of each phase instead of steps; an epoch draws as many photos as there are rows"
     )
     per_device_train_batch_size: int | None = option(
         None, "photos a process takes at once; unset, a step has the preset's batch over all processes"
     )
     gradient_accumulation_steps: int = option(1, "batches of a process in a step")
-    learning_rate: float | None = option(None, "instead of the preset's")
-    weight_decay: float | None = option(None, "instead of the preset's")
+    learning_rate: float | None = option(None, "learning rate, instead of the preset's")
+    weight_decay: float | None = option(None, "weight decay, instead of the preset's")
     max_grad_norm: float = option(1.0, "gradient clipping; 0 for none")
     lr_scheduler_type: Literal["cosine", "linear", "polynomial", "constant_with_warmup", "constant"] = option(
-        "cosine", "how the rate goes on after the warm-up"
+        "cosine", "course of the learning rate after the warm-up"
     )
     warmup_steps: int = option(100, "linear warm-up, a quarter of the steps at most")
     use_ema: bool = option(True, "evaluate and save an exponential moving average of the weights")
-    ema_decay: float = option(0.998, "of that average")
+    ema_decay: float = option(0.998, "decay of that average")
     crop_size: int | None = option(None, "side of the crops [pixels], a multiple of 32, instead of the preset's")
     augment: bool = option(True, "flip, crop, scale, brightness, contrast and traces of processing, drawn at random")
-    seed: int = option(0, "of weights, drawing, augmentation and dropout")
+    seed: int = option(0, "seed of weights, drawing, augmentation and dropout")
 
     # machine
-    cpu: bool = option(False, "train on the CPU even if there is something faster")
+    cpu: bool = option(False, "train on the CPU even if there is an accelerator")
     mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
-        None, "autocast (unset: as accelerate launch has it)"
+        None, "precision of the computations (unset: that of accelerate launch)"
     )
     allow_tf32: bool = option(False, "faster float32 products on Ampere and later GPUs")
     gradient_checkpointing: bool = option(

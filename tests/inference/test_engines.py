@@ -158,7 +158,7 @@ def test_auto_stays_with_pytorch_where_openvino_cannot_run(tiny_folder, monkeypa
     pipe = load_pipeline(tiny_folder, device="cpu")
     assert len(judge_batches(pipe, (2, 2, 2))) == 3 and isinstance(pipe.engine.engine, TorchEngine)
     said = [record.getMessage() for record in caplog.records if "OpenVINO" in record.getMessage()]
-    assert said == ["OpenVINO does not start here (no such plugin); PyTorch goes on."] * (reason == "broken")
+    assert said == ["OpenVINO does not start here (no such plugin); PyTorch judges all photos."] * (reason == "broken")
 
 
 @pytest.mark.parametrize(("machine", "suits"), [("x86_64", True), ("AMD64", True), ("arm64", False)])

@@ -143,7 +143,7 @@ def test_a_dry_run_changes_nothing(library):
     assert state(library) == before and not (library / "sorted").exists()
     assert sum(line.startswith("move: ") for line in said) == 10  # 8 files and 2 sidecars
     assert sum(line.startswith("xmp: ") for line in said) == 9
-    assert said[-1].startswith("Nothing was done (--dry-run): 10 moved, 9 sidecars written")
+    assert said[-1].startswith("Nothing was done (--dry-run). Without it: 10 moved, 9 sidecars written")
 
 
 def test_a_name_that_is_taken_is_never_overwritten(library):

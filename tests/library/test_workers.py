@@ -43,7 +43,7 @@ def test_a_photo_that_does_harm_is_an_error_and_the_others_are_not(photo, tmp_pa
     assert errors == {
         "spins.jpg": "opening it takes more than 1 seconds of CPU time.",
         "grows.jpg": "there is not enough memory to open it.",
-        "crashes.jpg": "opening it ends the process; it is damaged, or too large for the memory.",
+        "crashes.jpg": "the process that opened it crashed; the photo is damaged, or too large for the memory.",
     }
 
 
