@@ -23,6 +23,7 @@ def run(tiny_folder, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", ablation.BASELINES.values())
 def test_a_baseline_stacks_what_the_network_would(tiny_folder, chosen):
     model = ABCFuseNetForBlurUnderstanding.from_pretrained(tiny_folder).eval()

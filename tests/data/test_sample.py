@@ -2,12 +2,14 @@
 
 import datasets
 import numpy as np
+import pytest
 from PIL import Image
 
 from abc_hf.data.sample import FOLDER, build_sample, sample_settings, write_photos
 from abc_hf.training.settings import TrainSettings
 
 
+@pytest.mark.slow
 def test_it_is_made_of_pictures_at_hand(tmp_path):
     """No network (conftest.py sees to it), every split, and what every phase needs."""
     real, synth = (datasets.load_dataset(name, cache_dir=str(tmp_path / "cache")) for name in build_sample(tmp_path, 4))

@@ -9,6 +9,7 @@ from hub import bundle
 from tests.toy_photos import write_toy_split
 
 
+@pytest.mark.slow
 def test_scores_of_every_split_go_with_the_weights(tiny_folder, tmp_path, monkeypatch):
     shutil.copytree(tiny_folder, tmp_path / "run")
     history = [

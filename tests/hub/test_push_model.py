@@ -155,6 +155,7 @@ def test_a_pinned_revision_stays(stand, said, original, photo_file, scored_folde
     assert load_pipeline(NAME, revision="better")(photo_file).blur_fraction != original(photo_file).blur_fraction
 
 
+@pytest.mark.slow
 def test_scores_of_linked_benchmarks_are_those_of_run_json(stand, said, scored_folder, tmp_path, capsys):
     """A linked data set says in its eval.yaml which benchmarks it has."""
     for name, tasks in (("labels", ["cuhk-verdicts", "validation-verdicts", "of-others"]), ("plain", None)):

@@ -855,6 +855,7 @@ def test_no_cell_of_the_csv_is_a_formula(run, photo, tmp_path):
     assert table(tmp_path / "out")[0]["camera"] == '=HYPERLINK("http://evil","x")', "the data themselves stay"
 
 
+@pytest.mark.slow
 def test_hostile_files_are_errors_and_the_table_is_written(run, library, tmp_path):
     """In a process of its own, as by default."""
     attack = Path(__file__).parents[1] / "cases"
