@@ -356,12 +356,8 @@ class ABCFuseNetForBlurUnderstanding(ABCFuseNetPreTrainedModel):
         classes = {"desirability": labels, "kind": kind_labels}
         if missing or (set(branches) != set(BRANCHES) and any(each is not None for each in classes.values())):
             raise ValueError(f"These labels need branches that do not run: branches is {', '.join(branches)}.")
-        reduction, weight, counts = (
-            self.config.blur_loss_reduction,
-            self.config.desirability_loss_weight,
-            label_counts or {},
-        )
-        losses = {}
+        reduction, weight = self.config.blur_loss_reduction, self.config.desirability_loss_weight
+        counts, losses = label_counts or {}, {}
         for name, values, target in (
             ("blur", output.blur_map, blur_labels),
             ("attention", output.attention_map, attention_labels),

@@ -15,6 +15,11 @@ from .image_processing_abc_fusenet import resize_map
 from .verdicts import WORTH, MapFacts, Verdict, explain, judge, look_closer, read_maps
 from .visualization import LEVELS, grey_image, report_figure
 
+REPORTED = ("label", "certain", "kind", "probabilities", "kind_probabilities", "score", "blur_on_subject")
+REPORTED += ("blur_on_background", "blur_fraction", "levels", "subject_sharpness", "subject_blur_radius", "faces")
+REPORTED += ("eye_sharpness", "closer_look", "reason")
+"""The properties of a report that `to_dict` gives as they are."""
+
 
 @dataclass(frozen=True, eq=False)
 class BlurReport:
@@ -167,25 +172,9 @@ class BlurReport:
 
     def to_dict(self) -> dict:
         """Everything except the maps, as values for JSON."""
-        return {
-            "label": self.label,
-            "certain": self.certain,
+        return {name: getattr(self, name) for name in REPORTED} | {
             "between": None if self.certain else list(self.verdict.between),
-            "kind": self.kind,
-            "probabilities": self.probabilities,
-            "kind_probabilities": self.kind_probabilities,
-            "score": self.score,
-            "blur_on_subject": self.blur_on_subject,
-            "blur_on_background": self.blur_on_background,
-            "blur_fraction": self.blur_fraction,
-            "levels": self.levels,
-            "subject_sharpness": self.subject_sharpness,
-            "subject_blur_radius": self.subject_blur_radius,
-            "faces": self.faces,
-            "eye_sharpness": self.eye_sharpness,
             "focus_box": self.focus_box and list(self.focus_box),
-            "closer_look": self.closer_look,
-            "reason": self.reason,
             "width": self.size[0],
             "height": self.size[1],
         }

@@ -184,20 +184,16 @@ def action_request(args: argparse.Namespace):
     if to:
         check_folder(to, f"--{kind}-to")
     decisions = args.decisions and read_decisions(args.decisions)
+    same = ("xmp", "threshold", "reject_soft", "only_certain", "best", "stars")
     return Request(
         kind,
         to,
-        args.xmp,
-        decisions,
-        args.threshold,
-        reject_soft=args.reject_soft,
+        decisions=decisions,
         review=args.review or "review" in args.only,
         rejects=args.rejects or args.best is not None or ("rejected" in args.only and not decisions),
         only=tuple(args.only),
-        only_certain=args.only_certain,
-        best=args.best,
-        stars=args.stars,
         tops=tuple(Path(source).absolute() for source in args.photos if Path(source).is_dir()),
+        **{name: getattr(args, name) for name in same},
     )
 
 

@@ -66,16 +66,18 @@ def precision_recall(
             np.r_[0, recall[order]], np.r_[precision[order][0], precision[order]], color=color, lw=2.6, label=label
         )
     precision_axis(axes, min(min(curve["precision"]) for curve in [*curves.values(), *published.values()]))
-    handles, labels = axes.get_legend_handles_labels()
-    ours = len(handles) - len(curves)
-    handles, labels = handles[ours:] + handles[:ours], labels[ours:] + labels[:ours]
-    legend = axes.legend(
-        handles, labels, title="area under the curve", loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False,
-        fontsize=9, title_fontsize=9, alignment="left", labelcolor=INK,
-    )  # fmt: skip
-    legend.get_title().set_color(GREY)
+    lines = axes.get_lines()
+    legend_beside(axes, "area under the curve", lines[len(lines) - len(curves) :] + lines[: len(lines) - len(curves)])
     styled(figure, axes, title, note)
     return figure
+
+
+def legend_beside(axes, title: str, lines) -> None:
+    legend = axes.legend(
+        handles=list(lines), title=title, loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False, fontsize=9,
+        title_fontsize=9, alignment="left", labelcolor=INK,
+    )  # fmt: skip
+    legend.get_title().set_color(GREY)
 
 
 def arrays(curve: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -96,11 +98,7 @@ def class_precision_recall(curves: dict[str, dict], scores: dict[str, dict], tit
         recall, precision = np.array(sorted(best.items())).T
         axes.step(np.r_[0, recall], np.r_[precision[0], precision], color=LABEL_COLORS[name], lw=2.2, label=label)
     precision_axis(axes, 0)
-    legend = axes.legend(
-        title="average precision, class (photos)", loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False,
-        fontsize=9, title_fontsize=9, alignment="left", labelcolor=INK,
-    )  # fmt: skip
-    legend.get_title().set_color(GREY)
+    legend_beside(axes, "average precision, class (photos)", axes.get_lines())
     styled(figure, axes, title, note)
     return figure
 

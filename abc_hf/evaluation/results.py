@@ -183,8 +183,8 @@ def draw_galleries(out: Path, rows, results: dict, methods: dict[str, Callable])
             drawn.append({"photo": photo, "images": images, "caption": gallery_caption(entry)})
         columns = ["Photo", "Truth", *methods]
         columns += ["Attention"] if len(images) > 1 + len(methods) else []
-        title = {"best": "Best", "median": "Median", "worst": "Worst"}[name]
-        figure = plots.gallery(f"{title} blur maps: {results['dataset']}, {results['split']} split", drawn, columns)
+        title = f"{name.capitalize()} blur maps: {results['dataset']}, {results['split']} split"
+        figure = plots.gallery(title, drawn, columns)
         figure.savefig(out / f"gallery_{name}.png")
 
 

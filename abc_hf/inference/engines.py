@@ -54,7 +54,6 @@ class OpenVINOEngine:
             self.requests.put(program.create_infer_request())
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Like `TorchEngine.__call__`."""
         request = self.requests.get()
         try:
             found = request.infer([pixel_values.float().numpy()], share_inputs=True)
@@ -82,7 +81,6 @@ class AutoEngine:
         return AutoEngine, (self.model, self.at_once)
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Like `TorchEngine.__call__`."""
         with self.lock:
             self.photos += len(pixel_values)
             enough = self.waiting and self.photos > FEW

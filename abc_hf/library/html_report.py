@@ -32,6 +32,16 @@ CHUNK = 2000
 SINGLE_FILE_PHOTOS = 500
 """The most photos of a report in a single file."""
 SCRIPTS = ("photos.js", "grid.js", "page.js")
+AS_THEY_ARE = {
+    name: name for name in ("path", "certain", "kind", "taken", "width", "height", "burst", "faces", "error")
+}
+AS_THEY_ARE |= {name: name for name in ("rating", "companions", "set", "score")}  # the page compares scores exactly
+AS_THEY_ARE |= {"raw": "raw_path", "rank": "burst_rank", "sharpness": "subject_sharpness", "eyes": "eye_sharpness"}
+AS_THEY_ARE |= {"place": "moved_to", "color": "color_label", "setKind": "set_kind"}
+ROUNDED = {"subject": ("blur_on_subject", 3), "background": ("blur_on_background", 3), "fraction": ("blur_fraction", 3)}
+ROUNDED |= {"radius": ("subject_blur_radius", 1), "x": ("subject_x", 3), "y": ("subject_y", 3)}
+TEXTS = {"reason": "reason", "camera": "camera", "look": "closer_look"}
+"""The names that the page has for columns of the table; the digits of those that are rounded; those kept in `texts`."""
 
 
 def write_report(
@@ -154,49 +164,22 @@ def page_columns(rows: list[dict], inline_from: Path | None = None) -> dict[str,
     def text(value: str | None) -> int:
         return -1 if value is None else texts.setdefault(value, len(texts))
 
-    def column(name: str, digits: int | None = None) -> list:
-        values = [row[name] for row in rows]
-        return values if digits is None else [None if value is None else round(value, digits) for value in values]
+    def rounded(name: str, digits: int) -> list:
+        return [None if row[name] is None else round(row[name], digits) for row in rows]
 
     files = [thumbnail_files(inline_from or "", row["path"]) if row["label"] else (None, None) for row in rows]
     return {
         "key": [thumbnail_files("", row["path"])[0].stem[:12] for row in rows],
-        "path": column("path"),
         "picture": [picture(photo, bool(inline_from)) for photo, _ in files],
         "map": [picture(blur_map, bool(inline_from)) for _, blur_map in files],
         "label": [DESIRABILITY.index(row["label"]) if row["label"] else None for row in rows],
-        "certain": column("certain"),
         "between": [
             row["between"] and [DESIRABILITY.index(each) for each in row["between"].split(" or ")] for row in rows
         ],
-        "kind": column("kind"),
-        "score": column("score"),  # not rounded: the page compares it with the threshold as `actions` does
-        "subject": column("blur_on_subject", 3),
-        "background": column("blur_on_background", 3),
-        "fraction": column("blur_fraction", 3),
         "shares": [[round(100 * row[name]) for name in PROBABILITIES] if row["label"] else None for row in rows],
-        "reason": [text(row["reason"]) for row in rows],
-        "taken": column("taken"),
-        "camera": [text(row["camera"]) for row in rows],
-        "width": column("width"),
-        "height": column("height"),
-        "raw": column("raw_path"),
-        "burst": column("burst"),
-        "rank": column("burst_rank"),
-        "sharpness": column("subject_sharpness"),
-        "eyes": column("eye_sharpness"),
-        "radius": column("subject_blur_radius", 1),
-        "faces": column("faces"),
-        "look": [text(row["closer_look"]) for row in rows],
-        "error": column("error"),
-        "place": column("moved_to"),
-        "rating": column("rating"),
-        "color": column("color_label"),
-        "companions": column("companions"),
-        "set": column("set"),
-        "setKind": column("set_kind"),
-        "x": column("subject_x", 3),
-        "y": column("subject_y", 3),
+        **{name: [row[column] for row in rows] for name, column in AS_THEY_ARE.items()},
+        **{name: rounded(source, digits) for name, (source, digits) in ROUNDED.items()},
+        **{name: [text(row[source]) for row in rows] for name, source in TEXTS.items()},
         "texts": list(texts),
     }
 

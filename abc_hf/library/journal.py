@@ -134,7 +134,6 @@ class Index:
             yield row | marks_beside(place_of(row), names)
 
     def digest(self) -> str:
-        """A digest of these rows."""
         sha = hashlib.sha256()
         for row in self.rows():
             sha.update(json.dumps(row).encode())

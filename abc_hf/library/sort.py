@@ -65,7 +65,7 @@ def sort_library(sources: Iterable[str], out: str | os.PathLike, **options) -> i
             job.journal.close()
         except KeyboardInterrupt:
             job.stop()
-            job.say("Interrupted. The finished photos are kept; run the same command to go on.")
+            logger.info("Interrupted. The finished photos are kept; run the same command to go on.")
             return 130
         return job.finish(prune=True)
 
@@ -136,9 +136,8 @@ class Sort:
         ) from error
 
     def load(self):
-        """Read the journal."""
         if others := self.index.load():
-            self.say(
+            logger.info(
                 f"{others} results of another model, engine or version do not count; those photos are judged again."
             )
         aside = self.journal.folder / ASIDE
@@ -156,12 +155,12 @@ class Sort:
         if self.single_file:
             check_single_file(self.index.count())
         if lost := self.index.lose_pictures(self.out, self.verify_content):
-            self.say(f"The small pictures of {lost} photos are missing or damaged; these photos are judged again.")
+            logger.info(f"The small pictures of {lost} photos are missing or damaged; these photos are judged again.")
         if self.left_out:
-            self.say(f"Left out: {in_words(self.left_out)}.")
+            logger.info(f"Left out: {in_words(self.left_out)}.")
         labels = self.index.labels()
         known = labels.total() - labels[None]
-        self.say(f"{self.index.count()} photos, of which {known} were judged before.")
+        logger.info(f"{self.index.count()} photos, of which {known} were judged before.")
 
     def look(self, sources: Iterable[str]):
         """Find the photos. The rows of a source that cannot be read now stay, unless `prune` is given."""
@@ -223,7 +222,7 @@ class Sort:
                 number += len(rows)
                 bar.update(len(rows))
         seconds = time.monotonic() - start
-        self.say(f"Judged {number} photos in {seconds:.1f} s, {number / seconds:.1f} a second.")
+        logger.info(f"Judged {number} photos in {seconds:.1f} s, {number / seconds:.1f} a second.")
         return number
 
     def note(self, rows: list[dict]):
@@ -258,11 +257,11 @@ class Sort:
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
         if labels[None]:
             counts.append(f"{labels[None]} without a verdict, see the column `error`")
-        self.say(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
+        logger.info(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
         if judged := labels.total() - labels[None]:
             unsure = self.index.count_uncertain()
-            self.say(f"Certain: {judged - unsure}; not sure: {unsure}. The column `between` names their two labels.")
-        self.say(f"Open {self.out / 'report.html'} in a browser to see them.")
+            logger.info(f"Certain: {judged - unsure}; not sure: {unsure}. The column `between` names their two labels.")
+        logger.info(f"Open {self.out / 'report.html'} in a browser to see them.")
         return int(bool(labels[None] or self.complaints))
 
     def damaged(self, files) -> list[str]:
@@ -272,12 +271,8 @@ class Sort:
             return [SUMMARY]
         names = [name for name, checksum in files.items() if checksum_of(self.out / name) != checksum]
         if names:
-            self.say(f"{self.out / names[0]} is missing or damaged; table and report are written again.")
+            logger.info(f"{self.out / names[0]} is missing or damaged; table and report are written again.")
         return names
-
-    def say(self, sentence: str) -> None:
-        """Log the progress."""
-        logger.info(sentence)
 
     def stop(self):
         """On an interruption: keep the finished photos, and write their table."""

@@ -3,12 +3,15 @@
 It polls, because network drives do not report changes.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from .find import Found
 from .sort import Sort
+
+logger = logging.getLogger(__name__)
 
 INTERVAL = 2.0
 """The least time between two looks [s]; looking takes at most a tenth of the time."""
@@ -36,7 +39,7 @@ def keep_watching(job: Sort, sources: list[str], sleep: Callable[[float], None],
     """Look, judge, and write the table, which takes at most a tenth of the time, too."""
     job.load()
     job.find(sources)
-    job.say("Watching; Ctrl-C ends it.")
+    logger.info("Watching; Ctrl-C ends it.")
     arrivals, rows, write_at = Arrivals(), None, 0.0
     while True:
         start = clock()

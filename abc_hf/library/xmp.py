@@ -236,7 +236,6 @@ def first_with(rdf, name: str):
 
 
 def drop(rdf, name: str):
-    """Remove a simple property."""
     for description in descriptions(rdf):
         description.attrib.pop(tag(name), None)
         for element in description.findall(tag(name)):
