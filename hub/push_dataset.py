@@ -82,6 +82,7 @@ def kept_rows(rows: datasets.Dataset, permitted: set[str]) -> tuple[datasets.Dat
 
 def write_shards(rows: datasets.Dataset, folder: Path, split: str) -> None:
     """Write `folder/SPLIT-0000i-of-0000n.parquet`. With enough photos, n is a multiple of eight."""
+    datasets.disable_progress_bars()  # of single files
     folder.mkdir(parents=True, exist_ok=True)
     number = 1
     if "image" in rows.features and len(rows) >= FEWEST_FOR_SHARDS:

@@ -1,7 +1,6 @@
 """`abc-fusenet demo`."""
 
 import argparse
-from pathlib import Path
 
 from ..common.text import printable, waiting
 
@@ -19,18 +18,14 @@ def run_demo(args: argparse.Namespace) -> int:
                 raise
             raise ImportError('The demo needs Gradio; run `pip install "abc-fusenet[demo]"`.') from None
         if args.static:
-            files = write_page(load_pipeline(args.model, device="cpu"), args.static)
+            from ..demo.static import write_static
+
+            files = write_static(load_pipeline(args.model, device="cpu"), args.static)
         else:
             page = build_demo(load_pipeline(args.model, device=args.device, engine=args.engine))
     if args.static:
         out = printable(args.static)
-        print(f"{out} holds {files} files. Serve them: `python -m http.server --directory {out}`.")
+        print(f"{out} holds {len(files)} files. Serve them: `python -m http.server --directory {out}`.")
         return 0
     launch(page, mcp=args.mcp, server_port=args.port, share=args.share, inbrowser=not args.no_browser)
     return 0
-
-
-def write_page(pipeline, out: Path) -> int:
-    from ..demo.static import write_static
-
-    return len(write_static(pipeline, out))

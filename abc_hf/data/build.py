@@ -57,6 +57,7 @@ MAKER = 2
 
 def write_shard(job: tuple) -> tuple[str, list[str]]:
     """Write one Parquet file from a row maker and its arguments. Returns its name and the errors of rows left out."""
+    datasets.disable_progress_bars()  # of single files, in this process
     path, make, arguments = job
     rows, errors = [], []
     for argument in arguments:

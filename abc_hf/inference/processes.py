@@ -114,12 +114,6 @@ class Processes:
             worker.stop()
         self.threads.shutdown(cancel_futures=True)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
 
 def cores() -> int:
     """CPU cores that this process may use."""

@@ -118,7 +118,8 @@ class Sort:
             self.index = Index(self.journal.folder, self.settings)
             stack.callback(self.index.close)
             stack.callback(self.journal.close)
-            self.workers = stack.enter_context(Workers(self.model, workers, verify_content))
+            self.workers = Workers(self.model, workers, verify_content)
+            stack.callback(self.workers.stop)
             self.cleanup = stack.pop_all()
 
     def __enter__(self):

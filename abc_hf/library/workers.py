@@ -118,12 +118,6 @@ class Workers:
         self.rows: Processes | None = None
         self.here = Preparer(*self.arguments)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
     def start(self) -> None:
         """Begin to start the processes, which takes some seconds."""
         if self.number and self.preparers is None:
@@ -158,7 +152,7 @@ class Workers:
         if content is not None or not (row and file.lower().endswith(PARQUET)):
             return self.preparers.submit(photo.file, content)
         if self.rows is None:
-            self.rows = Processes(1, RowReader, ())
+            self.rows = Processes(1, row_reader, ())
         return self.preparers.submit(photo.path, self.rows.submit(file, row))
 
     def result(self, photo: Found, future: Future) -> tuple[Found, dict]:
@@ -168,11 +162,6 @@ class Workers:
             return photo, failed(error, photo.file)
 
 
-class RowReader:
-    """Reads the rows of Parquet files."""
-
-    def __init__(self):
-        self.reader = Reader()
-
-    def __call__(self, file: str, row: str) -> bytes:
-        return self.reader.read(file, row)
+def row_reader() -> Callable[[str, str], bytes]:
+    """The function that reads rows of Parquet files."""
+    return Reader().read

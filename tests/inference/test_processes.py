@@ -14,11 +14,12 @@ def slow():
 
 def test_stopping_ends_a_call():
     start = time.monotonic()
-    with Processes(1, slow, ()) as pool:
-        future = pool.submit(300)
-        while not pool.workers[0].process:
-            time.sleep(0.01)
-        time.sleep(0.5)
+    pool = Processes(1, slow, ())
+    future = pool.submit(300)
+    while not pool.workers[0].process:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    pool.stop()
     with pytest.raises(PhotoError, match="the run ends"):
         future.result()
     assert time.monotonic() - start < 60

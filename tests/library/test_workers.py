@@ -36,8 +36,11 @@ def test_a_photo_that_does_harm_is_an_error_and_the_others_are_not(photo, tmp_pa
         photo(64, 48, number).save(tmp_path / name)
     monkeypatch.setattr(workers, "Preparer", Hostile)
     monkeypatch.setattr(processes, "CPU_SECONDS", 1)
-    with Workers(tiny_folder, 1) as pool:
+    pool = Workers(tiny_folder, 1)
+    try:
         answers = list(pool.prepared(Found(str(tmp_path / name), 1, 1.0) for name in names))
+    finally:
+        pool.stop()
     assert [os.path.basename(found.path) for found, _ in answers] == names
     errors = {os.path.basename(found.path): prepared["error"] for found, prepared in answers if "error" in prepared}
     assert errors == {
