@@ -204,7 +204,7 @@ Written by `abc-fusenet export --format {runtime}`.
 - `kind_logits` (B, {len(KINDS)}): of {", ".join(KINDS)}. Their softmax is the
   probability of each kind, if there is blur.
 
-An upright sRGB photo is run so:
+This runs it on an upright sRGB photo:
 
 ```python
 import numpy as np
