@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ from ray.data.checkpoint import CheckpointConfig
 from .. import __version__
 from ..common.files import replacing, write_bytes
 from ..common.names import in_words
+from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..inference.processes import cores
 from ..verdicts import THRESHOLD
@@ -78,6 +80,9 @@ def sort_on_ray(
 
     Returns:
         the exit status: 0, or 1 if a photo or a folder could not be read. The same call goes on with a killed job.
+
+    Raises:
+        ValueError: if no job can run there, or it ended.
     """
     out = Path(out).absolute()
     out.mkdir(parents=True, exist_ok=True)
@@ -97,10 +102,13 @@ def sort_on_ray(
         known = tidy(rows, checkpoint)
         logger.info(f"{known.total()} photos were judged before.")
         if tasks:
-            start(address)
             try:
+                start(address)
                 options = {"model": model, "device": device, "engine": engine, "batch_size": batch_size}
                 run(tasks, rows, checkpoint, bool(known), options | {"workers": workers})
+            except ray.exceptions.RayError as error:
+                reason = str(error).strip().splitlines()[-1].rstrip(".")  # the end of a traceback
+                raise ValueError(f"The job ended on Ray ({reason}). The same command goes on with it.") from error
             finally:
                 if address is None:
                     ray.shutdown()
@@ -117,13 +125,23 @@ def sort_on_ray(
 
 
 def start(address: str | None) -> None:
-    """Connect to a cluster, or start Ray here: two CPUs at least, for the checkpoint's actor and one of ours."""
+    """Connect to a cluster, or start Ray here: two CPUs at least, for the checkpoint's actor and one of ours.
+
+    Raises:
+        ValueError: if there is no cluster, or Ray does not start.
+    """
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # ours are sentences
-    options: dict = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": True}
+    options: dict = {"log_to_driver": False, "logging_level": "critical", "ignore_reinit_error": True}
     if address is None:
-        ray.init("local", num_cpus=max(2, cores()), include_dashboard=False, **options)
-    else:
-        ray.init(address, **options)
+        options |= {"num_cpus": max(2, cores()), "include_dashboard": False}
+    try:
+        if address and ":" in address:  # Ray would wait for it without end
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.rpartition("/")[2], int(port)), 10).close()
+        ray.init(address or "local", **options)
+    except Exception as error:  # of many kinds
+        place = f"No Ray cluster answers at {address}" if address else "Ray does not start on this machine"
+        raise ValueError(f"{place} ({first_line(error)}).") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
@@ -141,7 +159,9 @@ def run(tasks: list, rows: Path, checkpoint: Path, resumed: bool, options: dict)
     )
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0)) if options["device"] is None else 0
-    cpus = int(resources["CPU"]) - resumed
+    cpus = int(resources.get("CPU", 0)) - resumed
+    if cpus < 1:
+        raise ValueError("The Ray cluster has too few CPUs; the job takes one, and one more to go on.")
     if options["workers"] is None:
         options["workers"] = max(1, cpus // gpus - 1) if gpus else 0
     most = gpus or max(1, cpus // max(1, options["workers"]))
@@ -153,7 +173,7 @@ def run(tasks: list, rows: Path, checkpoint: Path, resumed: bool, options: dict)
         fn_constructor_kwargs=options,
         batch_size=TASK,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(min_size=1, max_size=most),
+        compute=ActorPoolStrategy(min_size=min(most, len(tasks)), max_size=most),  # of few CPUs Ray leaves some idle
         num_cpus=ACTOR * max(1, options["workers"]),
         num_gpus=1 if gpus else None,
     ).write_parquet(str(rows), min_rows_per_file=SHARD, ray_remote_args={"num_cpus": TASKS})
@@ -260,10 +280,10 @@ def tidy(rows: Path, checkpoint: Path | None = None) -> Counter:
             opened, so that they are tried again, and files that were cut short.
     """
     labels: Counter = Counter()
-    done, hashes = [], [np.empty(0, np.uint64)]
+    hashes = [np.empty(0, np.uint64)]
     for path in shards(rows) if checkpoint else ():
         try:
-            table = pq.read_table(path, columns=["path", "label"])
+            table = read_table(path, ["path", "label"])
         except (pa.ArrowException, OSError):
             logger.warning(f"{path}: the file was cut short; its photos are judged again.")
             path.unlink()
@@ -271,11 +291,15 @@ def tidy(rows: Path, checkpoint: Path | None = None) -> Counter:
         if table["label"].null_count:
             rewrite(path, pc.is_valid(table["label"]))
     for path in shards(rows):
-        hashes.append(pd.util.hash_array(pq.read_table(path, columns=["path"])["path"].to_numpy()))
+        hashes.append(pd.util.hash_array(read_table(path, ["path"])["path"].to_numpy()))
     values, counts = np.unique(np.concatenate(hashes), return_counts=True)
     twice, seen = values[counts > 1], set()
+    if checkpoint:
+        checkpoint.mkdir(exist_ok=True)
+        for path in checkpoint.glob("*"):
+            path.unlink()
     for path, those in zip(shards(rows), hashes[1:], strict=True):
-        table = pq.read_table(path, columns=["path", "label"])
+        table = read_table(path, ["path", "label"])
         if (suspects := np.isin(those, twice)).any():
             keep = np.ones(len(those), bool)
             for number in np.flatnonzero(suspects):
@@ -286,20 +310,20 @@ def tidy(rows: Path, checkpoint: Path | None = None) -> Counter:
                 rewrite(path, pa.array(keep))
                 table = table.filter(pa.array(keep))
         labels.update(table["label"].to_pylist())
-        done.append(table.select(["path"]))
-    if checkpoint:
-        checkpoint.mkdir(exist_ok=True)
-        for path in checkpoint.glob("*"):
-            path.unlink()
-        if labels:
-            with replacing(checkpoint / "done.parquet") as file:
-                pq.write_table(pa.concat_tables(done), file)
+        if checkpoint and table.num_rows:
+            with replacing(checkpoint / path.name) as file:
+                pq.write_table(table.select(["path"]), file)
     return labels
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A file of rows; folders named `a=b` above it are no column."""
+    return pq.read_table(path, columns=columns, partitioning=None)
 
 
 def rewrite(path: Path, keep: pa.Array) -> None:
     """Keep these rows of a file."""
-    table = pq.read_table(path).filter(keep)
+    table = read_table(path).filter(keep)
     if not table.num_rows:
         path.unlink()
         return
