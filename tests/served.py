@@ -7,15 +7,32 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+ISOLATED = {
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+"""The headers of a static Space."""
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The server's address, up to the end of the block."""
+def served(folder: Path, headers: dict[str, str] | None = None, sent: list[str] | None = None) -> Iterator[str]:
+    """The server's address, up to the end of the block. The paths of the files that it sends are added to `sent`."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def send_response(self, code, message=None):
+            if code == 200 and sent is not None:
+                sent.append(self.path)
+            super().send_response(code, message)
+
+        def end_headers(self):
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            super().end_headers()
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -15,6 +15,7 @@ from PIL import Image
 from .. import verdicts
 from ..configuration_abc_fusenet import DESIRABILITY, KINDS
 from ..inference.export import store_weights, write_onnx
+from ..photos import MAX_RATIO
 from ..pipeline import BlurUnderstandingPipeline
 from ..visualization import COLORS, LABEL_COLORS, LAYER_SCALE, LEVEL_COLORS, LEVELS
 from .photo_tab import CAPTIONS, EXAMPLES
@@ -142,6 +143,7 @@ def settings(pipeline: BlurUnderstandingPipeline) -> dict:
     return {
         "longest_edge": processor.size.longest_edge,
         "size_divisor": processor.size_divisor,
+        "max_ratio": MAX_RATIO,
         "image_mean": list(processor.image_mean),
         "image_std": list(processor.image_std),
         "certain_from": pipeline.model.config.certain_from,

@@ -19,14 +19,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from playwright.sync_api import sync_playwright
 from tqdm import tqdm
 
-from abc_hf import load_photo, load_pipeline
+from abc_hf import load_pipeline
 from abc_hf.demo.static import write_static
 from abc_hf.evaluation.records import open_split, spread
 from abc_hf.evaluation.results import write_json
 from abc_hf.inference import export
+from abc_hf.pipeline import prepare
 from hub.render_readme import digest_of_weights
 from tests.served import served
 
@@ -61,14 +63,28 @@ class Measured:
         return [row[name] for row in self.rows.values() if row["kind"] == kind and name in row]
 
 
-def compare_stored(pipe, rows, indices: list[int], whole: Path, measured: Measured) -> None:
-    """Whether the stored networks change the most probable label of each photo."""
+def compare_stored(pipe, images, indices: list[int], whole: Path, measured: Measured) -> None:
+    """Whether the stored networks change the verdict of each photo and its certainty, and how far they move its maps.
+    The network as it is decides what is right."""
     runs = {"whole": export.run_onnx(whole)}
     runs |= {kind: export.run_onnx(export.store_weights(whole, kind)) for kind in export.SMALL}
     for index in tqdm(indices, unit="photo"):
-        values = pipe.image_processor(load_photo(rows[index]["image"]), return_tensors="pt")["pixel_values"].numpy()
-        labels = {kind: run(values)[0].argmax() for kind, run in runs.items()}
-        measured.add("stored", index, **{kind: int(labels[kind] != labels["whole"]) for kind in export.SMALL})
+        prepared, told = prepare(images[index]["image"]["bytes"], pipe.image_processor), {}
+        for kind, run in runs.items():
+            pipe.engine = lambda values, run=run: dict(
+                zip(export.OUTPUTS, map(torch.from_numpy, run(values.numpy())), strict=True)
+            )
+            told[kind] = pipe.postprocess(pipe._forward({"photo": dict(prepared)}))
+        right, figures = told.pop("whole"), {}
+        for kind, report in told.items():
+            figures[kind] = int(report.label != right.label)
+            figures[f"{kind}_certain"] = int(report.certain != right.certain)
+            figures[f"{kind}_maps"] = max(
+                float(np.abs(getattr(report, name) - getattr(right, name)).max())
+                for name in ("small_blur_map", "small_attention_map")
+            )
+        measured.add("stored", index, **figures)
+    pipe.engine = None
 
 
 def ask_page(files: list[bytes], folder: Path) -> Iterator[dict]:
@@ -145,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
             compare_page(pipe, {index: images[index]["image"]["bytes"] for index in left}, folder, measured)
         if left := measured.left("stored", chosen):
             export.write_onnx(pipe.model, whole)
-            compare_stored(pipe, rows, left, whole, measured)
+            compare_stored(pipe, images, left, whole, measured)
         sizes = {
             path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
         }
@@ -155,6 +171,8 @@ def main(argv: list[str] | None = None) -> None:
         "split": args.split,
         "photos": len(measured.of("stored", "int8")),
         "changed": {kind: sum(measured.of("stored", kind)) for kind in export.SMALL},
+        "changed_certainty": {kind: sum(measured.of("stored", f"{kind}_certain")) for kind in export.SMALL},
+        "changed_maps": {kind: max(measured.of("stored", f"{kind}_maps")) for kind in export.SMALL},
         "page": {
             "photos": len(means) + len(failed),
             "failed": len(failed),

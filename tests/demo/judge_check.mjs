@@ -1,12 +1,13 @@
 // Reads questions as JSON, answers them with judge.js, and prints JSON: tests/demo/test_static.py compares with Python.
 import {readFileSync} from "node:fs";
-import {explain, judge, pixelValues, readMaps, toWorkingSize} from "../../abc_hf/demo/web/static/judge.js";
+import {draftFactor, explain, judge, pixelValues, readMaps, reduce, toWorkingSize} from "../../abc_hf/demo/web/static/judge.js";
 import {sides, why} from "../../abc_hf/demo/web/static/reasons.js";
 
 const {settings, photos, maps} = JSON.parse(readFileSync(0, "utf8"));
 const answers = {
   photos: photos.map(({file, width, height, jpeg}) => {
-    const small = toWorkingSize({width, height, data: readFileSync(file)}, settings, jpeg);
+    const factor = jpeg ? draftFactor(width, height, settings.longest_edge) : 1;
+    const small = toWorkingSize(reduce({width, height, data: readFileSync(file)}, factor), settings);
     const {data, dims} = pixelValues(small, settings);
     return {width: small.width, height: small.height, dims, data: Buffer.from(data.buffer).toString("base64")};
   }),

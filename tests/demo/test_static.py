@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from abc_hf import ABCFuseNetImageProcessor, cli, load_pipeline
 from abc_hf.demo import static
 from abc_hf.pipeline import prepare
 from abc_hf.verdicts import WORTH, explain, judge, read_maps
-from tests.served import answers_of, served
+from tests.served import ISOLATED, answers_of, served
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "abc_hf" / "examples"
@@ -207,7 +207,7 @@ def test_the_page_works_with_the_network_cut(page_folder, browser, axe, tmp_path
         check_answer(answer, assess(EXAMPLES / name))
     assert "this browser cannot open it" in told[2]["error"]
     page.wait_for_selector("#viewer .levels")
-    assert page.inner_text("#photos li:nth-child(3) b").startswith("this browser cannot open it")
+    assert page.inner_text("#photos li:nth-child(3) b").startswith("This browser cannot open it")
     assert page.locator("#verdict h2").inner_text() and page.inner_text("#status").startswith("2 photos are judged")
     assert page.inner_text("#status").endswith("; 1 could not be opened.")
     for scheme in ("light", "dark"):
@@ -225,6 +225,72 @@ def test_the_page_works_with_the_network_cut(page_folder, browser, axe, tmp_path
     assert sizes["network.onnx"] < 10e6
     for other in ("jspi", "simd-threaded.wasm"):  # a browser loads one of the two runtimes
         assert sum(size for name, size in sizes.items() if other not in name) < 30e6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("headers", [{}, ISOLATED], ids=["any server", "a Space"])
+def test_one_visit_loads_the_large_files_once_and_is_enough_for_offline(page_folder, browser, headers):
+    sent = []
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(600_000)
+    with served(page_folder, headers, sent) as address:
+        page.goto(address)
+        page.wait_for_selector("html[data-engine][data-offline=ready]")
+    large = [path for path in sent if (page_folder / path.strip("/")).is_file() and path.endswith((".onnx", ".wasm"))]
+    assert sorted(large) == ["/network.onnx", "/ort/ort-wasm-simd-threaded.wasm"]
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("html[data-engine]")
+    assert page.evaluate("crossOriginIsolated")
+    context.close()
+
+
+def write_odd_photos(folder: Path) -> list[Path]:
+    """Turned by EXIF, with transparency, printed colours, 16 bits, frames, red and blue swapped by the colour profile,
+    of one pixel, a JPEG under a wrong name, and one that Python's decoder makes smaller."""
+    photo, exif = Image.open(EXAMPLES / "missed-focus.jpg"), Image.Exif()
+    exif[0x0112] = 6
+    photo.save(folder / "turned.jpg", quality=95, exif=exif)
+    clear = photo.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(photo.size))
+    clear.save(folder / "clear.png")
+    photo.convert("CMYK").save(folder / "print.jpg", quality=95)
+    Image.fromarray(np.asarray(photo.convert("L"), np.uint16) * 257).save(folder / "deep.png")
+    photo.save(folder / "moving.gif", save_all=True, append_images=[Image.new("RGB", photo.size)])
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"swap").replace(b"bXYZ", b"rXYZ").replace(b"swap", b"bXYZ")
+    photo.save(folder / "wide.png", icc_profile=swapped)
+    Image.new("RGB", (1, 1), "gray").save(folder / "pixel.png")
+    shutil.copy(EXAMPLES / "missed-focus.jpg", folder / "named.png")
+    photo.resize((3001, 2003), Image.Resampling.BICUBIC).save(folder / "large.jpg", quality=95)
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_odd_photos_get_the_verdict_of_python_or_a_sentence(page_folder, browser, tmp_path):
+    photos = write_odd_photos(tmp_path)
+    (tmp_path / "text.jpg").write_text("no photo")
+    Image.new("RGB", (2000, 2)).save(tmp_path / "line.png")
+    assess = load_pipeline(device="cpu")
+    with served(page_folder) as address:
+        page = browser.new_page()
+        page.set_default_timeout(600_000)
+        page.goto(address)
+        page.wait_for_selector("html[data-engine]")
+        page.set_input_files("#files", str(tmp_path / "text.jpg"))
+        answers_of(page, 1)
+        said = "text.jpg: this browser cannot open it; choose a JPEG, PNG or WebP file."
+        assert page.locator("#verdict .reason").all_inner_texts() == [said]
+        page.set_input_files("#files", list(map(str, [*photos, tmp_path / "line.png"])))
+        answers = answers_of(page, len(photos) + 2)
+        page.close()
+    for photo, answer in zip(photos, answers[1:], strict=False):
+        assert not answer.get("error"), photo.name
+        check_answer(answer, assess(photo))
+    assert answers[-1]["error"] == "it is 2000 x 2, and the long side may be 500 times the short one; cut it."
 
 
 @pytest.mark.slow

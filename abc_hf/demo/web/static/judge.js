@@ -65,12 +65,9 @@ function resizeAlong({width, height, data}, side, horizontal) {
 }
 
 // The photo at the size at which it is judged.
-export function toWorkingSize(image, settings, isJpeg = false) {
-  const {width, height} = image, edge = settings.longest_edge, longest = Math.max(width, height);
-  const factor = isJpeg ? draftFactor(width, height, edge) : 1;
-  if (factor > 1) image = reduce(image, factor);
-  const size = [image.width, image.height], most = Math.max(...size);
-  const [wide, high] = size.map(side => workingSide(side, most, edge));
+export function toWorkingSize(image, {longest_edge: edge}) {
+  const size = [image.width, image.height], longest = Math.max(...size);
+  const [wide, high] = size.map(side => workingSide(side, longest, edge));
   if (wide !== image.width) image = resizeAlong(image, wide, true);
   return high === image.height ? image : resizeAlong(image, high, false);
 }

@@ -1,4 +1,5 @@
 // The page: takes photos, asks the worker, and draws with the templates of the demo (templates.js).
+import {capital} from "./reasons.js";
 import * as templates from "./templates.js";
 
 const settings = await fetch("settings.json").then(answer => answer.json());
@@ -15,8 +16,8 @@ const shade = () => document.documentElement.classList.toggle("dark", dark.match
 dark.addEventListener("change", shade);
 shade();
 
-const worker = new Worker("worker.js", {type: "module"});
-worker.onmessage = ({data: {id, answer, error, ready, failed}}) => {
+let worker = null;
+function told({data: {id, answer, error, ready, failed}}) {
   if (failed) return status(`The network cannot be loaded (${failed}). Reload the page.`);
   if (ready) {
     engine = ready;
@@ -26,16 +27,16 @@ worker.onmessage = ({data: {id, answer, error, ready, failed}}) => {
   const photo = photos[id];
   Object.assign(photo, answer ? {answer} : {error});
   drawItem(photo);
-  if (!shown && answer) show(photo);
+  if (!shown) (answer ? show : fail)(photo);
   const judged = photos.filter(each => each.answer).length, unread = photos.filter(each => each.error).length;
   const time = answer ? `${judged === 1 ? "" : ", the last"} in ${answer.seconds.toFixed(2)} s` : "";
   if (judged + unread < photos.length) status(`${judged + unread} of ${photos.length} photos are done.`);
-  else if (photos.length === 1 && error) status(`${photo.file.name}: ${error}`);
+  else if (!judged) status(`${unread === 1 ? "One photo" : `${unread} photos`} could not be opened.`);
   else {
     status(`${judged === 1 ? "One photo is judged" : `${judged} photos are judged`}${time} (${engine})${
       unread ? `; ${unread} could not be opened` : ""}.`);
   }
-};
+}
 
 function take(files) {
   for (const file of files) {
@@ -43,7 +44,7 @@ function take(files) {
     photos.push(photo);
     find("#photos").append(photo.item);
     drawItem(photo);
-    worker.postMessage({id: photo.id, file});
+    worker?.postMessage({id: photo.id, file});
   }
   find("#many").hidden = photos.length < 2;
   if (files.length) {
@@ -55,10 +56,11 @@ function take(files) {
 
 function drawItem({item, file, url, answer, error, ...photo}) {
   const [button, name, said] = ["button", "span", "b"].map(tag => document.createElement(tag));
-  const picture = Object.assign(new Image(), {src: url, alt: ""});
+  const picture = Object.assign(new Image(), {src: url, alt: "", onerror: () => picture.removeAttribute("src")});
   name.className = "name";
   name.textContent = file.name;
-  said.textContent = error ?? (answer ? `${verdicts[answer.label][0]}${answer.certain ? "" : ", not sure"} · ${
+  said.className = error ? "failed" : "";
+  said.textContent = error ? capital(error) : (answer ? `${verdicts[answer.label][0]}${answer.certain ? "" : ", not sure"} · ${
     answer.score.toFixed(2)}` : "waiting");
   button.style.setProperty("--tone", answer?.certain ? colors[answer.label] : "var(--body-text-color-subdued)");
   button.disabled = !answer;
@@ -75,11 +77,22 @@ const pngOf = async (width, height, pixel) => {
   return {url: URL.createObjectURL(await canvas.convertToBlob())};
 };
 
+const press = photo => {
+  for (const each of photos) each.item.firstChild.setAttribute("aria-pressed", each === photo);
+};
+
+function fail({file, error}) {
+  press(null);
+  find("#viewer").replaceChildren();
+  find("#verdict").innerHTML = drawn(templates.verdict, {state: "failed", error: `${plain(file.name)}: ${plain(error)}`});
+  for (const each of document.querySelectorAll("#verdict :is(.note, .actions)")) each.remove();  // of the demo's server
+}
+
 async function show(photo) {
   const {answer} = photo, {width, height, blur, attention} = answer;
   for (const each of Object.values(shown?.pictures ?? {})) URL.revokeObjectURL(each.url);
   shown = photo;
-  for (const each of photos) each.item.firstChild.setAttribute("aria-pressed", each === photo);
+  press(photo);
   const value = {state: "judged", name: plain(photo.file.name), figures: answer, facts: answer.facts};
   find("#verdict").innerHTML = drawn(templates.verdict, value);
   const byte = value => Math.round(255 * Math.min(Math.max(value, 0), 1));
@@ -118,10 +131,21 @@ addEventListener("drop", event => {
 addEventListener("paste", event => take([...event.clipboardData.files]));
 window.photos = photos;
 
-if ("serviceWorker" in navigator) {
-  const had = navigator.serviceWorker.controller;
-  navigator.serviceWorker.register("service_worker.js");
-  await navigator.serviceWorker.ready;
+// First comes the service worker: it keeps what is fetched through it, so that nothing is loaded twice.
+async function keepOffline() {
+  const had = navigator.serviceWorker.controller, registered = navigator.serviceWorker.register("service_worker.js");
+  const {installing, active} = had ? {active: had} : await registered, kept = installing ?? active;
+  while (kept.state !== "activated") {
+    if (kept.state === "redundant") throw new Error("a file is missing");
+    await new Promise(next => kept.addEventListener("statechange", next, {once: true}));
+  }
   document.documentElement.dataset.offline = "ready";
-  if (!had && !crossOriginIsolated && !photos.length) location.reload();  // with the headers that threads need
+  if (had || crossOriginIsolated || photos.length) return;
+  location.reload();  // with the headers that threads need
+  await new Promise(() => {});
 }
+
+await keepOffline().catch(error => console.info(`The page does not work offline: ${error.message}`));
+worker = new Worker("worker.js", {type: "module"});
+worker.onmessage = told;
+for (const {id, file} of photos) worker.postMessage({id, file});

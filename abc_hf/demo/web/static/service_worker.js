@@ -1,17 +1,22 @@
 // Keeps every file of the page, so that it works offline; of the runtime, the files that this browser asks for. Adds
 // the headers that threads of WebAssembly need, which many file servers cannot be told to send.
-const VERSION = "{version}", FILES = {files};
+const NAME = "abc-fusenet-", VERSION = `${NAME}{version}`, FILES = {files};
+const earlier = async () => (await caches.keys()).filter(name => name.startsWith(NAME) && name !== VERSION);
 
-addEventListener("install", event => {
-  event.waitUntil(caches.open(VERSION).then(cache => cache.addAll(FILES)).then(() => skipWaiting()));
-});
+addEventListener("install", event => event.waitUntil(keep().then(() => skipWaiting())));
 addEventListener("activate", event => {
-  const old = names => Promise.all(names.filter(name => name !== VERSION).map(name => caches.delete(name)));
-  event.waitUntil(caches.keys().then(old).then(() => clients.claim()));
+  event.waitUntil(earlier().then(names => Promise.all(names.map(name => caches.delete(name)))).then(() => clients.claim()));
 });
 addEventListener("fetch", event => {
   if (new URL(event.request.url).origin === location.origin) event.respondWith(answer(event.request));
 });
+
+async function keep() {
+  const caches_of = await Promise.all((await earlier()).map(name => caches.open(name)));
+  const kept = (await Promise.all(caches_of.map(cache => cache.keys()))).flat().map(({url}) => url);
+  const runtime = new Set(kept.filter(url => url.includes("/ort/")));  // an update must not end the work offline
+  await (await caches.open(VERSION)).addAll([...FILES, ...runtime]);
+}
 
 async function answer(request) {
   const cache = await caches.open(VERSION);

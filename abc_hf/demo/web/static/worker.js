@@ -1,5 +1,5 @@
 // Opens photos and runs the network, away from the page, so that the page answers meanwhile.
-import {pixelValues, report, toWorkingSize} from "./judge.js";
+import {draftFactor, pixelValues, reduce, report, toWorkingSize} from "./judge.js";
 
 const threads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency || 1) : 1;
 let ort;
@@ -37,16 +37,28 @@ async function run(session, {data, dims}) {
   return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.data]));
 }
 
-async function open(file) {
+// The pixels of a file on white, a large JPEG smaller by the factor that Python's decoder takes.
+async function open(file, {longest_edge: edge, max_ratio: most}) {
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap) throw new Error("this browser cannot open it; send a JPEG, PNG or WebP file.");
+  if (!bitmap) throw new Error("this browser cannot open it; choose a JPEG, PNG or WebP file.");
   const {width, height} = bitmap;
-  const context = new OffscreenCanvas(width, height).getContext("2d", {willReadFrequently: true});
+  if (Math.max(width, height) > most * Math.min(width, height)) {
+    throw new Error(`it is ${width} x ${height}, and the long side may be ${most} times the short one; cut it.`);
+  }
+  const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+  const factor = first === 0xff && second === 0xd8 ? draftFactor(width, height, edge) : 1;
+  const [wide, high] = [width, height].map(side => Math.ceil(side / factor)), rows = 64 * factor;
+  const data = new Uint8ClampedArray(4 * wide * high);
+  const context = new OffscreenCanvas(width, rows).getContext("2d", {willReadFrequently: true});
   context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0);
+  for (let top = 0; top < height; top += rows) {  // in strips, because a copy of a large photo needs much memory
+    context.fillRect(0, 0, width, rows);
+    context.drawImage(bitmap, 0, -top);
+    const strip = context.getImageData(0, 0, width, Math.min(rows, height - top));
+    data.set((factor > 1 ? reduce(strip, factor) : strip).data, 4 * wide * top / factor);
+  }
   bitmap.close();
-  return context.getImageData(0, 0, width, height);
+  return {photo: [width, height], image: {width: wide, height: high, data}};
 }
 
 let last = Promise.resolve();  // photos are judged one after another
@@ -55,11 +67,11 @@ onmessage = ({data}) => { last = last.then(() => answer(data)); };
 async function answer({id, file}) {
   try {
     const {settings, session} = await loading, start = performance.now();
-    const photo = await open(file), small = toWorkingSize(photo, settings, file.type === "image/jpeg");
+    const {photo, image} = await open(file, settings), small = toWorkingSize(image, settings);
     const input = pixelValues(small, settings), outputs = await run(session, input);
     const told = report(outputs, input.dims[3], small, settings);
-    const about = {photo: [photo.width, photo.height], seconds: (performance.now() - start) / 1000};
-    postMessage({id, answer: {...told, ...about}}, [told.blur.buffer, told.attention.buffer]);
+    const seconds = (performance.now() - start) / 1000;
+    postMessage({id, answer: {...told, photo, seconds}}, [told.blur.buffer, told.attention.buffer]);
   } catch (error) {
     postMessage({id, error: error.message});
   }
