@@ -15,7 +15,7 @@ from ..photos import PhotoError
 from ..verdicts import KINDS, NOT_SURE, THRESHOLD
 from ..visualization import layer
 from .photo_tab import SAVE, Judge
-from .style import markup, web_file
+from .style import knowing, markup, web_file
 from .uploads import (
     MAX_PHOTO_BYTES,
     MAX_PHOTOS,
@@ -36,8 +36,6 @@ from .uploads import (
 
 WORST_FIRST = ("bad-blur", "ok-blur", "good-blur", "no-blur")
 """The order of the groups."""
-TAIL = 10
-"""The letters at the end of a long name that are always shown."""
 COLUMNS = {
     "file": "Photo",
     "label": "Verdict",
@@ -52,23 +50,16 @@ FIELDS = ["file", "label", "certain", "between", "kind", "score", "reject", "blu
 FIELDS += ["blur_fraction", "reason", "subject_sharpness", "subject_blur_radius", "faces", "eye_sharpness"]
 FIELDS += ["closer_look", "width", "height", "error"]
 """The columns of the CSV file."""
-SHOWN = ("label", "certain", "kind", "score", "reject", "blur_on_subject", "blur_on_background", "reason")
-SHOWN += ("width", "height", "picture", "map")
+SHOWN = ("label", "certain", "kind", "score", "blur_on_subject", "blur_on_background", "reason", "width", "height")
+SHOWN += ("picture", "map")
 """The entries of a row that the gallery and the table get, beside the name."""
-SHOW = {
-    "All": lambda row: True,
-    "Certain": lambda row: row["certain"],
-    "Not sure": lambda row: not row["certain"],
-    "Reject": lambda row: row["reject"],
-}
-"""The choices of a filter, and which rows each lets pass."""
-SHOW_KINDS = {"All": lambda row: True} | {
-    name: lambda row, kind=kind: row["kind"] == kind for kind, name in [*KINDS.items(), (None, "None")]
-}
+VIEW = {"threshold": THRESHOLD, "show": "All", "kind": "All", "key": "label", "descending": False, "open": True}
+"""The visitor's first choices: what the gallery shows, and how the table is sorted. The browser applies them."""
+NO_ANSWER = "The server does not answer. Check the connection, reload the page, and send the photos again."
 
 LIMITS = (
-    f"At most {MAX_PHOTOS} photos, each of {MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels. Zips may "
-    f"unpack to {MAX_TOTAL_BYTES >> 30} GB. Your photos are deleted after an hour."
+    f"At most {MAX_PHOTOS} photos, each of {MAX_PHOTO_BYTES >> 20}&nbsp;MB and {MAX_PIXELS // 10**6} "
+    f"megapixels. Zips may unpack to {MAX_TOTAL_BYTES >> 30}&nbsp;GB. Your photos are deleted after an hour."
 )
 
 
@@ -76,106 +67,72 @@ def batch_tab(judge_photo: Judge) -> None:
     """Lay the tab out."""
 
     def judge(event: gr.EventData, known: list[dict], request: gr.Request, progress=gr.Progress()):
+        earlier = {row["sent"]: row for row in known}
         try:
             photos = photos_of(event.files, upload)
         except gr.Error as error:  # its message is HTML
-            return [{"file": "The files", "sent": None, "error": html.unescape(error.message)}]
-        earlier = {row["sent"]: row for row in known}
+            rows = [*earlier.values(), {"file": "The files", "sent": None, "error": html.unescape(error.message)}]
+            return rows, gallery_value(rows)
         rows = []
         progress((0, len(photos)), unit="photos")
         budget = Budget(visitor_of(request))
         for row in judged(judge_photo, photos, upload.GRADIO_CACHE, budget, earlier, pictures=True):
             rows.append(row)
             progress((len(rows), len(photos)), unit="photos", desc=row["file"])
-        return rows
+        return rows, gallery_value(rows)
 
-    def arrange(rows: list[dict], threshold: float, show: str, kind: str):
-        found = shown(rows, threshold, show, kind)
-        return found, found, gr.Column(visible=bool(rows))
+    def make(event: gr.EventData, rows: list[dict], request: gr.Request) -> str:
+        return str(WRITERS[event.kind](rows, event.threshold, upload.GRADIO_CACHE, Budget(visitor_of(request))))
 
-    upload = sender("photos", "photos", "A zip of photos works, too. You can add more later.")
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320, visible=False) as controls:
-            threshold = gr.Slider(
-                0,
-                1,
-                THRESHOLD,
-                step=0.01,
-                label="Reject scores below",
-                info="Photos below it are flagged. Their verdicts stay.",
-                elem_id="threshold",
-            )
-            show = gr.Radio(list(SHOW), value=next(iter(SHOW)), label="Show", elem_id="show")
-            kind = gr.Radio(list(SHOW_KINDS), value=next(iter(SHOW_KINDS)), label="Kind of blur", elem_id="kind")
-            keepers = gr.Button("Download the keepers (zip)", variant="primary")
-            with gr.Row():
-                as_csv = gr.Button("Table as CSV", size="sm", min_width=120)
-                as_json = gr.Button("Table as JSON", size="sm", min_width=120)
-        with gr.Column(scale=8, min_width=320):
-            gallery = markup(
-                web_file("gallery.html"),
-                "gallery",
-                script=web_file("gallery.js"),
-                labels=WORST_FIRST,
-                limits=LIMITS,
-                not_sure=NOT_SURE,
-            )
-    order = {"key": "label", "descending": False}
-    names = {"kinds": KINDS, "not_sure": NOT_SURE}
-    table = markup(web_file("table.html"), "table", script=web_file("table.js"), columns=COLUMNS, order=order, **names)
+    upload = sender("Many photos", "photos", "A zip of photos works, too. You can add more later.")
+    functions = web_file("rows.js")
+    gallery = markup(
+        knowing(web_file("gallery.html"), functions),
+        "gallery",
+        script=functions + web_file("gallery.js"),
+        columns=COLUMNS,
+        kinds=KINDS,
+        labels=WORST_FIRST,
+        limits=LIMITS,
+        not_sure=NOT_SURE,
+        view=VIEW,
+    )
     rows = gr.State([], time_to_live=3600)
     ready = gr.File(visible="hidden")
-
-    view, sorted_ = [rows, threshold, show, kind], [gallery, table, controls]
     assessed = upload.sent(
         judge,
         rows,
-        rows,
+        [rows, gallery],
         show_progress_on=[gallery],
         concurrency_id="batch",
         trigger_mode="multiple",
         api_visibility="private",
     )
-    assessed.success(arrange, view, sorted_, show_progress="hidden", api_visibility="private")
+    failed = json.dumps({"file": "The photos", "error": NO_ANSWER})
     assessed.failure(
-        lambda: ([], *arrange([], THRESHOLD, "All", "All")), None, [rows, *sorted_], api_visibility="private"
+        None,
+        gallery,
+        gallery,
+        js=f"value => ({{photos: value?.photos ?? [], failed: [...(value?.failed ?? []), {failed}]}})",
     )
-    for control in (threshold, show, kind):
-        control.change(
-            arrange,
-            view,
-            sorted_,
-            queue=False,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
-        )
-    for button, write in ((keepers, write_keepers), (as_csv, write_csv), (as_json, write_json)):
-
-        def make(rows, threshold, request: gr.Request, write=write):
-            return str(write(rows, threshold, upload.GRADIO_CACHE, Budget(visitor_of(request))))
-
-        made = button.click(make, [rows, threshold], ready, show_progress="hidden", api_visibility="private")
-        made.success(None, ready, None, js=SAVE)
+    made = gallery.download(make, rows, ready, show_progress="hidden", api_visibility="private")
+    made.success(None, ready, None, js=SAVE)
 
 
-def sender(elem_id: str, what: str, hint: str) -> gr.HTML:
-    """A chooser of many files. Its event `sent` has all `files` chosen so far."""
+def sender(tab: str, what: str, hint: str) -> gr.HTML:
+    """A chooser of many files in a tab. Its event `sent` has all `files` chosen so far."""
     return markup(
         web_file("sender.html"),
-        elem_id,
-        script=web_file("sender.js"),
+        what,
+        script=web_file("alive.js") + web_file("sender.js"),
+        no_answer=NO_ANSWER,
+        tab=tab,
         accept=",".join(("image/*", *PHOTO_EXTENSIONS, ".zip")),
         choose=f"Choose or drop {what}",
         tap=f"Tap to choose {what}",
         hint=hint,
         more=f"More {what} can be added.",
     )
-
-
-def name_parts(name: str) -> tuple[str, str]:
-    """A name in two parts, as HTML; where there is little room, the first is cut short."""
-    return html.escape(name[:-TAIL]), html.escape(name[-TAIL:])
 
 
 def photos_of(files: list[dict] | None, component: gr.components.Component, most: int = MAX_PHOTOS) -> list[Sent]:
@@ -227,35 +184,23 @@ def sorted_rows(rows: list[dict], threshold: float) -> list[dict]:
     )
 
 
-def shown(rows: list[dict], threshold: float, show: str = "All", kind: str = "All") -> dict:
-    """The value of the gallery and the table. File names in it are escaped for HTML.
-
-    Args:
-        show, kind: a choice of `SHOW` and of `SHOW_KINDS`, which decide on the photos in `groups`.
-    """
-    placed = sorted_rows(rows, threshold)
+def gallery_value(rows: list[dict]) -> dict:
+    """The value of the gallery. File names in it are escaped for HTML."""
+    placed = sorted_rows(rows, THRESHOLD)
     good = [row for row in placed if "error" not in row]
-    groups = [
-        {
-            "label": label,
-            "photos": [
-                {
-                    "number": number,
-                    "file": html.escape(row["file"]),
-                    "name": name_parts(row["file"]),
-                    **{key: row[key] for key in SHOWN},
-                }
-                for number, row in enumerate(good)
-                if row["label"] == label and SHOW[show](row) and SHOW_KINDS[kind](row)
-            ],
-        }
-        for label in WORST_FIRST
-    ]
-    failed = [
-        {"file": html.escape(row["file"]), "error": html.escape(row["error"])} for row in placed if "error" in row
-    ]
-    counts = {"kept": sum(not row["reject"] for row in good), "unsure": sum(not row["certain"] for row in good)}
-    return {"groups": groups, "failed": failed, "judged": len(good), "total": len(placed), **counts}
+    return {
+        "photos": [
+            {
+                "number": number,
+                "file": html.escape(row["file"]),
+                **{key: row[key] for key in SHOWN},
+            }
+            for number, row in enumerate(good)
+        ],
+        "failed": [
+            {"file": html.escape(row["file"]), "error": html.escape(row["error"])} for row in placed if "error" in row
+        ],
+    }
 
 
 def public_rows(rows: list[dict], threshold: float) -> list[dict]:
@@ -299,3 +244,7 @@ def write_keepers(rows: list[dict], threshold: float, folder: str, budget: Budge
         path.unlink()
         raise toast(f"The keepers cannot be packed: {error}") from None
     return path
+
+
+WRITERS = {"keepers": write_keepers, "csv": write_csv, "json": write_json}
+"""The functions that make the files to download."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import json
 import math
 
 import gradio as gr
@@ -11,9 +12,9 @@ from ..inference.blur_radius import sharpness_of
 from ..inference.side_by_side import LOUPE, inside, loupe, shift
 from ..photos import PhotoError
 from ..report import BlurReport
-from .batch_tab import name_parts, photos_of, sender
+from .batch_tab import NO_ANSWER, photos_of, sender
 from .photo_tab import Judge
-from .style import markup, web_file
+from .style import knowing, markup, web_file
 from .uploads import MAX_PIXELS, Budget, Sent, photo_errors, picture_data, toast, unpacked, visitor_of
 
 MAX_SHOTS = 12
@@ -46,7 +47,6 @@ def compare_tab(judge_photo: Judge) -> None:
             "shots": [
                 {
                     "file": html.escape(shot["file"]),
-                    "name": name_parts(shot["file"]),
                     **{key: shot[key] for key in ("label", "certain", "score", "reason", "closer_look", "eye")},
                     **compare_words(shot, good[0]),
                     "crop": picture_data(shot["loupe"], folder, "crop"),
@@ -60,8 +60,8 @@ def compare_tab(judge_photo: Judge) -> None:
             ],
         }
 
-    upload = sender("shots", "shots", f"2 to {MAX_SHOTS} shots of one scene, or a zip of them.")
-    ranking = markup(web_file("ranking.html"), "ranking", script=web_file("ranking.js"))
+    upload = sender("Compare shots", "shots", f"2 to {MAX_SHOTS} shots of one scene, or a zip of them.")
+    ranking = markup(knowing(web_file("ranking.html"), web_file("rows.js")), "ranking", script=web_file("ranking.js"))
     ranked = upload.sent(
         rank,
         None,
@@ -71,7 +71,7 @@ def compare_tab(judge_photo: Judge) -> None:
         trigger_mode="multiple",
         api_visibility="private",
     )
-    ranked.failure(lambda: {"notes": ["This did not work; try again."]}, None, ranking, api_visibility="private")
+    ranked.failure(None, None, ranking, js=f"() => ({json.dumps({'notes': [NO_ANSWER]})})")
 
 
 def compared(judge_photo: Judge, photos: list[Sent], folder: str, budget: Budget, progress=None) -> list[dict]:

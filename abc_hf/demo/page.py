@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from ..common.text import waiting
 from ..pipeline import BlurUnderstandingPipeline
 from .batch_tab import batch_tab
 from .compare_tab import compare_tab
@@ -103,19 +104,20 @@ def launch(demo: gr.Blocks, *, mcp: bool = False, **options):
         GradioMCPServer.convert_strings_to_filedata = as_they_are  # type: ignore[method-assign]
     demo.queue(max_size=50)
     quiet, stay = options.pop("quiet", False), not options.pop("prevent_thread_lock", False)
-    answer = demo.launch(
-        theme=THEME,
-        css=CSS,
-        ssr_mode=False,
-        run_history=False,
-        mcp_server=mcp,
-        footer_links=["api"],
-        max_file_size=MAX_UPLOAD,
-        allowed_paths=[str(EXAMPLES)],
-        quiet=True,  # Gradio's hints name arguments that this function does not have
-        prevent_thread_lock=True,
-        **guarded(demo, options),
-    )
+    with waiting("The demo is starting"):
+        answer = demo.launch(
+            theme=THEME,
+            css=CSS,
+            ssr_mode=False,
+            run_history=False,
+            mcp_server=mcp,
+            footer_links=["api"],
+            max_file_size=MAX_UPLOAD,
+            allowed_paths=[str(EXAMPLES)],
+            quiet=True,  # Gradio's hints name arguments that this function does not have
+            prevent_thread_lock=True,
+            **guarded(demo, options),
+        )
     if not quiet:
         hint = "" if demo.share_url else " For a public link, run `abc-fusenet demo --share`."
         print(f"The demo is at {demo.share_url or demo.local_url} now.{hint}", flush=True)

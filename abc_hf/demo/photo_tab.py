@@ -17,7 +17,7 @@ from ..photos import PhotoError
 from ..report import BlurReport
 from ..verdicts import AMOUNTS, BLURRED, CLEARLY_BLURRED, KINDS, VERDICTS
 from ..visualization import COLOR_SCALE, LAYER_SCALE, LEVEL_COLORS, LEVELS, colorize, grey_image, layer, overlay
-from .style import markup, web_file
+from .style import knowing, markup, web_file
 from .uploads import (
     MAX_PHOTO_BYTES,
     MAX_PIXELS,
@@ -61,10 +61,7 @@ WORDS = {
     "verdicts": VERDICTS,
 }
 """The words from which web/static/reasons.js makes sentences, and the bounds between them."""
-TEMPLATE = (
-    "${(() => {" + web_file("static/reasons.js").replace("export ", "") + f"return `{web_file('photo.html')}`;}})()}}"
-)
-"""The tab as a JavaScript template that knows the functions of reasons.js."""
+NO_ANSWER = "The server does not answer. Check the connection, and send the photo again."
 SAVE = web_file("save.js")
 """JavaScript that saves a file on the visitor's machine."""
 
@@ -79,7 +76,7 @@ def photo_tab(judge_photo: Judge) -> None:
             sent = photo_of(event._data, page.GRADIO_CACHE)
             report, picture = read(judge_photo, sent)
         except gr.Error as error:  # its message is HTML
-            return {"state": "failed", "error": error.message, **answer}
+            return {"state": "failed", "error": error.message, "refused": True, **answer}
         return {
             "state": "judged",
             "name": html.escape(sent.name),
@@ -98,10 +95,10 @@ def photo_tab(judge_photo: Judge) -> None:
         name: [caption, f"gradio_api/file={quote(str(EXAMPLES / name))}.jpg"] for name, caption in CAPTIONS.items()
     }
     page = markup(
-        TEMPLATE,
+        knowing(web_file("photo.html"), web_file("static/reasons.js")),
         "photo",
         value={"state": "judging"},
-        script=web_file("share.js") + web_file("photo.js"),
+        script=web_file("share.js") + web_file("alive.js") + web_file("photo.js"),
         accept=",".join(("image/*", *PHOTO_EXTENSIONS)),
         downloads=DOWNLOADS,
         examples=examples,
@@ -109,6 +106,7 @@ def photo_tab(judge_photo: Judge) -> None:
         levels={name: [LEVEL_COLORS[name], value] for name, value in LEVELS.items()},
         limit=f"{MAX_PHOTO_BYTES >> 20} MB and {MAX_PIXELS // 10**6} megapixels",
         max_bytes=MAX_PHOTO_BYTES,
+        no_answer=NO_ANSWER,
         scale_colors=COLOR_SCALE,
         words=WORDS,
     )
@@ -116,12 +114,8 @@ def photo_tab(judge_photo: Judge) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "photo", "api_visibility": "private"}
     quiet |= {"trigger_mode": "multiple"}  # a photo that is sent while another is judged is judged, too
     judged = page.judge(judge, None, page, **quiet)
-    judged.failure(
-        lambda: {"state": "failed", "error": "This did not work. Try again, or send another photo."},
-        None,
-        page,
-        api_visibility="private",
-    )
+    failed = {"state": "failed", "error": NO_ANSWER}
+    judged.failure(None, None, page, js=f"() => ({json.dumps(failed)})")
     page.download(make, None, ready, **quiet).success(None, ready, None, js=SAVE)
 
 

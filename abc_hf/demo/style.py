@@ -29,6 +29,11 @@ def web_file(name: str) -> str:
 CSS = web_file("demo.css")
 
 
+def knowing(template: str, functions: str) -> str:
+    """The JavaScript template, which may call the functions of a script."""
+    return "${(() => {" + functions.replace("export ", "") + f"return `{template}`;}})()}}"
+
+
 def markup(template: str, elem_id: str | None = None, *, value=None, script: str | None = None, **props) -> gr.HTML:
     """Our own HTML without Gradio's styles.
 

@@ -109,8 +109,10 @@ def states(page: Page) -> Iterator[str]:
     yield "attention-and-details"
     for summary in page.locator("summary").all():
         summary.click()
-    with Image.open(EXAMPLES[0]) as photo:
-        upright = photo.transpose(Image.Transpose.ROTATE_90)
+    with Image.open(EXAMPLES[0].with_stem("tulips")) as photo:
+        upright = photo.crop((0, 0, photo.height * 2 // 3, photo.height))
+    with Image.open(EXAMPLES[0].with_stem("missed-focus")) as photo:
+        phone = photo.copy()
     with held(page, "**/upload*"):
         send(page, "#photo", upload("upright.jpg", upright), ".one[data-state=judging] img.base")
         yield "sending-another"
@@ -118,7 +120,7 @@ def states(page: Page) -> Iterator[str]:
     page.wait_for_timeout(500)
     yield "upright"
     with held(page, "**/queue/join*"):
-        send(page, "#photo", upload("IMG_0042.heic", upright), ".one[data-state=judging] .nothing")
+        send(page, "#photo", upload("IMG_0042.heic", phone), ".one[data-state=judging] .nothing")
         yield "judging-heic"
     page.wait_for_selector(".one[data-state=judged]")
     page.wait_for_timeout(500)
@@ -139,7 +141,7 @@ def states(page: Page) -> Iterator[str]:
         photos = [{"name": path.name, "mimeType": "image/jpeg", "buffer": path.read_bytes()} for path in EXAMPLES]
         send(page, "#photos", [*photos, upload("notes.jpg")], "#photos .again:visible")
         yield "many-judging"
-    page.wait_for_selector("#table td")
+    page.wait_for_selector(".sheet td")
     page.wait_for_timeout(800)
     yield "many"
     send(page, "#photos", [zipped("holiday.zip")], "#gallery .failed :text('mountains')")

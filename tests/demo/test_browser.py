@@ -318,14 +318,14 @@ def test_many_photos_are_sorted(page, pipeline):
         """The photos under each verdict."""
         sections = page.locator("#gallery .group:not(.failed)").all()
         return {
-            section.locator("h2").inner_text().rsplit(" ", 1)[0]: sorted(titles(section.locator(".name")))
+            section.locator("h2").inner_text().rsplit(" ", 1)[0]: sorted(section.locator(".name").all_inner_texts())
             for section in sections
         }
 
     def badges(text: str) -> set[str]:
         """The photos with a badge."""
         cells = page.locator("#gallery li", has=page.locator(f".badge:text-is('{text}')"))
-        return set(titles(cells.locator(".name")))
+        return set(cells.locator(".name").all_inner_texts())
 
     page.wait_for_selector("#gallery .failed")
     assert "not a photo" in page.inner_text("#gallery .failed dd")
@@ -338,11 +338,10 @@ def test_many_photos_are_sorted(page, pipeline):
     assert sum(int(text) for text in page.locator("#gallery .group:not(.failed) h2 span").all_inner_texts()) == 8
 
     middle = sorted(scores.values())[3]
-    number = page.locator("#threshold input[type=number]")
-    number.fill(f"{middle + 0.006:.2f}")
-    number.press("Enter")
+    slider = page.locator("[name=threshold]")
+    slider.fill(f"{middle + 0.006:.2f}")
     page.wait_for_function("!document.querySelector('#gallery .summary').innerText.startsWith('8 of')")
-    threshold = float(number.input_value())
+    threshold = float(slider.input_value())
     kept = {f"{name}.jpg" for name, score in scores.items() if score >= threshold}
     page.wait_for_function(f"document.querySelector('#gallery .summary').innerText.startsWith('{len(kept)} of 8')")
 
@@ -361,14 +360,14 @@ def test_many_photos_are_sorted(page, pipeline):
     rows = json.loads(download.value.path().read_text())
     assert {row["file"] for row in rows if row.get("reject") is False} == kept
 
-    assert page.locator("#table th").all_inner_texts() == list(COLUMNS.values())
-    table = page.locator("#table tbody tr").all_inner_texts()
+    assert page.locator(".sheet th").all_inner_texts() == list(COLUMNS.values())
+    table = page.locator(".sheet tbody tr").all_inner_texts()
     assert [line.split("\t")[0] for line in table] == [row["file"] for row in rows if "error" not in row]
 
-    page.locator("#show").get_by_text("Reject", exact=True).click()
+    page.get_by_role("group", name="Show").get_by_text("Reject").click()
     page.wait_for_function(f"document.querySelectorAll('#gallery li').length == {8 - len(kept)}")
     assert badges("reject") == {f"{name}.jpg" for name in CAPTIONS} - kept
-    page.locator("#kind").get_by_text("None", exact=True).click()
+    page.get_by_role("group", name="Kind of blur").get_by_text("None").click()
     sharp = {f"{name}.jpg" for name, report in reports.items() if report.label == "no-blur"} - kept
     page.wait_for_function(f"document.querySelectorAll('#gallery li').length == {len(sharp)}")
 
@@ -376,17 +375,17 @@ def test_many_photos_are_sorted(page, pipeline):
 def test_a_click_on_a_heading_sorts_the_table_by_it_alone(page, pipeline):
     open_tab(page, "Many photos")
     page.set_input_files("#photos input[type=file]", files_of(*CAPTIONS))
-    page.wait_for_selector("#table td")
+    page.wait_for_selector(".sheet td")
     reports = {f"{name}.jpg": pipeline(EXAMPLES / f"{name}.jpg") for name in CAPTIONS}
 
     def files() -> list[str]:
-        return page.locator("#table td:first-child").all_inner_texts()
+        return page.locator(".sheet td:first-child").all_inner_texts()
 
     def click(heading: str) -> str:
         """Where the arrow stands afterwards, and its direction."""
         page.get_by_role("button", name=heading, exact=True).click()
-        page.wait_for_function(f"document.querySelector('#table [aria-sort]').innerText == '{heading}'")
-        return page.locator("#table [aria-sort]").get_attribute("aria-sort")
+        page.wait_for_function(f"document.querySelector('.sheet [aria-sort]').innerText == '{heading}'")
+        return page.locator(".sheet [aria-sort]").get_attribute("aria-sort")
 
     grouped = files()
     assert click("Photo") == "ascending"
@@ -394,19 +393,17 @@ def test_a_click_on_a_heading_sorts_the_table_by_it_alone(page, pipeline):
     assert click("Score") == "ascending"
     assert files() == sorted(reports, key=lambda file: reports[file].score)
     page.keyboard.press("Enter")  # on the heading clicked last
-    page.wait_for_selector("#table [aria-sort=descending]")
+    page.wait_for_selector(".sheet [aria-sort=descending]")
     assert files() == sorted(reports, key=lambda file: -reports[file].score)
     assert click("Blur, subject") == "ascending"
     assert files() == sorted(reports, key=lambda file: reports[file].blur_on_subject)
 
-    number = page.locator("#threshold input[type=number]")
-    number.fill("1")
-    number.press("Enter")
+    slider = page.get_by_role("slider", name="Reject scores below")
+    slider.fill("1")
     page.wait_for_function("document.querySelector('#gallery .summary').innerText.startsWith('0 of')")
-    assert all(text.endswith("reject") for text in page.locator("#table td:nth-child(2)").all_inner_texts())
+    assert all(text.endswith("reject") for text in page.locator(".sheet td:nth-child(2)").all_inner_texts())
     assert files() == sorted(reports, key=lambda file: reports[file].blur_on_subject)  # stays as it was sorted
-    number.fill("0.35")
-    number.press("Enter")
+    slider.fill("0.35")
     page.wait_for_function("!document.querySelector('#gallery .summary').innerText.startsWith('0 of')")
     assert click("Verdict") == "ascending"
     assert files() == grouped
@@ -421,7 +418,7 @@ def test_a_zip_is_sorted_and_limits_are_sentences(page):
         "#photos input[type=file]", {"name": "a.zip", "mimeType": "application/zip", "buffer": file.getvalue()}
     )
     page.wait_for_selector("#gallery .summary")
-    assert titles(page.locator("#gallery .name")) == ["holiday/flower.jpg"]
+    assert page.locator("#gallery .name").all_inner_texts() == ["holiday/flower.jpg"]
     open_tab(page, "Compare shots")
     page.set_input_files("#shots input[type=file]", files_of(*["bokeh"] * 13))
     page.wait_for_selector("#ranking .ask")
@@ -432,7 +429,7 @@ def test_a_tap_enlarges_a_photo(page, pipeline):
     open_tab(page, "Many photos")
     page.set_input_files("#photos input[type=file]", files_of("bokeh", "night"))
     page.wait_for_selector("#gallery .summary")
-    first, second = titles(page.locator("#gallery .name"))
+    first, second = page.locator("#gallery .name").all_inner_texts()
     page.get_by_role("button", name=f"Enlarge {first}").click()
     page.wait_for_selector("dialog[open] .over img")
     assert pipeline(EXAMPLES / first).reason in page.inner_text(".large .about")
@@ -465,7 +462,7 @@ def test_shots_are_ranked(page):
     page.wait_for_selector("#ranking .ask:has-text('Add one more')")
     page.set_input_files("#shots input[type=file]", files[1:])
     page.wait_for_selector("#ranking .shots")
-    assert titles(page.locator("#ranking .name")) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert page.locator("#ranking .name").all_inner_texts() == ["0.jpg", "1.jpg", "2.jpg"]
     page.get_by_role("button", name="Larger").click()
     page.locator(".loupe").first.focus()
     page.keyboard.press("ArrowLeft")
@@ -480,10 +477,6 @@ def test_shots_are_ranked(page):
     assert page.locator("#ranking output").text_content() == "100%"
 
 
-def titles(names) -> list[str]:
-    return [name.get_attribute("title") for name in names.all()]
-
-
 def states(page) -> Iterator[None]:
     """Each tab with a result, after the page as it was opened."""
     yield
@@ -493,7 +486,7 @@ def states(page) -> Iterator[None]:
     open_tab(page, "Many photos")
     page.set_input_files("#photos input[type=file]", files_of("bokeh", "night"))
     page.wait_for_selector("#gallery .summary")
-    page.wait_for_selector("#table td")
+    page.wait_for_selector(".sheet td")
     yield
     open_tab(page, "Compare shots")
     page.set_input_files("#shots input[type=file]", files_of("bokeh", "night"))

@@ -1,6 +1,7 @@
 const dialog = () => element.querySelector("dialog");
-const photos = () => props.value.groups.flatMap(group => group.photos);
-let at = 0;
+const photos = () => chosen(props.value.photos, view, props.kinds);
+const look = change => { props.view = view = {...view, ...change}; };
+let view = {...props.view, open: matchMedia("(min-width: 901px)").matches}, at = 0;
 
 function enlarge(index) {
   at = (index + photos().length) % photos().length;
@@ -18,6 +19,8 @@ element.addEventListener("click", event => {
     enlarge(photos().findIndex(photo => photo.number === Number(button.dataset.photo)));
     dialog().showModal();
   } else if (button.dataset.step) enlarge(at + Number(button.dataset.step));
+  else if (button.dataset.key) look({key: button.dataset.key, descending: view.key === button.dataset.key && !view.descending});
+  else if (button.dataset.write) trigger("download", {kind: button.dataset.write, threshold: view.threshold});
   else if (button.matches(".close")) dialog().close();
   else if (button.matches(".map")) {
     const shown = button.getAttribute("aria-pressed") !== "true";
@@ -29,3 +32,11 @@ element.addEventListener("keydown", event => {
   const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
   if (step && dialog()?.open) enlarge(at + step);
 });
+element.addEventListener("input", event => {
+  const {name, value} = event.target;
+  look({[name]: name === "threshold" ? Number(value) : value});
+});
+element.addEventListener("toggle", event => {
+  if (event.target.matches(".controls")) look({open: event.target.open});
+}, true);
+watch("value", () => { props.view = view; });  // with a new value, Gradio sets the first view

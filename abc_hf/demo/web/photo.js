@@ -16,7 +16,11 @@ function fail(error) {
 async function begin(url = "", example = null) {
   const mine = ++ticket;
   show({state: "judging", ticket, example});
-  setTimeout(() => { if (mine === ticket && waiting) fail("The server has not answered; try again."); }, PATIENCE);
+  const start = performance.now(), check = setInterval(async () => {
+    if (mine !== ticket || !waiting) return clearInterval(check);
+    const lost = !await alive() || performance.now() - start > PATIENCE;
+    if (lost && mine === ticket && waiting) fail(props.no_answer);
+  }, CHECK);
   const image = Object.assign(new Image(), {src: url});
   await image.decode().catch(() => {});  // a format that the server alone can read
   if (mine === ticket && waiting && image.naturalWidth)
@@ -197,5 +201,6 @@ watch("value", () => {
   queueMicrotask(load);  // once the template is filled
 });
 
+element.closest("[role=tabpanel]").ariaLabel = "One photo";  // Gradio does not name its panels
 const asked = new URLSearchParams(location.search).get("example");
 show_example(asked in examples ? asked : Object.keys(examples)[0]);

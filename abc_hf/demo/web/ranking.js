@@ -25,6 +25,7 @@ function closeUp() {
   place();
 }
 element.addEventListener("click", event => {
+  if (event.target.closest(".close-up")) return closeUp();
   const button = event.target.closest("[data-zoom]");
   if (!button) return;
   zoom = Math.min(Math.max(zoom * button.dataset.zoom, 0.25), 8);

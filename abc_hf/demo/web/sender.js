@@ -3,6 +3,8 @@ const find = selector => element.querySelector(selector);
 const visible = () => element.offsetParent !== null;
 const tell = text => { find(".note").textContent = text; };
 let files = [];
+const panel = element.closest("[role=tabpanel]");
+panel.ariaLabel = props.tab;  // Gradio does not name its panels
 
 async function send(chosen) {
   const lost = [];
@@ -37,3 +39,8 @@ document.addEventListener("drop", event => {
   event.preventDefault();
   send([...event.dataTransfer.files]);
 });
+setInterval(async () => {
+  const lost = Boolean(panel.querySelector(".pending")) && !await alive();
+  if (lost) tell(props.no_answer);
+  panel.classList.toggle("lost", lost);
+}, CHECK);
