@@ -34,7 +34,9 @@ def compare_tab(judge_photo: Judge) -> None:
             if not photos:
                 return None
             if len(photos) == 1:
-                return {"notes": [f"One shot, {html.escape(photos[0].name)}. Add one more of the same scene."]}
+                one, error = photos[0].name, photos[0].error
+                note = f"{one}: {error}" if error else f"One shot, {one}. Add one more of the same scene."
+                return {"notes": [html.escape(note)]}
             shots = compared(judge_photo, photos, folder, budget, progress)
         except gr.Error as error:  # its message is HTML
             return {"notes": [error.message]}

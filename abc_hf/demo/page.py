@@ -44,7 +44,7 @@ def build_demo(pipeline: BlurUnderstandingPipeline, on_gpu: Callable | None = No
             compare_tab(judge)
         api_endpoints(judge)
         markup(about(pipeline.model.name_or_path or ""), "about")
-        markup(web_file("credits.html"))
+        markup(web_file("credits.html"), "credits")
     docs_pages(demo)
     answer_in_sentences(demo)
     return demo

@@ -168,11 +168,11 @@ def look_into(archive: Sent, most: int) -> list[Sent]:
             photos = [(name, numbers[id(entry)]) for name, entry in photo_entries(entries, PHOTO_EXTENSIONS)]
     except Exception as error:  # zipfile raises a dozen kinds
         logger.info("%s: %r", archive.name, error)
-        return [Sent(archive.name, error="not a zip that can be read.")]
+        return [Sent(archive.name, error="not a zip that can be read; pack it again.")]
     if len(photos) > most:
         raise UploadError(f"{archive.name}: it holds {len(photos)} photos, and {most} more can be taken.")
     if not photos:
-        return [Sent(archive.name, error="there are no photos in it.")]
+        return [Sent(archive.name, error="there are no photos in it; send a zip with photos.")]
     return [Sent(path_in_one_line(name), archive.path, number) for name, number in photos]
 
 

@@ -172,9 +172,12 @@ def test_hostile_zips_one_after_the_other(demo_address, png, files_left, monkeyp
         "lzma": (flipped(packed({"a.png": noise, "ok.png": good}, zipfile.ZIP_LZMA), 40), [damaged, readable]),
         "bomb": (bomb, ["not a photo"] * 10),
         "large bomb": (over, ["not a photo"] * 10 + ["the photos sent unpack to more than 1024 MB"] * 2),
-        "a zip in a zip": (packed({"a.zip": packed({"a.png": good})}), ["there are no photos in it."]),
-        "no zip": (noise, ["not a zip that can be read."]),
-        "no end": (packed({"a.png": good})[:-10], ["not a zip that can be read."]),
+        "a zip in a zip": (
+            packed({"a.zip": packed({"a.png": good})}),
+            ["there are no photos in it; send a zip with photos."],
+        ),
+        "no zip": (noise, ["not a zip that can be read; pack it again."]),
+        "no end": (packed({"a.png": good})[:-10], ["not a zip that can be read; pack it again."]),
     }
     for name, (data, reasons) in attacks.items():
         body = (

@@ -156,7 +156,7 @@ def test_a_zip_that_cannot_be_read_is_listed(send, folder):
 def test_a_zip_of_countless_names_is_not_read(send, folder, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_DIRECTORY_BYTES", 2000)
     (photo,) = sent_photos([send("a.zip", zipped({f"{number}.txt": b"" for number in range(99)}))], str(folder))
-    assert photo.error == "not a zip that can be read."
+    assert photo.error == "not a zip that can be read; pack it again."
 
 
 def test_count_limits(send, folder):
