@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from abc_hf import load_pipeline
-from abc_hf.demo import build_demo, launch
+from abc_hf.demo import batch_tab, build_demo, launch, photo_tab
 from abc_hf.demo.batch_tab import COLUMNS
 from abc_hf.demo.photo_tab import CAPTIONS, DOWNLOADS, EXAMPLES
 from abc_hf.verdicts import VERDICTS
@@ -121,7 +121,7 @@ def files_of(*names: str) -> list[dict]:
 
 def open_tab(page, name: str):
     page.get_by_role("tab", name=name).click()
-    page.get_by_role("tab", name=name, selected=True).wait_for()
+    page.get_by_role("tabpanel", name=name).wait_for()
 
 
 def wait_for_result(page, name: str):
@@ -448,6 +448,30 @@ def test_photos_can_be_added(page):
         page.wait_for_selector(f"#gallery .summary:has-text('of {len(names) * 2 - 1}')")
     page.get_by_role("button", name="Start over").click()
     page.wait_for_selector("#gallery .empty")
+
+
+def test_on_a_phone_the_results_stand_above_the_fold(open_page):
+    page = open_page(390)
+    open_tab(page, "Many photos")
+    page.set_input_files("#photos input[type=file]", files_of("bokeh", "night"))
+    page.wait_for_selector("#gallery .summary")
+    assert page.locator("#gallery .group").first.bounding_box()["y"] < 500
+    page.locator("summary", has_text="Filter and download").click()
+    page.get_by_role("radio", name="Not sure").wait_for()
+
+
+def test_a_lost_server_is_named(page):
+    page.route("**/queue/join*", lambda route: None)
+    page.evaluate(
+        "() => { const real = fetch; window.fetch = (url, ...options) => "
+        "url === 'robots.txt' ? Promise.reject(Error('lost')) : real(url, ...options); }"
+    )
+    upload(page, "flower.jpg", example("bokeh"))
+    page.wait_for_selector(".one[data-state=failed]")
+    assert page.inner_text(".verdict .reason") == photo_tab.NO_ANSWER
+    open_tab(page, "Many photos")
+    page.set_input_files("#photos input[type=file]", files_of("bokeh"))
+    page.wait_for_selector(f"#photos .note:text-is('{batch_tab.NO_ANSWER}')")
 
 
 def test_shots_are_ranked(page):
