@@ -238,7 +238,10 @@ def networks(weights: str) -> str:
         return "How many verdicts the int8 weights of this network change was not measured."
     kinds = {"int8": "int8 (`q8`)", "fp16": "float16 (`fp16`)"}
     parts = [f"{1 - told['changed'][kind] / told['photos']:.1%} with {name}" for kind, name in kinds.items()]
-    return f"On {told['photos']} validation photos the verdict is that of float32 for {' and '.join(parts)}."
+    text = f"On {told['photos']} validation photos the verdict is that of float32 for {' and '.join(parts)}."
+    if maps := told.get("changed_maps"):
+        text += f" Values of maps move by up to {maps['int8']:.2f} with int8 and {maps['fp16']:.3f} with float16."
+    return text
 
 
 def space_card(template: str, weights: Path, repo: str | None = None, links: Sequence[str] = ()) -> str:

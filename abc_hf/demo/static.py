@@ -33,7 +33,7 @@ RUNTIME_FILES = {
 """The files of the npm package that the page needs, and their names in `ort`. A browser loads one pair of them."""
 PAGE_FILES = ("index.html", "page.css", "page.js", "judge.js", "reasons.js", "worker.js")
 WEIGHTS = "fp16"
-"""How the network's weights are stored, see `store_weights`: int8 is smaller, and changes maps by up to 0.1."""
+"""How the network's weights are stored, see `store_weights`: int8 is smaller, and moves maps more than 0.02."""
 NAMES = "value, verdicts, colors, levels, layer_scale, examples, limit, words"
 """The names that the templates read."""
 PARTS = {"viewer": "figure", "verdict": "article", "examples": "nav"}

@@ -5,7 +5,8 @@
 Writes browser.json. The network with its weights in float16 and int8 is compared with the model on all photos of the
 validation split. The page is written, opened in Chromium (the variable CHROMIUM names it), and asked about `--photos`
 of them; it decodes the files itself. It is compared with the pipeline: verdicts, and maps by their mean and largest
-differences. What was measured is kept in a file beside it until all is done, so that the same command continues.
+differences. The page comes first. What was measured is kept in a file beside it until all is done, so that the same
+command continues.
 Times need a machine that does nothing else: `--times --photos 20` measures them alone, and keeps all else.
 """
 
@@ -130,6 +131,28 @@ def page_times(files: list[bytes], folder: Path) -> dict:
     return {"engine": told[0]["engine"], "photos": len(files), **figures}
 
 
+def page_figures(measured: Measured) -> dict:
+    means, failed = measured.of("page", "mean"), measured.of("page", "failed")
+    return {
+        "photos": len(means) + len(failed),
+        "failed": len(failed),
+        "same_verdict": sum(measured.of("page", "label")),
+        "same_certainty": sum(measured.of("page", "certain")),
+        "maps_mean": float(np.mean(means)),
+        "maps_mean_worst_photo": max(means),
+        "maps_largest": max(measured.of("page", "largest")),
+    }
+
+
+def sizes_of(folder: Path) -> dict:
+    """The bytes of the page: of the network, of all, and what a browser loads."""
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    return {"network": sizes["network.onnx"], "all": sum(sizes.values())} | {
+        name: sum(size for path, size in sizes.items() if left not in path)
+        for name, left in (("with_wasm", "jspi"), ("with_webgpu", "simd-threaded.wasm"))
+    }
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--dataset", required=True, help="a data set in the SmartBlur schema")
@@ -159,36 +182,16 @@ def main(argv: list[str] | None = None) -> None:
             return
         if left := measured.left("page", asked):
             compare_page(pipe, {index: images[index]["image"]["bytes"] for index in left}, folder, measured)
+        known |= {"weights": weights, "split": args.split, "page": page_figures(measured), "bytes": sizes_of(folder)}
+        write_json(out, known)
         if left := measured.left("stored", chosen):
             export.write_onnx(pipe.model, whole)
             compare_stored(pipe, images, left, whole, measured)
-        sizes = {
-            path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
-        }
-    means, failed = measured.of("page", "mean"), measured.of("page", "failed")
-    result = {
-        "weights": weights,
-        "split": args.split,
-        "photos": len(measured.of("stored", "int8")),
-        "changed": {kind: sum(measured.of("stored", kind)) for kind in export.SMALL},
-        "changed_certainty": {kind: sum(measured.of("stored", f"{kind}_certain")) for kind in export.SMALL},
-        "changed_maps": {kind: max(measured.of("stored", f"{kind}_maps")) for kind in export.SMALL},
-        "page": {
-            "photos": len(means) + len(failed),
-            "failed": len(failed),
-            "same_verdict": sum(measured.of("page", "label")),
-            "same_certainty": sum(measured.of("page", "certain")),
-            "maps_mean": float(np.mean(means)),
-            "maps_mean_worst_photo": max(means),
-            "maps_largest": max(measured.of("page", "largest")),
-        },
-        "bytes": {"network": sizes["network.onnx"], "all": sum(sizes.values())}
-        | {
-            name: sum(size for path, size in sizes.items() if left not in path)
-            for name, left in (("with_wasm", "jspi"), ("with_webgpu", "simd-threaded.wasm"))
-        },
-    }
-    write_json(out, known | result)
+    ends = {"changed": ("", sum), "changed_certainty": ("_certain", sum), "changed_maps": ("_maps", max)}
+    known["photos"] = len(measured.of("stored", "int8"))
+    for name, (end, total) in ends.items():
+        known[name] = {kind: total(measured.of("stored", kind + end)) for kind in export.SMALL}
+    write_json(out, known)
     measured.path.unlink()
 
 
