@@ -27,6 +27,7 @@ from datasets.distributed import split_dataset_by_node
 from huggingface_hub import HfApi, RepoUrl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+from transformers.utils import logging as transformers_logging
 
 from abc_hf.configuration_abc_fusenet import DESIRABILITY, VARIANTS, ABCFuseNetConfig
 from abc_hf.data.sample import NEXT_COMMAND, sample_settings
@@ -96,6 +97,7 @@ def plan_phase(name: str, train, settings: TrainSettings, accelerator: Accelerat
     phase = settings.preset(name)
     processes = accelerator.num_processes
     photos = settings.device_batch(phase, processes) * settings.gradient_accumulation_steps * processes
+    phase = dataclasses.replace(phase, batch_size=photos)
     if settings.num_train_epochs is None:
         return phase
     rows = sum(len(rows) for rows in rows_by_group(train, name, phase.mix).values())
@@ -184,7 +186,7 @@ def train_classifier(model, processor, splits, settings: TrainSettings, log: Run
         record = json.loads((folder / "run.json").read_text())
         log.restore(record["history"])
         log.say_changed_data(record["data"])
-        logger.info(f"going on from {folder}")
+        logger.info(f"The run resumes from {folder}.")
         return load_model(folder)
     model = model.to(accelerator.device, memory_format=torch.channels_last)
     with accelerator.autocast():
@@ -199,7 +201,7 @@ def train_classifier(model, processor, splits, settings: TrainSettings, log: Run
     share_weights(model.classifier)
     scores = evaluate(model.eval(), processor, validation, phase.branches, settings.max_eval_samples)
     log.log(phase="classifier", step=phase.steps, selection=pick_by(selection_score, scores, phase.branches), **scores)
-    logger.info(f"classifier: score {log.history[-1]['selection']:.4f} (metrics.jsonl has all)")
+    logger.info(f"classifier: score {log.history[-1]['selection']:.4f} (all scores are in metrics.jsonl)")
     log.save(model, processor, folder, scores=log.history[-1], history=log.history)
     return model
 
@@ -277,8 +279,9 @@ def run(settings: TrainSettings) -> None:
         accelerator.init_trackers("abc-fusenet", config=plain_settings)
     processor = ABCFuseNetImageProcessor(size={"longest_edge": settings.working_size})
     model = build_model(settings)
-    logger.info(f"recipe {settings.recipe}, phases {', '.join(settings.phases())}, code {log.account['code']}")
-    logger.info(f"data: {data}")
+    logger.info(f"recipe {settings.recipe}; phases {', '.join(settings.phases())}; code {log.account['code']}")
+    for split, facts in data.items():
+        logger.info(f"{split}: {facts['rows']} rows, digest {facts['digest']}")
 
     for name in settings.phases():
         if name == "classifier":
@@ -289,7 +292,7 @@ def run(settings: TrainSettings) -> None:
     model = model.to(accelerator.device)
     if settings.phases()[-1] in ("classifier", "joint"):
         temperature = calibrate(model.eval(), processor, splits[1])
-        logger.info(f"temperature {temperature:.3f}")
+        logger.info(f"calibrated on the validation split: temperature {temperature:.3f}")
 
     best = run_log.best_scores(log.history)
     log.save(model, processor, out, scores=best, history=log.history)
@@ -344,6 +347,7 @@ def push(settings: TrainSettings, out: Path, account: dict, scores: dict) -> Non
 
 def main(argv: list[str] | None = None) -> None:
     settings = parse_settings(argv, __doc__.split("\n\n")[0])
+    transformers_logging.disable_progress_bar()  # of loading weights
     package, lines = logging.getLogger("abc_hf"), logging.StreamHandler(sys.stdout)
     package.addHandler(lines)
     try:

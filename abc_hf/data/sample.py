@@ -27,14 +27,14 @@ PHOTOS = (
 )  # fmt: skip
 FOLDER = "sample-data"
 NEXT_COMMAND = """
-That was a demonstration, with photos made of a few pictures: the numbers mean nothing. With photos of your own
-(README.md and python -m abc_hf.data.build --help say how the folder looks):
+That was a demonstration on a few pictures: its scores mean nothing. This is how to train on photos of your own. DATA is
+their folder, as docs/training.md describes it:
 
-  python -m abc_hf.data.build folders PHOTOS --out data/real
-  python -m abc_hf.data.build synth PHOTOS --out data/synth
+  python -m abc_hf.data.build folders DATA --out data/real
+  python -m abc_hf.data.build synth DATA --out data/synth
   accelerate launch train_accelerate.py --dataset_name data/real data/synth --output_dir run
 
-This result judges a photo with: abc-fusenet assess PHOTO --model {out}"""
+Judge a photo with the result of the demonstration: abc-fusenet assess PHOTO --model {out}"""
 
 
 def write_photos(folder: Path) -> None:

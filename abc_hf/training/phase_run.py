@@ -55,11 +55,11 @@ class PhaseRun:
             self.average.load_state_dict(extra["average"])
         if not self.best_folder.exists():
             self.best = -math.inf
-        logger.info(f"going on from {checkpoint}")
+        logger.info(f"The run resumes from {checkpoint}.")
         self.log.say_changed_data(extra["data"])
         changed = {key for key, value in self.settings.record().items() if extra["settings"].get(key) != value}
         if changed := sorted(changed - {"resume_from_checkpoint", "output_dir"}):
-            logger.info(f"settings that differ: {', '.join(changed)}")
+            logger.info(f"Settings that differ from those of the checkpoint: {', '.join(changed)}.")
 
     def save(self, folder: Path) -> None:
         extra = {
@@ -124,7 +124,7 @@ class PhaseRun:
         scores = evaluate(self.judged, processor, validation, branches, self.settings.max_eval_samples)
         score = pick_by(selection_score, scores, branches)
         self.log.log(phase=self.name, step=self.step, selection=score, **scores)
-        logger.info(f"{self.name}, step {self.step}: score {score:.4f} (metrics.jsonl has all)")
+        logger.info(f"{self.name}, step {self.step}: score {score:.4f} (all scores are in metrics.jsonl)")
         if accelerator.is_main_process:
             self.log.draw("curves.png", run_log.curves(self.log.history))
             figure = run_log.samples(self.judged, processor, shown, branches)

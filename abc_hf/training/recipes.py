@@ -32,15 +32,14 @@ class Phase:
     def __str__(self) -> str:
         parts = ", ".join(f"{name} x{factor:g}" for name, factor in self.parts.items())
         mix = ", ".join(f"{name} {share:.0%}" for name, share in self.mix.items())
+        often = ", ".join(f"{start}* x{factor:g}" for start, factor in self.emphasis.items())
         return (
             f"{self.steps} steps of {self.batch_size} photos ({mix}), crops of {self.crop} pixels at scales of "
             f"{self.scales[0]:g} to {self.scales[1]:g}\n  labels: {', '.join(self.losses)}"
             f"{', amounts between the levels where known' if self.amounts else ''}; Adam, learning rate "
             f"{self.learning_rate:g}, weight decay {self.weight_decay:g}\n  trains: {parts}; BatchNorm statistics "
             f"{'frozen' if self.freeze_batch_norm else 'of the batch'}"
-            + "".join(
-                f"\n  photos of {start}* are drawn {factor:g} times as often" for start, factor in self.emphasis.items()
-            )
+            + (f"\n  photos of these sources are drawn more or less often: {often}" if often else "")
         )
 
 
