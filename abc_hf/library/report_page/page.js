@@ -352,9 +352,9 @@ function showDecisions() {
 }
 
 /** How many photos each row of a list of filters stands for. */
-function showCounts(name, values, valueOf) {
+function showCounts(name, values, valueAt) {
   const counts = { all: photos.count, ...Object.fromEntries(values.map(value => [value, 0])) };
-  for (let i = 0; i < photos.count; i++) counts[valueOf(i)]++;
+  for (let i = 0; i < photos.count; i++) counts[valueAt(i)]++;
   document.querySelectorAll(`li[data-${name}]`).forEach(row => {
     row.querySelector("b").textContent = number(counts[row.dataset[name]]);
   });
@@ -440,9 +440,9 @@ function loadChunk(number) {
 /* Controls */
 
 /** The values of the rows of a list that are checked, such that an empty set lets all pass. */
-function checked(list, valueOf) {
+function checked(list, valueAt) {
   const rows = [...document.querySelectorAll(`${list} li`)], on = rows.filter(row => row.querySelector("input").checked);
-  return new Set(on.length === rows.length ? [] : on.length ? on.map(valueOf) : [-1]);
+  return new Set(on.length === rows.length ? [] : on.length ? on.map(valueAt) : [-1]);
 }
 
 REPORT.order.forEach(group => $("#verdicts").append(filterRow("checkbox", "verdict", REPORT.names[group], { group }, true,

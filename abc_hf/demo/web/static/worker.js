@@ -62,7 +62,7 @@ async function open(file, {longest_edge: edge, max_ratio: most}) {
 }
 
 let last = Promise.resolve();  // photos are judged one after another
-onmessage = ({data}) => { last = last.then(() => answer(data)); };
+self.onmessage = ({data}) => { last = last.then(() => answer(data)); };
 
 async function answer({id, file}) {
   try {
