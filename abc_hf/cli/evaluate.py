@@ -35,4 +35,5 @@ def evaluate(args: argparse.Namespace) -> int:
     )
     if results:  # on the main process
         print(table(results))
+        print(f"{args.out} holds results.json and the figures.")
     return 0
