@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers.utils import logging
 
 from abc_hf import BlurUnderstandingPipeline, load_photo, load_pipeline
 from abc_hf.inference import export
@@ -94,6 +95,7 @@ def check(pipeline: BlurUnderstandingPipeline, folder: Path) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
+    logging.disable_progress_bar()  # of loading and writing weights
     parser = parser_of("push_model", __doc__)
     parser.add_argument("model", type=Path, nargs="?", default=BUNDLED, help="a folder; else the bundled weights")
     push("model", parser, build, argv)
