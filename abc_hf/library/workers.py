@@ -94,7 +94,7 @@ def judges(number: int) -> Iterator[Callable[[Callable, Iterable], Iterator]]:
     try:
         yield in_turn
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, nobody waits for the photos in hand
         torch.set_num_threads(threads)
 
 
