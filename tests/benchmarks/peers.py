@@ -240,13 +240,14 @@ def accuracy_over_time(points: list[dict], title: str, note: str):
     """points: {"name", "seconds" a photo, "curve_ap"}."""
     figure, axes = plots.chart(7.0, 4.8)
     for index, point in enumerate(points):
-        place, color = (point["seconds"], point["curve_ap"]), plots.METHOD_COLORS[index]
-        axes.scatter(*place, s=110, color=color, zorder=3)
-        near = [other for other in points[:index] if abs(other["curve_ap"] - point["curve_ap"]) < 0.03]
-        text = f"{point['name']}: {point['curve_ap']:.3f} at {point['seconds']:.2g} s"
+        color = plots.METHOD_COLORS[index]
+        axes.scatter(point["seconds"], point["curve_ap"], s=110, color=color, zorder=3)
+        near = [other for other in points if abs(other["curve_ap"] - point["curve_ap"]) < 0.01]
+        rightmost, lower = max(other["seconds"] for other in near), near.index(point) - (len(near) - 1) / 2
         axes.annotate(
-            text, place, xytext=(9, -24 * len(near)), textcoords="offset points", va="center", fontsize=9,
-            color=plots.INK, arrowprops={"arrowstyle": "-", "color": plots.LINE} if near else None,
+            f"{point['name']}: {point['curve_ap']:.3f} at {point['seconds']:.2g} s",
+            (rightmost, point["curve_ap"]), xytext=(9, -14 * lower), textcoords="offset points", va="center",
+            fontsize=9, color=color,
         )  # fmt: skip
     axes.set_xscale("log")
     low, high = min(point["seconds"] for point in points), max(point["seconds"] for point in points)
