@@ -110,7 +110,8 @@ def build_photos(args: argparse.Namespace, folder: Path) -> None:
                 write_shards(taken, folder / "data", split)
                 kept[split] = len(taken)
     if not kept:
-        raise ValueError(f"No row of {args.data} may be passed on. Permitted licences: {', '.join(sorted(permitted))}.")
+        terms = ", ".join(sorted(permitted))
+        raise ValueError(f"No row of {args.data} may be passed on. These licences may: {terms}. --permit adds others.")
     splits = [split for split in SPLITS if split in kept]
     contact_sheet(folder, splits[0])
     write_photo_card(folder, args.repo, splits, left_out, args.links)

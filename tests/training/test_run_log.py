@@ -91,5 +91,5 @@ def test_data_that_changed_are_named_by_both_digests(tmp_path, caplog):
     assert "The train split is not the one the checkpoint was trained with" in said
     assert "old1" in said and "new1" in said and "validation" not in said
     caplog.clear()
-    log.say_changed_data(digests), log.say_changed_data(None)
+    log.say_changed_data(digests)
     assert caplog.text == ""
