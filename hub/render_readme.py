@@ -1,8 +1,8 @@
 """Write every figure of README.md and docs/ from JSON files.
 
 Run `python -m hub.render_readme`. It reads run.json beside the bundled weights (written by hub/bundle.py) and, in
-tests/benchmarks, the published figures and the results of peers.py, speed.py, engines.py and browser.py. The cards for
-the Hub are written when something is uploaded (hub/cards.py).
+tests/benchmarks, the published figures and the results of peers.py, speed.py, engines.py, browser.py and ray_scale.py.
+The cards for the Hub are written when something is uploaded (hub/cards.py).
 """
 
 import json
@@ -51,6 +51,7 @@ def sources() -> dict:
         "radius": json.loads((BENCHMARKS / "results" / "blur_radius.json").read_text()),
         "engines": json.loads((BENCHMARKS / "results" / "engines.json").read_text()),
         "browser": json.loads((BENCHMARKS / "results" / "browser.json").read_text()),
+        "ray": json.loads((BENCHMARKS / "results" / "ray.json").read_text()),
         "ablation": json.loads((ROOT / "hub" / "figures" / "ablation" / "ablation.json").read_text()),
         "weights": digest_of_weights(RUN.parent),
     }
@@ -136,17 +137,37 @@ def engines_table(engines: dict, weights: str) -> str:
     return "\n".join([*markdown(header, rows), "", text])
 
 
-def scale_table(speed: dict) -> str:
-    """How many days `SCALE` photos take on clusters, from the stages measured on one machine."""
-    cores = int(speed["machine"].split()[0])
-    rows = []
-    for size, stages in speed["stages"].items():
-        parts = [stages["decode"], stages["preprocess"], speed["engines"]["torch"]["seconds"]]
-        days = [SCALE * sum(parts) * cores / (nodes * NODE_CORES) / 86400 for nodes in NODES]
-        shares = (f"{part / sum(parts):.0%}" for part in parts)
-        rows.append([size, "`torch`", f"{NODE_CORES / cores / sum(parts):.0f}", *shares, *map("{:.1f}".format, days)])
-    header = ["photos", "`--engine`", "photos a second and node", "decoding", "preparing", "judging"]
-    return "\n".join(markdown([*header, *(f"days on {nodes} nodes" for nodes in NODES)], rows))
+def scale_text(ray: dict, weights: str) -> str:
+    """How many days `SCALE` photos take on clusters, from the parts of a photo measured on one thread and what Ray
+    leaves of the speed. Says if other weights were measured."""
+    left, rows = ray["real"]["share"], []
+    for size, part in ray["parts"].items():
+        seconds = part["prepare"] + part["openvino"]
+        rate = NODE_CORES * min(1, left["rows_per_second"]) * left["cpu"] / seconds
+        days = [SCALE / rate / nodes / 86400 for nodes in NODES]
+        shares = [f"{part[name] / seconds:.0%}" for name in ("prepare", "openvino")]
+        rows.append(
+            [size, f"{rate:.0f}", *shares, f"{rate * part['megabytes'] / 125:.1f}", *map("{:.1f}".format, days)]
+        )
+    header = ["photos", "photos a second and node", "opening", "judging", "Gbit/s that a node reads"]
+    lines = markdown([*header, *(f"days on {nodes} nodes" for nodes in NODES)], rows)
+    if ray["weights"] != weights:
+        lines.append("\nEarlier weights were measured.")
+    for name, title in {"stub": "tiny photos and a network that costs nothing", "real": "real photos"}.items():
+        each = ray[name]
+        first, middle, last = (f"{megabytes:.0f} MB" for megabytes in each["ray"]["megabytes"])
+        busy = each["ray"]["rows_per_second"] / each["ray"]["rows_per_cpu_second"]
+        text = (
+            f"{each['photos']:,} {title}, on {ray['machine']} with other work: an actor has {busy:.0%} of a core. It "
+            f"judges {each['ray']['rows_per_second']:.1f} photos a second, {each['share']['rows_per_second']:.2f} of "
+            f"what a process without Ray does at the same time. {each['share']['cpu']:.0%} of the job's CPU time is "
+            f"the actors'. An actor has {first} after a tenth of its photos, {middle} after half of them, and {last} at "
+            f"the end. The first batch begins after {each['seconds_to_the_first_batch']:.0f} s. Rows take "
+            f"{each['bytes_a_row'] / 1000:.1f} KB a photo, so those of a hundred million "
+            f"{SCALE * each['bytes_a_row'] / 1e12:.1f} TB."
+        )
+        lines += ["", *textwrap.wrap(text, 120)]
+    return "\n".join(lines)
 
 
 def processor_text(speed: dict) -> str:
@@ -273,7 +294,7 @@ def sharpness_table(radius: dict) -> str:
     return "\n".join([*lines, "", *textwrap.wrap(" ".join(text), 120)])
 
 
-def render(page: str, *, run, published, peers, speed, radius, engines, ablation, browser, weights) -> str:
+def render(page: str, *, run, published, peers, speed, radius, engines, ray, ablation, browser, weights) -> str:
     """Fill the sections of a page whose figures come from JSON."""
     sections = {
         "results": summary(run, published, peers),
@@ -283,7 +304,7 @@ def render(page: str, *, run, published, peers, speed, radius, engines, ablation
         "benchmark": benchmark_table(peers, engines, ablation, weights),
         "engines": engines_table(engines, weights),
         "sharpness": sharpness_table(radius),
-        "scale": scale_table(speed),
+        "scale": scale_text(ray, weights),
         "processor": processor_text(speed),
         "page": page_text(browser, weights),
     }

@@ -1,6 +1,7 @@
 """The peers of tests/benchmarks find blur where it is put, and the benchmarks write what they say."""
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from abc_hf import load_photo
 from abc_hf.library.containers import Reader
 from abc_hf.library.find import find_photos
 from abc_hf.trunks import ConvLayer
+from hub.render_readme import scale_text
 from tests.benchmarks import (
     accelerator,
     browser,
@@ -220,6 +222,27 @@ def test_the_scale_benchmark_takes_stock_on_the_way(tmp_path):
         assert seconds == sorted(seconds) and stages["again"]["seconds"] < seconds[1]
         assert 100 < stages["found"]["megabytes"] <= stages["finished"]["megabytes"]
         assert stages["judged 40"]["megabytes_of_workers"] > 100 and stages["again"]["megabytes_of_workers"] == 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_ray_measures_what_the_page_needs(tmp_path, photo):
+    pytest.importorskip("ray")
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        photo(120, 80, number).save(tmp_path / "photos" / f"{number}.jpg")
+    command = [sys.executable, Path(__file__).with_name("ray_scale.py"), "--count", "400", "--out", tmp_path / "out"]
+    command += ["--photos", tmp_path / "photos", "--large", tmp_path / "photos"]
+    subprocess.run(list(map(str, command)), check=True)
+    result = json.loads((tmp_path / "out" / "ray.json").read_text())
+    for name, photos in {"stub": 400, "real": 3}.items():
+        each = result[name]
+        assert each["photos"] == each["ray"]["rows"] == photos and each["plain"]["processes"] == 1
+        assert 0 < each["share"]["rows_per_second"] < 10 and 0 < each["share"]["cpu"] < 1 < each["bytes_a_row"]
+        assert each["seconds_to_the_first_batch"] > 0 < each["seconds_after_the_last_batch"] < each["seconds"]
+        assert all(50 < megabytes < 5000 for megabytes in each["ray"]["megabytes"])
+    assert result["parts"]["24 MP"]["megabytes"] > result["parts"]["1 MP"]["megabytes"]
+    shown = " ".join(scale_text(result, result["weights"]).split())
+    assert shown.count("photos a second") == 3
 
 
 def test_photos_of_the_holiday_benchmark_have_the_sizes_and_the_pixels_of_real_ones(tmp_path, monkeypatch):
