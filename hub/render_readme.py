@@ -161,8 +161,8 @@ def scale_text(ray: dict, weights: str) -> str:
             f"{each['photos']:,} {title}, on {ray['machine']} with other work: an actor has {busy:.0%} of a core. It "
             f"judges {each['ray']['rows_per_second']:.1f} photos a second, {each['share']['rows_per_second']:.2f} of "
             f"what a process without Ray does at the same time. {each['share']['cpu']:.0%} of the job's CPU time is "
-            f"the actors'. An actor has {first} after a tenth of its photos, {middle} after half of them, and {last} at "
-            f"the end. The first batch begins after {each['seconds_to_the_first_batch']:.0f} s. Rows take "
+            f"the actors'. An actor has {first} after a tenth of its photos, {middle} after half of them, and {last} "
+            f"at the end. The first batch begins after {each['seconds_to_the_first_batch']:.0f} s. Rows take "
             f"{each['bytes_a_row'] / 1000:.1f} KB a photo, so those of a hundred million "
             f"{SCALE * each['bytes_a_row'] / 1e12:.1f} TB."
         )
