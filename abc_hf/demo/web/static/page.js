@@ -85,7 +85,7 @@ function fail({file, error}) {
   press(null);
   find("#viewer").replaceChildren();
   find("#verdict").innerHTML = drawn(templates.verdict, {state: "failed", error: `${plain(file.name)}: ${plain(error)}`});
-  for (const each of document.querySelectorAll("#verdict :is(.note, .actions)")) each.remove();  // of the demo's server
+  find("#verdict .choose").onclick = () => find("#files").click();
 }
 
 async function show(photo) {
