@@ -88,7 +88,7 @@ def test_engines_measured_with_other_weights_say_so():
 
 def test_peers_measured_beside_other_weights_say_so():
     shown = render(TEXT, **{**sources(), "weights": "other"})
-    assert shown.count("| ABC-FuseNet (earlier weights) |") == 1
+    assert shown.count("| ABC-FuseNet (earlier weights) ") == 1
 
 
 def test_scores_on_computed_blur_are_shown_where_there_are_some():
