@@ -494,7 +494,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(run, library, tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert status == 1
     assert err.startswith(f"abc-fusenet: There is no room to write to {tmp_path}/out or for ")
-    assert "File too large). Finished photos are kept;" in err
+    assert "File too large). Finished photos are kept: make room" in err
     assert err.count("\n") == 1
     assert 0 < len(judged) < 9
     status, out, _ = run(library)
