@@ -1,8 +1,8 @@
 """Write every figure of README.md and docs/ from JSON files.
 
 Run `python -m hub.render_readme`. It reads run.json beside the bundled weights (written by hub/bundle.py) and, in
-tests/benchmarks, the published figures and the results of peers.py, speed.py, engines.py, browser.py and ray_scale.py.
-The cards for the Hub are written when something is uploaded (hub/cards.py).
+tests/benchmarks, the published figures and the results of the benchmarks there. The cards for the Hub are
+written when something is uploaded (hub/cards.py).
 """
 
 import json
@@ -52,6 +52,7 @@ def sources() -> dict:
         "engines": json.loads((BENCHMARKS / "results" / "engines.json").read_text()),
         "browser": json.loads((BENCHMARKS / "results" / "browser.json").read_text()),
         "ray": json.loads((BENCHMARKS / "results" / "ray.json").read_text()),
+        "holiday": json.loads((BENCHMARKS / "results" / "holiday.json").read_text()),
         "ablation": json.loads((ROOT / "hub" / "figures" / "ablation" / "ablation.json").read_text()),
         "weights": digest_of_weights(RUN.parent),
     }
@@ -168,6 +169,22 @@ def scale_text(ray: dict, weights: str) -> str:
         )
         lines += ["", *textwrap.wrap(text, 120)]
     return "\n".join(lines)
+
+
+def holiday_table(holiday: dict, weights: str) -> str:
+    """What `sort` takes beside the sum of its parts, and for a holiday's photos. Says if weights are other ones."""
+    note = "" if holiday["weights"] == weights else " (earlier weights)"
+    titles = {"small": "JPEGs of 1 megapixel", "jpeg": "JPEGs of 12 to 24 megapixels", "raw": "previews of RAW files"}
+    rows = []
+    for kind, title in titles.items():
+        stages = holiday[kind]["stages"]
+        for engine, whole in ((name, holiday[kind][name]) for name in ("torch", "openvino")):
+            figures = (stages["prepare"], stages[engine], stages["closely"], whole["cpu_seconds"])
+            row = [f"{title}, `{engine}`", *(f"{value:.3f}" for value in figures)]
+            rows.append([*row, f"{whole['share_of_stages']:.2f}", f"{whole['holiday_minutes']:.1f}"])
+    header = [f"CPU seconds a photo{note}", "open and prepare", "judge", "look at the subject", "`sort` as a whole"]
+    lines = markdown([*header, "stages / whole", "minutes for 3,000"], rows)
+    return "\n".join([*lines, "", f"{holiday['machine']}; minutes are by the clock."])
 
 
 def processor_text(speed: dict) -> str:
@@ -294,7 +311,9 @@ def sharpness_table(radius: dict) -> str:
     return "\n".join([*lines, "", *textwrap.wrap(" ".join(text), 120)])
 
 
-def render(page: str, *, run, published, peers, speed, radius, engines, ray, ablation, browser, weights) -> str:
+def render(
+    page: str, *, run, published, peers, speed, radius, engines, ray, holiday, ablation, browser, weights
+) -> str:
     """Fill the sections of a page whose figures come from JSON."""
     sections = {
         "results": summary(run, published, peers),
@@ -305,6 +324,7 @@ def render(page: str, *, run, published, peers, speed, radius, engines, ray, abl
         "engines": engines_table(engines, weights),
         "sharpness": sharpness_table(radius),
         "scale": scale_text(ray, weights),
+        "holiday": holiday_table(holiday, weights),
         "processor": processor_text(speed),
         "page": page_text(browser, weights),
     }

@@ -4,8 +4,9 @@
 
 The command makes JPEGs of 12 to 24 megapixels, and of 1 megapixel, of the folder's photos, each pixel as it was: a
 photo is mirrored at its borders until it is large enough. `sort` is run as users launch it, on a few of the photos and
-on all; the difference is the others'. Seconds are of CPU time, of all its processes together, so other work on the
-machine hardly changes the ratios. Only Linux can count these. Writes holiday.json.
+on all; the difference is the others'. CPU seconds are of all its processes together, so other work on the machine
+hardly changes their ratios. Only Linux can count these. The minutes that a holiday takes are by the clock: nothing else
+should run. Writes holiday.json.
 """
 
 import argparse
@@ -38,8 +39,8 @@ SMALL = ((1224, 816),)
 """Those of the photos of 1 megapixel."""
 PREVIEW = (1620, 1080)
 """Width and height of the preview in a RAW file, as many cameras have it."""
-HOLIDAY, CORES = 3000, 2
-"""The photos of a long holiday, and the cores of a laptop: the time that these take is computed."""
+HOLIDAY = 3000
+"""The photos of a long holiday."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
                 sort = measure_sort(files, args.model, engine)
                 allowed = stages["prepare"] + stages[engine] + stages["closely"]
                 sort |= {"share_of_stages": allowed / sort["cpu_seconds"]}
-                sort |= {"holiday_minutes": (sort["start"] + HOLIDAY * sort["cpu_seconds"] / CORES) / 60}
+                sort |= {"holiday_minutes": (sort["start"] + HOLIDAY * sort["seconds"]) / 60}
                 result[kind][engine] = sort
                 print(f"{kind}, {engine}: {sort}", flush=True)
         write_json(args.out / "holiday.json", result)
@@ -175,7 +176,7 @@ def timed(function: Callable, *arguments) -> tuple:
 
 
 def measure_sort(files: list[Path], model: str | None, engine: str) -> dict:
-    """CPU seconds a photo of `abc-fusenet sort`, the seconds its start takes, and the seconds a photo by the clock."""
+    """CPU seconds a photo of `abc-fusenet sort`; the seconds a photo, and of its start, by the clock."""
     few = max(1, len(files) // 6)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -185,7 +186,7 @@ def measure_sort(files: list[Path], model: str | None, engine: str) -> dict:
 
         some, whole = run(files[:few], "few"), run(files, "all")
     each = (whole - some) / (len(files) - few)
-    return {"cpu_seconds": each[0], "seconds": each[1], "start": some[0] - few * each[0]}
+    return {"cpu_seconds": each[0], "seconds": each[1], "start": some[1] - few * each[1]}
 
 
 COST = """

@@ -108,8 +108,8 @@ def test_the_holiday_benchmark_measures_stages_and_sort(tmp_path, tiny_folder, p
     for kind in ("small", "jpeg", "raw"):
         stages, found = result[kind]["stages"], result[kind]["torch"]
         assert min(stages.values()) > 0
-        assert (found["cpu_seconds"], found["seconds"], found["start"]) == pytest.approx((0.2, 0.1, 5))
-        assert found["holiday_minutes"] == pytest.approx((5 + 3000 * 0.2 / 2) / 60)
+        assert (found["cpu_seconds"], found["seconds"], found["start"]) == pytest.approx((0.2, 0.1, 3))
+        assert found["holiday_minutes"] == pytest.approx((3 + 3000 * 0.1) / 60)
         allowed = stages["prepare"] + stages["torch"] + stages["closely"]
         assert found["share_of_stages"] == pytest.approx(allowed / 0.2)
     assert "raw, torch: " in capsys.readouterr().out
@@ -250,7 +250,7 @@ def test_photos_of_the_holiday_benchmark_have_the_sizes_and_the_pixels_of_real_o
     (tmp_path / "from").mkdir()
     Image.fromarray(np.arange(40, dtype=np.uint8)[:, None].repeat(50, 1)).save(tmp_path / "from" / "a.png")
     monkeypatch.setattr(holiday, "SIZES", ((120, 90), (200, 150)))
-    made = [piece for _, piece in zip(range(5), holiday.pieces(tmp_path / "from"), strict=False)]
+    made = [piece for _, piece in zip(range(5), holiday.pieces(tmp_path / "from", holiday.SIZES), strict=False)]
     assert [piece.size for piece in made] == [(120, 90), (200, 150), (120, 90), (200, 150), (90, 120)]
     for piece in made:
         rows = np.asarray(piece.convert("L"), int)[:, 0]
