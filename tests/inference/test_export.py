@@ -121,7 +121,7 @@ def test_a_wrong_export_is_refused(small_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, "run_onnx", run_onnx)
     command = ["export", "--format", "onnx", "--model", str(small_folder), "--out", str(tmp_path)]
     assert cli.main(command) == 1
-    assert "model.onnx differs from PyTorch by 0.002, and at most 0.001 is right" in capsys.readouterr().err
+    assert "model.onnx differs from PyTorch by 0.002, and at most 0.001 is allowed" in capsys.readouterr().err
 
 
 def test_photos_of_three_aspect_ratios_are_compared(small_folder):
