@@ -204,8 +204,8 @@ class Sort:
                 self.note([row | {"bytes": photo.bytes, "modified": photo.modified}])
 
     def judge(self, photos: Iterable[Found], total: int | None = None) -> int:
-        """Judge photos, about `total` of them. Batches are noted in the journal in their order; threads judge a few more
-        ahead. Returns the number of photos."""
+        """Judge photos, about `total` of them. Batches are noted in the journal in their order; threads judge a few
+        more ahead. Returns the number of photos."""
         photos = iter(photos)
         first = next(photos, None)
         if first is None:
