@@ -203,7 +203,8 @@ def train_classifier(model, processor, splits, settings: TrainSettings, log: Run
     log.log(phase="classifier", step=phase.steps, selection=pick_by(selection_score, scores, phase.branches), **scores)
     logger.info(f"classifier: score {log.history[-1]['selection']:.4f} (all scores are in metrics.jsonl)")
     log.save(model, processor, folder, scores=log.history[-1], history=log.history)
-    return model
+    accelerator.wait_for_everyone()
+    return load_model(folder)  # as a resumed run does: gradients and modes of this phase stay here
 
 
 def fuse_fresh(model, processor, train, phase, seed: int, accelerator: Accelerator) -> list[FusedPhoto]:

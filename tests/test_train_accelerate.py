@@ -105,7 +105,7 @@ def test_all_phases_leave_weights_and_an_account(whole_run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["blur", "joint"])
+@pytest.mark.parametrize("phase", ["blur", "joint", "start of joint"])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, tmp_path, phase):
     """Weights, scores and log, bit for bit, with dropout, moving average and the phases that were done already."""
     resumed = tmp_path / "run"
@@ -117,7 +117,10 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(dataset, whole_run, t
     if phase == "blur":
         shutil.rmtree(resumed / "checkpoints" / "joint")
         shutil.rmtree(resumed / "best-classifier")
-    (resumed / "checkpoints" / phase / "step-000003.partial").mkdir()  # the kill came while it was written
+    if phase == "start of joint":
+        shutil.rmtree(resumed / "checkpoints" / "joint" / "step-000002")
+    else:
+        (resumed / "checkpoints" / phase / "step-000003.partial").mkdir()  # the kill came while it was written
     (resumed / "model.safetensors").unlink()
     options = ["--max_train_steps", "4", "--checkpointing_steps", "2", "--logging_steps", "3", "--seed", "1"]
     weights = train(dataset, resumed, *options, "--resume_from_checkpoint", "latest")
