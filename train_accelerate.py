@@ -29,6 +29,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers.utils import logging as transformers_logging
 
+from abc_hf.common.files import check_results
 from abc_hf.configuration_abc_fusenet import DESIRABILITY, VARIANTS, ABCFuseNetConfig
 from abc_hf.data.sample import NEXT_COMMAND, sample_settings
 from abc_hf.data.splits import digest_of_rows, load_splits
@@ -71,6 +72,8 @@ MOST_ROWS = 4000
 """Rows of each group that the classifier's features are kept of (0.5 MB each)."""
 FRESH, FRESH_BATCH = 2000, 8
 """Photos with fresh blur that the classifier learns from, and how many are made at a time."""
+RESULTS = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json", "run.json", "all_results.json"]
+"""Files that a run writes into `output_dir`, and that must not replace others there."""
 NOT_UPLOADED = ["checkpoints/*", "best-*/*", "last-*/*", "logs/*", "sample-data/*"]
 
 
@@ -245,6 +248,7 @@ def run(settings: TrainSettings) -> None:
     trackers = tensorboard if settings.report_to is None else [name for name in settings.report_to if name != "none"]
     demonstration = settings.dataset_name is None
     out = Path(settings.output_dir)
+    check_results(out, "metrics.jsonl", RESULTS)
     out.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.allow_tf32
     accelerator = Accelerator(

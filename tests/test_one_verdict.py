@@ -89,7 +89,7 @@ def test_all_say_the_same(folder, judged_by_hand, tiny_folder, tmp_path, capsys,
     assert main([*map(str, command), "--xmp", "--threshold", str(threshold), *options]) == 0
     said = capsys.readouterr().out
     assert "14 photos; 3 no-blur, 4 good-blur, 4 ok-blur, 3 bad-blur." in said
-    assert "Certain: 7; not sure: 7. The column `between` names their two labels." in said
+    assert "Certain: 7; not sure: 7. The column `between` names the two labels in question." in said
 
     rows = {row["path"].split("/")[-1][:-4]: row for row in pq.read_table(out / "photos.parquet").to_pylist()}
     with (out / "photos.csv").open(newline="") as file:

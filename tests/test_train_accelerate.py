@@ -203,6 +203,13 @@ def test_a_folder_that_holds_another_run_is_not_mixed_with_it(dataset, whole_run
     assert logged(whole_run), "the other run's log is untouched"
 
 
+def test_a_readme_of_the_users_is_not_replaced(dataset, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(SystemExit, match=r"README\.md is no result of this command; choose another folder"):
+        train(dataset, tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "mine")]
+
+
 def test_a_checkpoint_without_an_average_is_one_sentence(dataset, whole_run, tmp_path):
     resumed = tmp_path / "run"
     shutil.copytree(whole_run, resumed)

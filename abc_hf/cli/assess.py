@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..common.files import unique_stems
+from ..common.files import check_results, unique_stems
 from ..common.names import in_words, is_left_out, is_photo, kind_of
 from ..common.text import first_line, printable
 from ..formats import PHOTO_EXTENSIONS
@@ -44,6 +44,7 @@ def assess(args: argparse.Namespace) -> int:
             entry = {"file": str(photo), **report.to_dict()}
             line = table_row(photo, report, width)
             if args.save:
+                check_results(args.save, f"{stem}_blur.png", [f"{stem}.json", f"{stem}_figure.png"])
                 report.save(args.save, stem)
         except Exception as error:  # the other photos are judged all the same
             sentence = str(error) if isinstance(error, PhotoError) else f"{photo}: {reason(error)}"

@@ -1,6 +1,7 @@
 """`abc-fusenet sort` and `abc-fusenet watch`."""
 
 import argparse
+import glob
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,6 +108,8 @@ def check_sort(args: argparse.Namespace) -> None:
 def beside(sources: list[str]) -> Path:
     """The folder for results beside the one folder, or archive, that is named: `Pictures-sorted` beside `Pictures`."""
     source = Path(sources[0]).resolve()
+    if len(sources) == 1 and not (source.exists() or "://" in sources[0] or glob.has_magic(sources[0])):
+        raise ValueError(f"{sources[0]}: there is no such file or folder.")
     if len(sources) > 1 or not source.exists() or source == source.parent:
         raise ValueError("Name the folder to write to with --out; only for one folder or archive it can be left out.")
     return source.with_name(f"{source.name if source.is_dir() else source.name.partition('.')[0]}-sorted")

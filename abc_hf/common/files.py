@@ -28,6 +28,15 @@ def unique_stems(photos: Sequence[PurePath]) -> list[str]:
     return list(stems.values())
 
 
+def check_results(folder: Path, mark: str, names: Sequence[str]) -> None:
+    """Raise ValueError if results in a folder would replace files of the user's: a file, or a folder, of one of the
+    names is there, but not `mark`, which the program writes beside its results before or with them."""
+    if not (folder / mark).exists():
+        for path in (folder / name for name in names):
+            if path.exists() and not path.is_symlink():  # a link is replaced, and its target stays
+                raise ValueError(f"{path} is no result of this command; choose another folder, or move it away.")
+
+
 PARTIAL = ".partial"
 """The end of the name of a file that is not finished."""
 

@@ -21,6 +21,11 @@ def first_line(error: Exception) -> str:
     return f"{line} {rest.strip()}".split("\n")[0].rstrip(".") if line.endswith(":") else line.rstrip(".")
 
 
+def photo_count(number: int) -> str:
+    """A number of photos in words: "1 photo", "2 photos"."""
+    return f"{number} photo{'' if number == 1 else 's'}"
+
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """How a cell begins that a spreadsheet takes for a formula, or may take for one."""
 

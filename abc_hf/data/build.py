@@ -31,7 +31,8 @@ import datasets
 import torch
 from tqdm import tqdm
 
-from ..common.files import replacing
+from ..common.files import check_results, replacing
+from ..common.text import first_line
 from ..losses import NUM_LEVELS
 from ..photos import PhotoError
 from .card import TEXTS, contact_sheet, write_card
@@ -78,6 +79,8 @@ def run_jobs(jobs: list[tuple], workers: int):
     else:
         with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
             yield from pool.imap_unordered(write_shard, jobs)
+            pool.close()
+            pool.join()  # a process that is killed instead complains of leaked semaphores
 
 
 def write_split(out: Path, split: str, make, arguments: list[tuple], workers: int) -> None:
@@ -242,11 +245,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     try:
+        check_results(args.out, "data/.made.json", ["README.md", "contact_sheet.png"])
         args.function(args)
         shown = f"{parser.prog} {args.command} {args.data.name} --out {args.out.name}"
         print(write_card(args.out, args.command, shown))
         if args.command == "synth":
             contact_sheet(args.out)
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: {first_line(error)}.\n")
     except ValueError as error:
         parser.exit(1, f"{parser.prog}: {str(error).strip().splitlines()[-1]}\n")
 

@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 
 from .. import __version__
+from ..common.files import check_results
 from ..common.text import markdown, number
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..inference.loading import load_pipeline
@@ -82,6 +83,9 @@ def evaluate_to_folder(
         own = model_predictor(pipe.model.eval(), pipe.image_processor)
         name = "ABC-FuseNet" if model == "bundled" else Path(model).name
         methods = {name: saving(own, save_maps, names) if save_maps else own, **methods}
+    for path in (out / "results.json", out / "peer.json"):
+        if path.exists():
+            read_results(path)  # a file of the user's is not replaced
     out.mkdir(parents=True, exist_ok=True)
     head = {"dataset": Path(dataset).name, "split": split, "processes": state.num_processes, "version": __version__}
     results = []
@@ -121,7 +125,7 @@ def read_results(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as JSON ({error}); give the results.json of an evaluation.") from None
     if not isinstance(results, dict) or not {"name", "dataset", "split", "curves", "per_photo"} <= set(results):
-        raise ValueError(f"{path} is not the results.json of an evaluation.")
+        raise ValueError(f"{path} is not the results.json of an evaluation; choose another file or folder.")
     return results
 
 
@@ -216,6 +220,7 @@ def compare(files: list[Path], out: Path, peer_curves: Path | None = None) -> st
         while each["name"] in taken:
             each["name"], number = f"{name} ({number})", number + 1
         taken.add(each["name"])
+    check_results(out, "comparison.png", ["comparison.md"])
     out.mkdir(parents=True, exist_ok=True)
     text = table(results)
     (out / "comparison.md").write_text(text + "\n")

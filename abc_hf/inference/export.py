@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import ImageOps
 
+from ..common.files import check_results
 from ..configuration_abc_fusenet import KINDS
 from ..image_processing_abc_fusenet import ABCFuseNetImageProcessor
 from ..modeling_abc_fusenet import ABCFuseNetForBlurUnderstanding
@@ -25,7 +26,7 @@ ASPECTS = {"bokeh.jpg": (3, 2), "missed-focus.jpg": (1, 1), "panning.jpg": (9, 1
 
 def export(model: ABCFuseNetForBlurUnderstanding, image_processor, runtime: str, out: str | os.PathLike) -> float:
     """Write a model for another runtime, with its configuration, the settings of the image processor, and a README.md
-    that says how to run it. Files of these names are replaced.
+    that says how to run it. Files of an earlier export are replaced.
 
     Args:
         image_processor: the model's.
@@ -36,12 +37,13 @@ def export(model: ABCFuseNetForBlurUnderstanding, image_processor, runtime: str,
         the largest difference between its outputs and those of PyTorch, over real photos of three aspect ratios.
 
     Raises:
-        ValueError: if that is more than `TOLERANCE`, or `out` is a file.
+        ValueError: if that is more than `TOLERANCE`, `out` is a file, or other files would be replaced.
         ImportError: if a package is not installed.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder.")
+    check_results(out, FILES[runtime], ["README.md", "config.json", "preprocessor_config.json"])
     out.mkdir(parents=True, exist_ok=True)
     write, run = {"onnx": (write_onnx, run_onnx), "openvino": (write_openvino, run_openvino)}[runtime]
     write(model, out / FILES[runtime])

@@ -28,7 +28,7 @@ from ray.data.block import BlockMetadata
 from ray.data.checkpoint import CheckpointConfig
 
 from .. import __version__
-from ..common.files import replacing, write_bytes
+from ..common.files import check_results, replacing, write_bytes
 from ..common.names import in_words
 from ..common.text import first_line
 from ..configuration_abc_fusenet import DESIRABILITY
@@ -41,7 +41,7 @@ from .find import Found, find_photos, in_container
 from .html_report import write_report
 from .journal import write_table
 from .lock import only_job
-from .sort import fingerprint
+from .sort import OUTPUTS, fingerprint
 from .table import COLUMNS, path_from_text, path_text, thumbnail_files
 from .xmp import marks_beside
 
@@ -85,7 +85,6 @@ def sort_on_ray(
         ValueError: if no job can run there, or it ended.
     """
     out = Path(out).absolute()
-    out.mkdir(parents=True, exist_ok=True)
     folder = model_folder(model)
     settings = {"model": fingerprint(folder), "engine": engine, "columns": ROWS.names}
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
@@ -345,6 +344,7 @@ def report_rows(
         files = [out / manifest["folder"] / name for name in manifest["files"]]
     except (OSError, ValueError, KeyError):
         raise ValueError(f"{out} holds no finished `sort --ray`; run that first, or name its --out.") from None
+    check_results(out, "report/settings.js", OUTPUTS)
     with only_job(out):
         kept = list(itertools.islice(some_rows(out, files), most))
         kept.sort(key=lambda row: row["path"])

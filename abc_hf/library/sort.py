@@ -22,8 +22,9 @@ import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..common.files import sha256_of, write_bytes
+from ..common.files import check_results, sha256_of, write_bytes
 from ..common.names import in_words
+from ..common.text import photo_count
 from ..configuration_abc_fusenet import DESIRABILITY
 from ..inference.loading import load_pipeline
 from ..photos import open_file
@@ -109,10 +110,7 @@ class Sort:
         columns = hashlib.sha256(" ".join(SHARD_COLUMNS.names).encode()).hexdigest()
         self.settings = {"model": fingerprint(self.model), "engine": engine, "columns": columns}
         with contextlib.ExitStack() as stack:
-            try:
-                self.out.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ValueError(f"--out {out} cannot be a folder ({error.strerror}); choose another one.") from None
+            check_results(self.out, "shards", [*OUTPUTS, SUMMARY, "report"])
             stack.enter_context(only_job(self.out))
             self.journal = Writer(self.out / "shards", self.settings)
             self.index = Index(self.journal.folder, self.settings)
@@ -161,7 +159,7 @@ class Sort:
             logger.info(f"Left out: {in_words(self.left_out)}.")
         labels = self.index.labels()
         known = labels.total() - labels[None]
-        logger.info(f"{self.index.count()} photos, of which {known} were judged before.")
+        logger.info(f"{photo_count(self.index.count())}, of which {known} were judged before.")
 
     def look(self, sources: Iterable[str]):
         """Find the photos. The rows of a source that cannot be read now stay, unless `prune` is given."""
@@ -224,7 +222,7 @@ class Sort:
                 number += len(rows)
                 bar.update(len(rows))
         seconds = time.monotonic() - start
-        logger.info(f"Judged {number} photos in {seconds:.1f} s, {number / seconds:.1f} a second.")
+        logger.info(f"Judged {photo_count(number)} in {seconds:.1f} s, {number / seconds:.1f} a second.")
         return number
 
     def note(self, rows: list[dict]):
@@ -259,11 +257,13 @@ class Sort:
         counts = [f"{labels[label]} {label}" for label in DESIRABILITY if labels[label]]
         if labels[None]:
             counts.append(f"{labels[None]} without a verdict, see the column `error`")
-        logger.info(f"{self.out / 'photos.csv'}: {labels.total()} photos; {', '.join(counts) or 'no verdicts'}.")
+        logger.info(f"{self.out / 'photos.csv'}: {photo_count(labels.total())}; {', '.join(counts) or 'no verdicts'}.")
         if judged := labels.total() - labels[None]:
             unsure = self.index.count_uncertain()
-            logger.info(f"Certain: {judged - unsure}; not sure: {unsure}. The column `between` names their two labels.")
-        logger.info(f"Open {self.out / 'report.html'} in a browser to see them.")
+            which = " The column `between` names the two labels in question." if unsure else ""
+            logger.info(f"Certain: {judged - unsure}; not sure: {unsure}.{which}")
+        if labels.total():
+            logger.info(f"Open {self.out / 'report.html'} in a browser to see them.")
         return int(bool(labels[None] or self.complaints))
 
     def damaged(self, files) -> list[str]:

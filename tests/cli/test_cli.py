@@ -162,6 +162,14 @@ def test_unique_stems():
     assert unique_stems(paths) == ["a", "a-2", "a-2-2", "A-3", "b"]
 
 
+def test_a_file_of_the_users_is_not_replaced_by_a_result(assess, folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "a.json").write_text("mine")
+    status, _out, err = assess(folder / "a.jpg", "--save", folder / "out")
+    assert status == 1 and "a.json is no result of this command; choose another folder" in err
+    assert [path.read_text() for path in (folder / "out").iterdir()] == ["mine"]
+
+
 def test_what_cannot_be_saved_is_an_error_of_that_photo(assess, folder):
     (folder / "out").mkdir()
     (folder / "out" / "a.json").mkdir()

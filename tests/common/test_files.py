@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from abc_hf.common.files import rename_new, replacing, unique_stems, write_bytes
+from abc_hf.common.files import check_results, rename_new, replacing, unique_stems, write_bytes
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):
@@ -47,6 +47,16 @@ def test_a_link_of_that_name_is_not_written_through(tmp_path):
     write_bytes(tmp_path / "link", b"data")
     assert victim.read_text() == "mine" and (tmp_path / "link").read_bytes() == b"data"
     assert not (tmp_path / "link").is_symlink()
+
+
+def test_results_replace_only_results(tmp_path):
+    check_results(tmp_path / "new", "mark", ["a"])
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(ValueError, match=r"a is no result of this command; choose another folder, or move it away\."):
+        check_results(tmp_path, "mark", ["b", "a"])
+    check_results(tmp_path, "mark", ["b"])
+    (tmp_path / "mark").mkdir()
+    check_results(tmp_path, "mark", ["b", "a"])
 
 
 @pytest.mark.parametrize("name", ["x" * 248, "x" * 255, "é" * 127])

@@ -168,6 +168,14 @@ def test_a_folder_without_labels_is_one_sentence(tmp_path, capsys):
     assert "holds no desirability.csv" in capsys.readouterr().err
 
 
+def test_a_readme_of_the_users_is_not_replaced(photos, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(SystemExit):
+        build("folders", photos, tmp_path)
+    assert "README.md is no result of this command; choose another folder" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.glob("[!p]*")] == [("README.md", "mine")]
+
+
 def test_a_card_and_a_contact_sheet_lie_beside_the_parquet(photos, tmp_path, capsys):
     build("folders", photos, tmp_path / "real")
     card = DatasetCard.load(tmp_path / "real" / "README.md")

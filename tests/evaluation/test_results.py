@@ -95,6 +95,10 @@ def test_mistakes_with_files(toy, tmp_path, capsys):
     )
     assert "no split train; it has test" in mistake(toy, capsys, *right, "--split", "train")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.json").write_text("[]")
+    assert "out/results.json is not the results.json of an evaluation; choose" in mistake(toy, capsys, *right)
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["[]"]
 
 
 def compare_mistake(capsys, out, *files) -> str:

@@ -152,6 +152,13 @@ def test_a_file_in_place_of_the_folder_is_refused(small_folder, tmp_path, capsys
 
 
 @pytest.mark.slow
+def test_a_readme_of_the_users_is_not_replaced(small_folder, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    assert cli.main(["export", "--format", "onnx", "--model", str(small_folder), "--out", str(tmp_path)]) == 1
+    assert "README.md is no result of this command; choose another folder" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "mine")]
+
+
 def test_openvino_reports_its_use_to_nobody():
     pytest.importorskip("openvino")
     code = (

@@ -368,6 +368,7 @@ def test_an_empty_library(run, tmp_path):
     ("arguments", "message"),
     [
         (["--out", "file"], "--out file cannot be a folder, because a file has that name"),
+        (["--out", "mine"], "mine/photos.csv is no result of this command; choose another folder, or move it away."),
         (["--model", "empty"], "No ABC-FuseNet model can be loaded from empty ("),
         (["--engine", "steam"], "There is no engine steam; there are auto, torch, openvino, bf16."),
         (["--device", "steam"], "The device steam cannot be used here ("),
@@ -377,17 +378,21 @@ def test_a_mistake_is_one_sentence(library, tmp_path, tiny_folder, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photos.csv").write_text("mine")
     defaults = {"--out": "out", "--model": str(tiny_folder), "--device": "cpu", "--workers": "0"}
     options = defaults | {arguments[0]: arguments[1]}
     assert main(["sort", str(library), *(word for option in options.items() for word in option)]) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"abc-fusenet: {message}") and err.count("\n") == 1
+    assert [(path.name, path.read_text()) for path in (tmp_path / "mine").iterdir()] == [("photos.csv", "mine")]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["a", "b"], "Name the folder to write to with --out; only for one folder or archive it can be left out."),
+        (["mistyped"], "mistyped: there is no such file or folder."),
         (["a", "--review"], "--review and --rejects go with --copy-to"),
         (["a", "--xmp", "--out", "file/x"], "--out file/x cannot be a folder, because a file has that name"),
         (["a", "--move-to", "file"], "--move-to file cannot be a folder, because a file has that name"),

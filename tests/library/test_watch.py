@@ -105,6 +105,6 @@ def test_the_command(photo, tmp_path, tiny_folder):
     os.killpg(process.pid, signal.SIGINT)
     text, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "Judged 1 photos" in text
+    assert "Judged 1 photo in" in text
     assert err == f"abc-fusenet: {folder}: the folder holds no photos.\n"
     assert paths(out) == ["new.jpg"]
