@@ -474,6 +474,27 @@ def test_a_lost_server_is_named(page):
     page.wait_for_selector(f"#photos .note:text-is('{batch_tab.NO_ANSWER}')")
 
 
+@pytest.mark.parametrize(("tab", "sender"), [("Many photos", "#photos"), ("Compare shots", "#shots")])
+def test_a_server_that_ends_while_it_judges_is_named(context, address, tab, sender):
+    """Gradio then no longer waits for an answer."""
+    ended = []
+
+    def answer(route):
+        if "queue/data" in route.request.url:  # the photos are sent, and the page begins to listen
+            ended.append(route)
+        route.abort() if ended else route.continue_()
+
+    page = context.new_page()  # Chromium's console names what fails
+    page.goto(address)
+    wait_for_result(page, "tulips.jpg")
+    open_tab(page, tab)
+    page.route("**/*", answer)
+    page.set_input_files(f"{sender} input[type=file]", files_of("bokeh", "night"))
+    page.wait_for_selector(f"{sender} .note:text-is('{batch_tab.NO_ANSWER}')")
+    assert ended and page.locator(".lost").count() == 1
+    page.close()
+
+
 def test_shots_are_ranked(page):
     open_tab(page, "Compare shots")
     files = []

@@ -2,7 +2,8 @@
 const find = selector => element.querySelector(selector);
 const visible = () => element.offsetParent !== null;
 const tell = text => { find(".note").textContent = text; };
-let files = [];
+const pending = () => Boolean(panel.querySelector(".pending"));  // Gradio drops it, too, when a connection breaks
+let files = [], waiting = false;
 const panel = element.closest("[role=tabpanel]");
 panel.ariaLabel = props.tab;  // Gradio does not name its panels
 
@@ -19,7 +20,9 @@ async function send(chosen) {
   find(".again").hidden = !files.length;
   tell(lost.length ? `Could not be sent: ${lost.join(", ")}. Check the connection, and send them again.` :
     `${files.length} sent. ${props.more}`);
-  if (files.length) trigger("sent", {files});
+  if (!files.length) return;
+  waiting = true;
+  trigger("sent", {files});
 }
 element.addEventListener("change", event => {
   send([...event.target.files]);
@@ -40,7 +43,9 @@ document.addEventListener("drop", event => {
   send([...event.dataTransfer.files]);
 });
 setInterval(async () => {
-  const lost = Boolean(panel.querySelector(".pending")) && !await alive();
+  if (!waiting && !pending()) return;
+  const lost = !await alive();
   if (lost) tell(props.no_answer);
+  else waiting = pending();
   panel.classList.toggle("lost", lost);
 }, CHECK);
