@@ -127,8 +127,8 @@ def templates() -> str:
     script = between(web_file("photo.js"), "async function load() {", 'element.addEventListener("click"')
     functions = [f"export const {name} = ({{{NAMES}}}) => `{text}`;" for name, text in parts.items()]
     viewer = web_file("static/viewer.js").replace("{script}", script)
-    share = web_file("share.js") + "export {share_picture};"
-    return "\n".join(['import {sides, why} from "./reasons.js";', *functions, viewer, share])
+    share = web_file("share.js") + web_file("rows.js") + "export {breakable, share_picture};"
+    return "\n".join(['import {leftOut, sides, why} from "./reasons.js";', *functions, viewer, share])
 
 
 def between(text: str, first: str, end: str) -> str:

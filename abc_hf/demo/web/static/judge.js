@@ -1,7 +1,7 @@
 // From pixels to a report in the browser, by the same steps as in Python: image_processing_abc_fusenet.py, verdicts.py
 // and report.py. `settings` is settings.json, which abc_hf/demo/static.py writes. tests/demo/test_static.py compares.
 
-import {amountOf, capital, percent, round} from "./reasons.js";
+import {amountOf, capital, follows, percent, round, ruledOut} from "./reasons.js";
 
 const workingSide = (side, longest, edge) => Math.max(1, round(side * Math.min(1, edge / longest)));
 
@@ -131,23 +131,6 @@ export function readMaps(blur, attention, {rule}) {
     core,
     has_subject: core >= rule.smallest_core,
   };
-}
-
-// `verdicts.follows`
-function follows(label, kind, facts, rule) {
-  const wanted = facts.blurred >= rule.some && (facts.subject < rule.clearly_blurred || kind === "motion");
-  return {
-    "no-blur": facts.subject < rule.blurred && facts.blurred < 0.3,
-    "good-blur": wanted,
-    "ok-blur": wanted,
-    "bad-blur": facts.subject >= rule.blurred || (!facts.has_subject && facts.blurred >= 0.5),
-  }[label];
-}
-
-// `verdicts.ruled_out`
-function ruledOut(label, kind, facts, rule) {
-  if (label === "bad-blur") return !follows(label, kind, facts, rule);
-  return label === "good-blur" && kind !== "motion" && !facts.has_subject && facts.blurred >= rule.nearly_all;
 }
 
 // `verdicts.judge`
