@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from abc_hf import ABCFuseNetImageProcessor, cli, load_pipeline
 from abc_hf.demo import static
 from abc_hf.pipeline import prepare
-from abc_hf.verdicts import WORTH, explain, judge, read_maps
+from abc_hf.verdicts import WORTH, explain, judge, read_maps, ruled_out
 from tests.served import ISOLATED, answers_of, served
 
 HERE = Path(__file__).parent
@@ -71,19 +71,22 @@ def test_javascript_reads_maps_and_judges_as_python_does(node, plain_pipe):
         certain_from = float(rng.choice([0, 0.9]))
         facts = read_maps(blur.astype(np.float32), attention.astype(np.float32))
         verdict = judge(probabilities, kinds, facts, certain_from)
-        expected.append((facts, verdict, explain(verdict, facts)))
+        likeliest = max(kinds, key=kinds.get)
+        out = [] if verdict.certain else [name for name in verdict.between if ruled_out(name, likeliest, facts)]
+        expected.append((facts, verdict, explain(verdict, facts), [*out, None][0]))
         maps = {"blur": blur.ravel().tolist(), "attention": attention.ravel().tolist()}
         questions.append(maps | {"probabilities": probabilities, "kinds": kinds, "certain_from": certain_from})
     answers = ask(node, {"settings": static.settings(plain_pipe), "photos": [], "maps": questions})["maps"]
-    for told, (facts, verdict, reason) in zip(answers, expected, strict=True):
+    for told, (facts, verdict, reason, left_out) in zip(answers, expected, strict=True):
         for name in ("subject", "background", "blurred", "background_blurred", "core"):
             assert told["facts"][name] == pytest.approx(getattr(facts, name), abs=1e-6)
-        assert told["reason"] == reason
+        assert (told["reason"], told["left_out"]) == (reason, left_out)
         assert (told["verdict"]["label"], told["verdict"]["kind"]) == (verdict.label, verdict.kind)
         assert (told["verdict"]["certain"], tuple(told["verdict"]["between"])) == (verdict.certain, verdict.between)
         assert told["verdict"]["score"] == pytest.approx(verdict.score)
-    assert {verdict.label for _, verdict, _ in expected if verdict.certain} == set(labels)
-    assert len({"".join(c for c in reason if not c.isdigit()) for _, _, reason in expected}) > 20
+    assert {verdict.label for _, verdict, *_ in expected if verdict.certain} == set(labels)
+    assert len({"".join(c for c in reason if not c.isdigit()) for _, _, reason, _ in expected}) > 20
+    assert {left_out for *_, left_out in expected} == {"good-blur", "bad-blur", None}
 
 
 def test_the_reasons_in_words(node, plain_pipe, make_report):
@@ -207,6 +210,7 @@ def test_the_page_works_with_the_network_cut(page_folder, browser, axe, tmp_path
         check_answer(answer, assess(EXAMPLES / name))
     assert "this browser cannot open it" in told[2]["error"]
     page.wait_for_selector("#viewer .levels")
+    assert page.locator("#verdict .left-out").count() == 0  # this verdict is certain
     assert page.inner_text("#photos li:nth-child(3) b").startswith("This browser cannot open it")
     assert page.locator("#verdict h2").inner_text() and page.inner_text("#status").startswith("2 photos are judged")
     assert page.inner_text("#status").endswith("; 1 could not be opened.")
@@ -268,12 +272,29 @@ def write_odd_photos(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def write_no_photos(folder: Path) -> dict[Path, str]:
+    """Files that the page cannot judge, and its sentences."""
+    folder.mkdir()
+    Image.new("RGB", (2000, 2)).save(folder / "line.png")
+    whole = (EXAMPLES / "bokeh.jpg").read_bytes()
+    for name, data in {"cut.jpg": whole[: len(whole) // 2], "empty.jpg": b"", "text_of_a_letter.jpg": b"Dear"}.items():
+        (folder / name).write_bytes(data)
+    (folder / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="60" height="40"></svg>')
+    sentences = {
+        "line.png": "it is 2000 x 2, and the long side may be 500 times the short one; cut it.",
+        "cut.jpg": "this browser cannot open it; it is damaged, cut short or too large.",
+        "empty.jpg": "the file is empty.",
+        "drawing.svg": "this browser cannot open it; choose a JPEG, PNG or WebP file.",
+        "text_of_a_letter.jpg": "this browser cannot open it; choose a JPEG, PNG or WebP file.",
+    }
+    return {folder / name: sentence for name, sentence in sentences.items()}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_odd_photos_get_the_verdict_of_python_or_a_sentence(page_folder, browser, tmp_path):
-    photos = write_odd_photos(tmp_path)
+    photos, refused = write_odd_photos(tmp_path), write_no_photos(tmp_path / "refused")
     (tmp_path / "text.jpg").write_text("no photo")
-    Image.new("RGB", (2000, 2)).save(tmp_path / "line.png")
     assess = load_pipeline(device="cpu")
     with served(page_folder) as address:
         page = browser.new_page()
@@ -284,13 +305,34 @@ def test_odd_photos_get_the_verdict_of_python_or_a_sentence(page_folder, browser
         answers_of(page, 1)
         said = "text.jpg: this browser cannot open it; choose a JPEG, PNG or WebP file."
         assert page.locator("#verdict .reason").all_inner_texts() == [said]
-        page.set_input_files("#files", list(map(str, [*photos, tmp_path / "line.png"])))
-        answers = answers_of(page, len(photos) + 2)
+        page.set_input_files("#files", list(map(str, [*refused, *photos])))
+        answers = answers_of(page, len(photos) + len(refused) + 1)
+        assert page.locator("#photos img").count() == len(photos)  # a file that was not opened has no picture
+        assert page.inner_html("#photos li:last-child .name") == photos[-1].name
+        assert page.inner_html("#photos li:nth-child(6) .name") == "text_<wbr>of_<wbr>a_<wbr>letter.jpg"
         page.close()
-    for photo, answer in zip(photos, answers[1:], strict=False):
+    assert [answer["error"] for answer in answers[1 : len(refused) + 1]] == list(refused.values())
+    for photo, answer in zip(photos, answers[len(refused) + 1 :], strict=True):
         assert not answer.get("error"), photo.name
         check_answer(answer, assess(photo), 0.06 if photo.stem == "large" else 0.02)  # another decoder makes it smaller
-    assert answers[-1]["error"] == "it is 2000 x 2, and the long side may be 500 times the short one; cut it."
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
+def test_photo_and_map_are_on_the_first_screen(page_folder, browser, width, height):
+    with served(page_folder) as address:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(600_000)
+        page.goto(address)
+        for count in (1, 3):  # alone, and beside others
+            page.set_input_files("#files", [str(EXAMPLES / "bokeh.jpg")] * (count // 2 + 1))
+            answers_of(page, count)
+            page.wait_for_selector(f"#photos li:nth-child({max(1, count - 1)}) [aria-pressed=true]", state="attached")
+            photo = page.locator("#viewer .stage").bounding_box()
+            assert 0 < photo["y"] < photo["y"] + photo["height"] < height
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.close()
 
 
 @pytest.mark.slow
@@ -304,9 +346,11 @@ def test_what_speaks_for_each_side_is_shown_where_it_is_not_sure(page_folder, br
         page = browser.new_page()
         page.set_default_timeout(600_000)
         page.goto(address)
-        page.set_input_files("#files", str(EXAMPLES / "bokeh.jpg"))
+        page.set_input_files("#files", str(EXAMPLES / "tulips.jpg"))
         (answer,) = answers_of(page, 1)
         page.wait_for_selector("#verdict .why")
+        assert answer["between"] == ["good-blur", "bad-blur"]
+        assert page.inner_text("#verdict .left-out") == "The maps rule out Bad blur, so the score leaves it out."
         names = [settings["verdicts"][label][0] for label in answer["between"]]
         assert page.inner_text("#verdict h2") == "Not sure"
         assert page.locator("#verdict .sides dt").all_inner_texts() == names

@@ -41,6 +41,8 @@ function told({data: {id, answer, error, ready, failed}}) {
 function take(files) {
   for (const file of files) {
     const photo = {id: photos.length, file, url: URL.createObjectURL(file), item: document.createElement("li")};
+    photo.picture = Object.assign(new Image(), {src: photo.url, alt: "", decoding: "async"});
+    photo.picture.onerror = () => photo.picture.remove();
     photos.push(photo);
     find("#photos").append(photo.item);
     drawItem(photo);
@@ -48,24 +50,24 @@ function take(files) {
   }
   find("#many").hidden = photos.length < 2;
   if (files.length) {
+    find(".drop").classList.add("small");
     shown = null;
     status(engine ? `${photos.length > 1 ? `${photos.length} photos are` : "One photo is"} being judged.`
       : "The network is loading.");
   }
 }
 
-function drawItem({item, file, url, answer, error, ...photo}) {
+function drawItem({item, file, picture, answer, error, ...photo}) {
   const [button, name, said] = ["button", "span", "b"].map(tag => document.createElement(tag));
-  const picture = Object.assign(new Image(), {src: url, alt: "", onerror: () => picture.removeAttribute("src")});
   name.className = "name";
-  name.textContent = file.name;
+  name.innerHTML = templates.breakable(plain(file.name));
   said.className = error ? "failed" : "";
   said.textContent = error ? capital(error) : (answer ? `${verdicts[answer.label][0]}${answer.certain ? "" : ", not sure"} · ${
     answer.score.toFixed(2)}` : "waiting");
   button.style.setProperty("--tone", answer?.certain ? colors[answer.label] : "var(--body-text-color-subdued)");
   button.disabled = !answer;
   button.onclick = () => show(photos[photo.id]);
-  button.append(picture, name, said);
+  button.append(...error ? [] : [picture], name, said);
   item.replaceChildren(button);
 }
 

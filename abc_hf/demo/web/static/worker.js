@@ -39,14 +39,18 @@ async function run(session, {data, dims}) {
 
 // The pixels of a file on white, a large JPEG smaller by the factor that Python's decoder takes.
 async function open(file, {longest_edge: edge, max_ratio: most}) {
+  if (!file.size) throw new Error("the file is empty.");
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap) throw new Error("this browser cannot open it; choose a JPEG, PNG or WebP file.");
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  if (!bitmap) {
+    throw new Error(`this browser cannot open it; ${/^(\xff\xd8|\x89PNG|GIF8|RIFF....WEBP)/s.test(start)
+      ? "it is damaged, cut short or too large." : "choose a JPEG, PNG or WebP file."}`);
+  }
   const {width, height} = bitmap;
   if (Math.max(width, height) > most * Math.min(width, height)) {
     throw new Error(`it is ${width} x ${height}, and the long side may be ${most} times the short one; cut it.`);
   }
-  const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
-  const factor = first === 0xff && second === 0xd8 ? draftFactor(width, height, edge) : 1;
+  const factor = start.startsWith("\xff\xd8") ? draftFactor(width, height, edge) : 1;
   const [wide, high] = [width, height].map(side => Math.ceil(side / factor)), rows = 64 * factor;
   const data = new Uint8ClampedArray(4 * wide * high);
   const context = new OffscreenCanvas(width, rows).getContext("2d", {willReadFrequently: true});
