@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .image_processing_abc_fusenet import resize_map
-from .verdicts import WORTH, MapFacts, Verdict, explain, judge, look_closer, read_maps
+from .verdicts import BLURRED, SHARP_PART, WORTH, MapFacts, Verdict, explain, judge, look_closer, read_maps
 from .visualization import LEVELS, grey_image, report_figure
 
 REPORTED = ("label", "certain", "kind", "probabilities", "kind_probabilities", "score", "blur_on_subject")
@@ -150,9 +150,10 @@ class BlurReport:
         """One sentence on the photo in its own pixels, beside the verdict, which does not depend on it."""
         if self.closely is None:
             return None
-        radius = self.closely.eye_blur_radius
-        good = self.certain and WORTH[self.label] == 1
-        return look_closer(good, "subject" if radius is None else "eye", radius or self.closely.blur_radius)
+        place, radius = "eye", self.closely.eye_blur_radius
+        if radius is None:  # the sharper parts were measured; the map may show that the rest is blurred
+            place, radius = "subject" if self.facts.subject < BLURRED else SHARP_PART, self.closely.blur_radius
+        return look_closer(self.certain and WORTH[self.label] == 1, place, radius)
 
     @property
     def levels(self) -> dict[str, float]:

@@ -28,6 +28,8 @@ THRESHOLD = 0.35
 is thrown away."""
 AT_FULL_SIZE = {"sharp": 2.0, "a little soft": 4.0, "soft": float("inf")}
 """The words for a photo in its own pixels, and the largest radius of blur of each [pixels]."""
+SHARP_PART = "sharpest part of the subject"
+"""The word for the subject at full size, where the blur map shows that it is blurred."""
 STARS = (0.125, 0.375, 0.625, 0.875)
 """The scores from which a photo has 2, 3, 4 and 5 stars, unless the user sets others."""
 
@@ -235,7 +237,6 @@ def look_closer(good: bool, place: str, radius: float) -> str:
         radius: of its blur [pixels of the photo].
     """
     words = next(words for words, largest in AT_FULL_SIZE.items() if radius <= largest)
-    start = f"Good at screen size, {words} at 100 %"
     if words == "sharp" or not good:
-        start = f"The {place} is {words} at 100 %"
-    return f"{start}: the blur of the {place} has a radius of {radius:.1f} pixels."
+        return f"The {place} is {words} at 100 %: the blur there has a radius of {radius:.1f} pixels."
+    return f"Good at screen size, {words} at 100 %: the blur of the {place} has a radius of {radius:.1f} pixels."

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ from PIL import Image
 
 from abc_hf import load_pipeline
 from abc_hf.image_processing_abc_fusenet import resize_map
+from abc_hf.inference.blur_radius import SubjectSharpness
 from abc_hf.verdicts import explain, judge, read_maps
 
 
@@ -55,6 +57,15 @@ def test_the_verdict_is_that_of_the_rule(make_report, share, certain):
     assert (report.label, report.certain, report.kind) == ("good-blur", certain, "motion")
     assert report.reason == explain(verdict, facts)
     assert report.to_dict()["between"] == (None if certain else ["good-blur", "no-blur"])
+
+
+@pytest.mark.parametrize(("blur", "start"), [(0.1, "The subject is sharp at 100 %"), (0.4, "The sharpest part of the")])
+def test_a_blurred_subject_is_not_called_sharp(make_report, blur, start):
+    report = make_report(np.full((8, 8), blur), np.ones((8, 8)))
+    closely = SubjectSharpness(1.5, (0, 0, 9, 9), faces=1)
+    assert dataclasses.replace(report, closely=closely).closer_look.startswith(start)
+    eye = dataclasses.replace(closely, eye_blur_radius=1.5)
+    assert dataclasses.replace(report, closely=eye).closer_look.startswith("The eye is sharp at 100 %")
 
 
 def test_levels_and_fraction(make_report):

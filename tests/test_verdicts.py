@@ -274,7 +274,7 @@ def test_every_label_and_kind_has_its_words():
     [
         (True, "eye", 3.4, "Good at screen size, a little soft at 100 %: the blur of the eye has a radius"),
         (True, "subject", 9, "Good at screen size, soft at 100 %: the blur of the subject"),
-        (True, "subject", 1.2, "The subject is sharp at 100 %: the blur of the subject has a radius of 1.2"),
+        (True, "subject", 1.2, "The subject is sharp at 100 %: the blur there has a radius of 1.2"),
         (False, "eye", 9, "The eye is soft at 100 %"),
         (False, "subject", 2.5, "The subject is a little soft at 100 %"),
     ],
