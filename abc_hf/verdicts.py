@@ -89,7 +89,8 @@ class Verdict:
 
     label: the most probable class that the maps allow. kind: of the blur, "defocus", "motion" or "camera-shake"; None
     for no-blur. certain: whether the label is sure enough to act on. score: the expected worth, 0..1, of the classes
-    that the maps allow. between: the label and its most probable rival.
+    that the maps allow. between: the label and its most probable rival. left_out: the rival if the maps forbid it, so
+    that the score leaves it out.
     """
 
     label: str
@@ -97,6 +98,7 @@ class Verdict:
     certain: bool
     score: float
     between: tuple[str, str]
+    left_out: str | None = None
 
     def rejected(self, threshold: float = THRESHOLD) -> bool:
         """Whether the photo scores less than a threshold: a flag beside the label, never another label."""
@@ -125,12 +127,14 @@ def judge(
     sure = label == ranked[0] and probabilities[label] >= certain_from
     total = sum(probabilities[name] for name in allowed)
     worth = sum(WORTH[name] * probabilities[name] for name in allowed)
+    rival = next(name for name in ranked if name != label)
     return Verdict(
         label=label,
         kind=kind,
         certain=sure and follows(label, kind, facts),
         score=worth / total if total else WORTH[label],
-        between=(label, next(name for name in ranked if name != label)),
+        between=(label, rival),
+        left_out=None if rival in allowed else rival,
     )
 
 
@@ -171,9 +175,11 @@ def share(value: float) -> str:
 
 
 def explain(verdict: Verdict, facts: MapFacts) -> str:
-    """One sentence: the reason for the verdict or, if it is not certain, the two labels and the facts of the maps."""
+    """One sentence: the reason for the verdict or, if it is not certain, the two labels, the facts of the maps, and the
+    label that the score leaves out for these."""
     if not verdict.certain:
-        return f"{verdict.words}; {observed(facts)}."
+        score = f", so the score leaves out {VERDICTS[verdict.left_out][0].lower()}" if verdict.left_out else ""
+        return f"{verdict.words}; {observed(facts)}{score}."
     return {"no-blur": no_blur, "good-blur": good_blur, "ok-blur": ok_blur, "bad-blur": bad_blur}[verdict.label](
         verdict.kind, facts
     )

@@ -238,6 +238,15 @@ def test_the_sentence_of_a_doubt_says_what_is_seen(maps, end):
     assert explain(doubt, maps) == f"Not sure: OK blur or bad blur; {end}"
 
 
+def test_a_doubt_names_the_label_that_the_score_leaves_out():
+    """Bad blur has 0.74, and the score is near 1 all the same, because the subject is sharp."""
+    found = judge(shares(no=0.25, ok=0.01, bad=0.74), KIND_SHARES, SHARP)
+    assert found.score > 0.95 and found.left_out == "bad-blur" and not found.certain
+    start = "Not sure: No blur or bad blur; the subject is sharp, "
+    assert explain(found, SHARP).startswith(start) and explain(found, SHARP).endswith("the score leaves out bad blur.")
+    assert judge(shares(no=0.6, good=0.4), KIND_SHARES, SHARP).left_out is None
+
+
 def test_no_sentence_speaks_against_the_maps():
     """Over all verdicts that maps allow: what a sentence says of the subject, of parts and of the whole is so."""
     amounts, parts = (0.0, 0.1, 0.2, 0.4, 0.6, 1.0), (0.0, 0.02, 0.2, 0.5, 0.8, 1.0)

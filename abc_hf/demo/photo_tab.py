@@ -15,7 +15,7 @@ from ..formats import PHOTO_EXTENSIONS
 from ..inference.opening import load_photo
 from ..photos import PhotoError
 from ..report import BlurReport
-from ..verdicts import AMOUNTS, BLURRED, CLEARLY_BLURRED, KINDS, NEARLY_ALL, SOME, VERDICTS
+from ..verdicts import AMOUNTS, BLURRED, CLEARLY_BLURRED, KINDS, VERDICTS
 from ..visualization import COLOR_SCALE, LAYER_SCALE, LEVEL_COLORS, LEVELS, colorize, grey_image, layer, overlay
 from .style import knowing, markup, web_file
 from .uploads import (
@@ -57,7 +57,7 @@ DOWNLOADS = {
 WORDS = {
     "amounts": AMOUNTS,
     "kinds": KINDS,
-    "rule": {"blurred": BLURRED, "clearly_blurred": CLEARLY_BLURRED, "nearly_all": NEARLY_ALL, "some": SOME},
+    "rule": {"blurred": BLURRED, "clearly_blurred": CLEARLY_BLURRED},
     "verdicts": VERDICTS,
 }
 """The words from which web/static/reasons.js makes sentences, and the bounds between them."""

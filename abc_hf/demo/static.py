@@ -128,7 +128,7 @@ def templates() -> str:
     functions = [f"export const {name} = ({{{NAMES}}}) => `{text}`;" for name, text in parts.items()]
     viewer = web_file("static/viewer.js").replace("{script}", script)
     share = web_file("share.js") + web_file("rows.js") + "export {breakable, share_picture};"
-    return "\n".join(['import {leftOut, sides, why} from "./reasons.js";', *functions, viewer, share])
+    return "\n".join(['import {sides, why} from "./reasons.js";', *functions, viewer, share])
 
 
 def between(text: str, first: str, end: str) -> str:

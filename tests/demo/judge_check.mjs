@@ -1,7 +1,7 @@
 // Reads questions as JSON, answers them with judge.js, and prints JSON: tests/demo/test_static.py compares with Python.
 import {readFileSync} from "node:fs";
 import {draftFactor, explain, judge, pixelValues, readMaps, reduce, toWorkingSize} from "../../abc_hf/demo/web/static/judge.js";
-import {leftOut, sides, why} from "../../abc_hf/demo/web/static/reasons.js";
+import {sides, why} from "../../abc_hf/demo/web/static/reasons.js";
 
 const {settings, photos, maps} = JSON.parse(readFileSync(0, "utf8"));
 const answers = {
@@ -14,10 +14,9 @@ const answers = {
   maps: maps.map(({blur, attention, probabilities, kinds, certain_from}) => {
     const facts = readMaps(Float32Array.from(blur), Float32Array.from(attention), settings);
     const verdict = judge(probabilities, kinds, facts, {...settings, certain_from});
-    const figures = {...verdict, between: verdict.certain ? null : verdict.between, probabilities, kind_probabilities: kinds};
+    const figures = {...verdict, between: verdict.certain ? null : verdict.between, probabilities};
     const rows = {why: why(figures, facts, settings), sides: sides(figures, facts, settings)};
-    const left_out = leftOut(figures, facts, settings) ?? null;
-    return {facts, verdict, reason: explain(verdict, facts, settings), left_out, ...rows};
+    return {facts, verdict, reason: explain(verdict, facts, settings), ...rows};
   }),
 };
 console.log(JSON.stringify(answers));

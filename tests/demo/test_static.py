@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from abc_hf import ABCFuseNetImageProcessor, cli, load_pipeline
 from abc_hf.demo import static
 from abc_hf.pipeline import prepare
-from abc_hf.verdicts import WORTH, explain, judge, read_maps, ruled_out
+from abc_hf.verdicts import WORTH, explain, judge, read_maps
 from tests.served import ISOLATED, answers_of, served
 
 HERE = Path(__file__).parent
@@ -71,22 +71,20 @@ def test_javascript_reads_maps_and_judges_as_python_does(node, plain_pipe):
         certain_from = float(rng.choice([0, 0.9]))
         facts = read_maps(blur.astype(np.float32), attention.astype(np.float32))
         verdict = judge(probabilities, kinds, facts, certain_from)
-        likeliest = max(kinds, key=kinds.get)
-        out = [] if verdict.certain else [name for name in verdict.between if ruled_out(name, likeliest, facts)]
-        expected.append((facts, verdict, explain(verdict, facts), [*out, None][0]))
+        expected.append((facts, verdict, explain(verdict, facts)))
         maps = {"blur": blur.ravel().tolist(), "attention": attention.ravel().tolist()}
         questions.append(maps | {"probabilities": probabilities, "kinds": kinds, "certain_from": certain_from})
     answers = ask(node, {"settings": static.settings(plain_pipe), "photos": [], "maps": questions})["maps"]
-    for told, (facts, verdict, reason, left_out) in zip(answers, expected, strict=True):
+    for told, (facts, verdict, reason) in zip(answers, expected, strict=True):
         for name in ("subject", "background", "blurred", "background_blurred", "core"):
             assert told["facts"][name] == pytest.approx(getattr(facts, name), abs=1e-6)
-        assert (told["reason"], told["left_out"]) == (reason, left_out)
+        assert (told["reason"], told["verdict"]["left_out"]) == (reason, verdict.left_out)
         assert (told["verdict"]["label"], told["verdict"]["kind"]) == (verdict.label, verdict.kind)
         assert (told["verdict"]["certain"], tuple(told["verdict"]["between"])) == (verdict.certain, verdict.between)
         assert told["verdict"]["score"] == pytest.approx(verdict.score)
-    assert {verdict.label for _, verdict, *_ in expected if verdict.certain} == set(labels)
-    assert len({"".join(c for c in reason if not c.isdigit()) for _, _, reason, _ in expected}) > 20
-    assert {left_out for *_, left_out in expected} == {"good-blur", "bad-blur", None}
+    assert {verdict.label for _, verdict, _ in expected if verdict.certain} == set(labels)
+    assert len({"".join(c for c in reason if not c.isdigit()) for _, _, reason in expected}) > 20
+    assert {verdict.left_out for _, verdict, _ in expected} == {"good-blur", "bad-blur", None}
 
 
 def test_the_reasons_in_words(node, plain_pipe, make_report):
@@ -210,7 +208,6 @@ def test_the_page_works_with_the_network_cut(page_folder, browser, axe, tmp_path
         check_answer(answer, assess(EXAMPLES / name))
     assert "this browser cannot open it" in told[2]["error"]
     page.wait_for_selector("#viewer .levels")
-    assert page.locator("#verdict .left-out").count() == 0  # this verdict is certain
     assert page.inner_text("#photos li:nth-child(3) b").startswith("This browser cannot open it")
     assert page.locator("#verdict h2").inner_text() and page.inner_text("#status").startswith("2 photos are judged")
     assert page.inner_text("#status").endswith("; 1 could not be opened.")
@@ -350,7 +347,7 @@ def test_what_speaks_for_each_side_is_shown_where_it_is_not_sure(page_folder, br
         (answer,) = answers_of(page, 1)
         page.wait_for_selector("#verdict .why")
         assert answer["between"] == ["good-blur", "bad-blur"]
-        assert page.inner_text("#verdict .left-out") == "The maps rule out Bad blur, so the score leaves it out."
+        assert page.inner_text("#verdict .reason").endswith(", so the score leaves out bad blur.")
         names = [settings["verdicts"][label][0] for label in answer["between"]]
         assert page.inner_text("#verdict h2") == "Not sure"
         assert page.locator("#verdict .sides dt").all_inner_texts() == names

@@ -1,7 +1,7 @@
 // From pixels to a report in the browser, by the same steps as in Python: image_processing_abc_fusenet.py, verdicts.py
 // and report.py. `settings` is settings.json, which abc_hf/demo/static.py writes. tests/demo/test_static.py compares.
 
-import {amountOf, capital, follows, percent, round, ruledOut} from "./reasons.js";
+import {amountOf, capital, percent, round} from "./reasons.js";
 
 const workingSide = (side, longest, edge) => Math.max(1, round(side * Math.min(1, edge / longest)));
 
@@ -133,6 +133,23 @@ export function readMaps(blur, attention, {rule}) {
   };
 }
 
+// `verdicts.follows`
+function follows(label, kind, facts, rule) {
+  const wanted = facts.blurred >= rule.some && (facts.subject < rule.clearly_blurred || kind === "motion");
+  return {
+    "no-blur": facts.subject < rule.blurred && facts.blurred < 0.3,
+    "good-blur": wanted,
+    "ok-blur": wanted,
+    "bad-blur": facts.subject >= rule.blurred || (!facts.has_subject && facts.blurred >= 0.5),
+  }[label];
+}
+
+// `verdicts.ruled_out`
+function ruledOut(label, kind, facts, rule) {
+  if (label === "bad-blur") return !follows(label, kind, facts, rule);
+  return label === "good-blur" && kind !== "motion" && !facts.has_subject && facts.blurred >= rule.nearly_all;
+}
+
 // `verdicts.judge`
 export function judge(probabilities, kinds, facts, settings) {
   const best = chances => Object.keys(chances).sort((one, other) => chances[other] - chances[one]);
@@ -144,11 +161,12 @@ export function judge(probabilities, kinds, facts, settings) {
   const total = allowed.reduce((sum, name) => sum + probabilities[name], 0);
   const worth = allowed.reduce((sum, name) => sum + settings.worth[name] * probabilities[name], 0);
   const score = total ? worth / total : settings.worth[label];
-  return {label, kind, certain, score, between: [label, ranked.find(name => name !== label)]};
+  const rival = ranked.find(name => name !== label), left_out = allowed.includes(rival) ? null : rival;
+  return {label, kind, certain, score, between: [label, rival], left_out};
 }
 
 // `verdicts.explain`
-export function explain({label, kind, certain, between}, facts, settings) {
+export function explain({label, kind, certain, between, left_out}, facts, settings) {
   const {rule, amounts, verdicts} = settings, how = settings.blur_of_kind[kind ?? "none"];
   const sharp = facts.subject < rule.blurred, somewhere = facts.background_blurred >= rule.some;
   const background = percent(facts.background_blurred);
@@ -156,8 +174,9 @@ export function explain({label, kind, certain, between}, facts, settings) {
     const [first, second] = between.map(name => verdicts[name][0]);
     const words = `Not sure: ${first} or ${second === "OK blur" ? second : second[0].toLowerCase() + second.slice(1)}`;
     const subject = amountOf(facts.subject, amounts);
+    const score = left_out ? `, so the score leaves out ${verdicts[left_out][0].toLowerCase()}` : "";
     return `${words}; ${facts.has_subject ? `the subject is ${subject}, and ${background} of the background is blurred`
-      : `no subject stands out, and ${percent(facts.blurred)} of the photo is blurred`}.`;
+      : `no subject stands out, and ${percent(facts.blurred)} of the photo is blurred`}${score}.`;
   }
   if (label === "no-blur") {
     if (facts.blurred >= 0.1) {

@@ -32,29 +32,6 @@ export function why(figures, facts, {amounts, kinds, verdicts}) {
     : "Not sure: look at the photo yourself."]];
 }
 
-// `verdicts.follows`
-export function follows(label, kind, facts, rule) {
-  const wanted = facts.blurred >= rule.some && (facts.subject < rule.clearly_blurred || kind === "motion");
-  return {
-    "no-blur": facts.subject < rule.blurred && facts.blurred < 0.3,
-    "good-blur": wanted,
-    "ok-blur": wanted,
-    "bad-blur": facts.subject >= rule.blurred || (!facts.has_subject && facts.blurred >= 0.5),
-  }[label];
-}
-
-// `verdicts.ruled_out`
-export function ruledOut(label, kind, facts, rule) {
-  if (label === "bad-blur") return !follows(label, kind, facts, rule);
-  return label === "good-blur" && kind !== "motion" && !facts.has_subject && facts.blurred >= rule.nearly_all;
-}
-
-// The label that is in question although the maps rule it out, or undefined: the score leaves it out.
-export function leftOut({between, kind_probabilities: kinds}, facts, {rule}) {
-  const likeliest = Object.keys(kinds).sort((one, other) => kinds[other] - kinds[one])[0];
-  return between?.find(label => ruledOut(label, likeliest, facts, rule));
-}
-
 // If a verdict is not certain: the two labels in question, and the facts of the maps that speak for each.
 export function sides(figures, facts, {amounts, rule}) {
   const subject = facts.has_subject
