@@ -42,8 +42,8 @@ class TorchEngine:
 
 
 KEPT = 200
-"""The layers, of all shapes of photos, that OpenVINO keeps ready; its own 5000 take a third more memory in a long job, and
-save no time."""
+"""The layers, of all shapes of photos, that OpenVINO keeps ready. Its own number is 5000, which takes more memory in a
+long job, and saves no time (EXPERIMENTS.md)."""
 
 
 class OpenVINOEngine:
